@@ -1,0 +1,4 @@
+"""Adapters: one outside program, library or service a file.
+
+It owns the translation to our ports; what to do with the answer belongs to the layers above.
+"""

@@ -1,0 +1,4 @@
+"""The command line, `twin`.
+
+It owns arguments, output and exit codes; each command's work is elsewhere.
+"""

@@ -1,0 +1,154 @@
+"""Every setting, with its unit, its default and its environment variable.
+
+It is the only reader of the environment. A wrong value stops the start with a sentence that says
+what is valid; which engine a name stands for is decided in `app`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipecatapp.errors import ConfigError
+
+SttService = Literal["auto", "embedded", "faster-whisper", "realtimestt", "pocketsphinx", "openai"]
+TtsService = Literal["auto", "piper", "kokoro", "espeak", "openai"]
+LlmService = Literal["auto", "xllamacpp", "llama-server", "openai"]
+Profile = Literal["auto", "embedded", "hub"]
+
+_REPO = Path(__file__).resolve().parent.parent
+
+
+def _home_dir(kind: str) -> Path:
+    return Path.home() / kind / "twin"
+
+
+class Settings(BaseSettings):
+    """The agent's settings; each field is the environment variable named by its alias."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, case_sensitive=True)
+
+    host: str = Field("0.0.0.0", alias="TWIN_HOST")  # noqa: S104 - the page is for the whole LAN
+    """Address to listen on."""
+    port: int = Field(8000, alias="TWIN_PORT", ge=1, le=65535)
+    """HTTP port."""
+    tls_port: int = Field(8443, alias="TWIN_TLS_PORT", ge=0, le=65535)
+    """HTTPS port; 0 serves no HTTPS here (a front does)."""
+    data_dir: Path = Field(default_factory=lambda: _home_dir(".local/share"), alias="TWIN_DATA_DIR")
+    """State that must not be lost: memory, saved states, certificates."""
+    cache_dir: Path = Field(default_factory=lambda: _home_dir(".cache"), alias="TWIN_CACHE_DIR")
+    """What can be had again: downloads and builds."""
+    models_dir: Path | None = Field(None, alias="TWIN_MODELS_DIR")
+    """Models; `<cache_dir>/models` when not set."""
+    catalogue_dir: Path = Field(_REPO / "group_vars", alias="TWIN_CATALOGUE_DIR")
+    """Folder of `models.yaml` and `artifacts.yaml`."""
+    workflows_dir: Path = Field(Path(__file__).parent / "workflows", alias="TWIN_WORKFLOWS_DIR")
+    """Folder of the workflows."""
+    workflow: str = Field("default_agent_loop", alias="TWIN_WORKFLOW")
+    """Workflow that answers every turn."""
+    mirror_url: str = Field("", alias="TWIN_MIRROR_URL")
+    """Control node's mirror of models and binaries, tried first; "" for none."""
+    profile: Profile = Field("auto", alias="TWIN_PROFILE")
+    """Which models: `embedded` from package registries, `hub` from the model hub, `auto` what is present."""
+
+    stt_service: SttService = Field("auto", alias="STT_SERVICE")
+    """Speech to text; `auto` is `embedded`, or `pocketsphinx` on a CPU without SSE4.1."""
+    stt_model: str = Field("", alias="STT_MODEL")
+    """Model name in `models.yaml`, or the OpenAI-compatible server's; "" for the profile's own."""
+    stt_base_url: str = Field("", alias="STT_BASE_URL")
+    """OpenAI-compatible server, ending in /v1, for `STT_SERVICE=openai`."""
+    stt_threads: int = Field(1, alias="STT_THREADS", ge=1, le=64)
+    """CPU threads of a transcription; one is as quick as two on a short window."""
+    tts_service: TtsService = Field("auto", alias="TTS_SERVICE")
+    """Text to speech; `auto` is `piper`, or `espeak` when its voice is absent."""
+    tts_model: str = Field("", alias="TTS_MODEL")
+    """Model name in `models.yaml`, or the server's."""
+    tts_voice: str = Field("", alias="TTS_VOICE")
+    """Voice within the model; "" for its first."""
+    tts_base_url: str = Field("", alias="TTS_BASE_URL")
+    """OpenAI-compatible server, ending in /v1, for `TTS_SERVICE=openai`."""
+    tts_threads: int = Field(2, alias="TTS_THREADS", ge=1, le=64)
+    """CPU threads of a synthesis."""
+    llm_service: LlmService = Field("auto", alias="LLM_SERVICE")
+    """Engine of the child LLM server; `openai` starts none and needs LLM_BASE_URL."""
+    llm_base_url: str = Field("", alias="LLM_BASE_URL")
+    """OpenAI-compatible server, ending in /v1; set, no child server is started."""
+    llm_model: str = Field("", alias="LLM_MODEL")
+    """Model name in `models.yaml`, or the external server's; "" chooses by memory and CPU."""
+    llm_threads: int = Field(2, alias="LLM_THREADS", ge=1, le=256)
+    """CPU threads of the child LLM server; two beat one for one call, one is better for several."""
+    llm_context: int = Field(4096, alias="LLM_CONTEXT", ge=512, le=131072)
+    """Context of each of the child server's slots (tokens)."""
+    llm_slots: int = Field(2, alias="LLM_SLOTS", ge=1, le=32)
+    """Prompt caches of the child server, one a conversation."""
+    llm_port: int = Field(0, alias="LLM_PORT", ge=0, le=65535)
+    """Loopback port of the child server; 0 takes a free one."""
+    llm_nice: int = Field(10, alias="LLM_NICE", ge=0, le=19)
+    """Niceness of the child server: what follows the first clause is never urgent."""
+    openai_api_key: SecretStr = Field(SecretStr(""), alias="OPENAI_API_KEY")
+    """Key for the OpenAI-compatible servers named above."""
+
+    vad_stop_s: float = Field(0.2, alias="TWIN_VAD_STOP_S", gt=0, le=3)
+    """Silence after which voice activity has ended (seconds)."""
+    vad_start_s: float = Field(0.2, alias="TWIN_VAD_START_S", gt=0, le=3)
+    """Voice after which voice activity has begun (seconds)."""
+    turn_timeout_s: float = Field(0.3, alias="TWIN_TURN_TIMEOUT_S", ge=0, le=5)
+    """Further silence after which the turn is over (seconds); below 0.3 people are cut off."""
+    turn_detection: Literal["timeout", "smart"] = Field("timeout", alias="TWIN_TURN_DETECTION")
+    """`smart` also asks the turn model and waits longer when the sentence sounds unfinished."""
+    partial_s: float = Field(0.3, alias="TWIN_PARTIAL_S", ge=0, le=5)
+    """Time between interim transcripts (seconds); 0 for none."""
+    pause_s: float = Field(0.06, alias="TWIN_PAUSE_S", gt=0, le=1)
+    """Pause after which an answer is prepared in advance (seconds)."""
+    speculation: bool = Field(True, alias="TWIN_SPECULATION")
+    """Prepare the answer while the end of the turn is still being awaited."""
+    greeting: str = Field("Hello, I am Twin. What can I do for you?", alias="TWIN_GREETING")
+    """Spoken when a call connects; "" for none."""
+    max_calls: int = Field(4, alias="TWIN_MAX_CALLS", ge=1, le=64)
+    """Calls at once in this process; the next one is told "busy"."""
+    call_idle_s: float = Field(900, alias="TWIN_CALL_IDLE_S", gt=0)
+    """Silence of both sides after which a call is ended (seconds)."""
+    max_text_chars: int = Field(4000, alias="TWIN_MAX_TEXT_CHARS", ge=1)
+    """Longest text a user may send."""
+    max_answer_tokens: int = Field(120, alias="TWIN_MAX_ANSWER_TOKENS", ge=1, le=4096)
+    """Bound of one answer."""
+    worker: int = Field(0, alias="TWIN_WORKER", ge=0)
+    """Number of this worker behind a front; 0 alone."""
+    benchmark_mode: bool = Field(False, alias="BENCHMARK_MODE")
+    """Log every turn's latency and greet nobody."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="TWIN_LOG_LEVEL")
+    """Least serious level that is logged."""
+    search_dir: Path = Field(_REPO, alias="TWIN_SEARCH_DIR")
+    """Folder whose files the `search` tool may look through."""
+
+    @property
+    def models_path(self) -> Path:
+        """Folder of the models."""
+        return self.models_dir or self.cache_dir / "models"
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigError: A variable has a wrong value; the message names it and what is valid.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as exc:
+        lines = []
+        for problem in exc.errors():
+            name = str(problem["loc"][0]) if problem["loc"] else "environment"
+            lines.append(f"{name}={problem.get('input')!r}: {problem['msg']}")
+        raise ConfigError("settings", "; ".join(lines), hint="Correct the variable and start again.") from exc
+
+
+STT_SERVICES: tuple[str, ...] = get_args(SttService)
+"""Valid values of STT_SERVICE."""
+TTS_SERVICES: tuple[str, ...] = get_args(TtsService)
+"""Valid values of TTS_SERVICE."""
+LLM_SERVICES: tuple[str, ...] = get_args(LlmService)
+"""Valid values of LLM_SERVICE."""
