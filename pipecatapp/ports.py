@@ -311,6 +311,16 @@ class ToolBox(Protocol):
         """
         ...
 
+    def extract(self, name: str, text: str) -> Mapping[str, Any] | None:
+        """Return arguments for tool `name` that rules can read from a user's `text` for certain.
+
+        None means that no rule is sure, or that the tool has none: a model must fill the arguments in.
+
+        Raises:
+            ToolError: There is no tool of that name; the message lists those there are.
+        """
+        ...
+
 
 @runtime_checkable
 class Clock(Protocol):
