@@ -1,0 +1,279 @@
+"""Every conversation of this process, and the memory that they share.
+
+It owns opening, finding and closing sessions, and one text turn from question to reply; what a turn
+is, is the session's, and how a request reaches this class is the web and voice layers'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipecatapp.agent.session import RunWorkflow, Session
+from pipecatapp.agent.turn import Turn
+from pipecatapp.errors import SessionError
+from pipecatapp.events import SessionStarted, TurnFinished
+from pipecatapp.memory.short_term import SHORT_TERM_TURNS
+from pipecatapp.memory.state_file import SavedState, list_states, load_state, save_state
+from pipecatapp.ports import Clock, Fact, MemoryStore
+from pipecatapp.settings import Settings
+
+MAX_SESSIONS = 500
+"""Sessions held at once; an idle one is a few kilobytes and is revived from the store when it comes back."""
+SEARCH_LIMIT = 50
+"""Most facts that one search returns."""
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReply:
+    """A finished text turn. `latency_ms`: from the question to the whole answer (milliseconds)."""
+
+    session_id: str
+    text: str
+    interrupted: bool
+    tool_calls: tuple[dict[str, Any], ...]
+    latency_ms: float
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return asdict(self)
+
+
+class TwinService:
+    """The conversations of one process.
+
+    Args:
+        run_workflow: Makes the answers: `WorkflowRunner.run`.
+        store: Long-term memory; closed by whoever made it.
+        clock: Time.
+        settings: Bounds, this worker's number and the folder of saved states (`<data_dir>/states`).
+    """
+
+    def __init__(
+        self, run_workflow: RunWorkflow, store: MemoryStore, clock: Clock, settings: Settings
+    ) -> None:
+        self._run_workflow = run_workflow
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._states_dir: Path = settings.data_dir / "states"
+        self._sessions: dict[str, Session] = {}
+        self._started_s = clock.monotonic_s()
+        self._is_closed = False
+
+    async def open(self, session_id: str = "") -> Session:
+        """Return a session: a new one for "", else the one of that name, revived from the store if need be.
+
+        Raises:
+            SessionError: The name is not known (404), there are too many sessions (503), or the service
+                stops (503).
+        """
+        if self._is_closed:
+            raise SessionError("stopping", "The agent is stopping.", retryable=True, status=503)
+        if session_id in self._sessions:
+            session = self._sessions[session_id]
+            session.touch()
+            return session
+        if not session_id:
+            prefix = f"w{self._settings.worker}-" if self._settings.worker else ""
+            return await self._start(Session(prefix + secrets.token_urlsafe(12), **self._session_parts()))
+        if not _SESSION_ID.fullmatch(session_id):
+            raise self._unknown(session_id)
+        turns = await self._store.recent_turns(session_id, limit=SHORT_TERM_TURNS)
+        if session_id in self._sessions:
+            return self._sessions[session_id]
+        if not turns:
+            raise self._unknown(session_id)
+        return await self._start(Session(session_id, turns=turns, **self._session_parts()))
+
+    def get(self, session_id: str) -> Session:
+        """Return an open session.
+
+        Raises:
+            SessionError: There is none of that name (404).
+        """
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise self._unknown(session_id) from None
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return every open session in words and numbers, for people."""
+        return [
+            {
+                "session_id": session.id,
+                "created_s": session.created_s,
+                "turns": len(session.turns),
+                "listeners": session.bus.subscriber_count,
+                "in_use": session.is_in_use,
+                "idle_s": round(session.idle_s, 1),
+            }
+            for session in self._sessions.values()
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Return what runs here, in words and numbers."""
+        return {
+            "worker": self._settings.worker,
+            "uptime_s": round(self._clock.monotonic_s() - self._started_s, 1),
+            "sessions": len(self._sessions),
+            "sessions_in_use": sum(session.is_in_use for session in self._sessions.values()),
+            "max_sessions": MAX_SESSIONS,
+        }
+
+    async def chat(self, session_id: str, text: str) -> ChatReply:
+        """Answer `text` in a session ("" for a new one) and return when the answer is whole.
+
+        Raises:
+            SessionError: Unknown session (404), empty (422) or too long a text (413).
+        """
+        reply: ChatReply | None = None
+        async for piece in await self.stream_chat(session_id, text):
+            if isinstance(piece, ChatReply):
+                reply = piece
+        if reply is None:
+            raise SessionError("turn-lost", "The turn ended without a reply.", retryable=True, status=500)
+        return reply
+
+    async def stream_chat(self, session_id: str, text: str) -> AsyncIterator[str | ChatReply]:
+        """Begin to answer `text`; return an iterator over the pieces, and last the reply.
+
+        A reader that goes away ends the turn with what was written so far.
+
+        Raises:
+            SessionError: Unknown session (404), empty (422) or too long a text (413); at once, not at the
+                first piece.
+        """
+        Session.check_text(text, self._settings.max_text_chars)
+        session = await self.open(session_id)
+        return self._pieces(session, session.begin_turn(text, "text"))
+
+    async def close_idle(self, idle_s: float) -> int:
+        """Close the sessions that nobody has used for `idle_s` seconds; return how many."""
+        idle = [session for session in self._sessions.values() if session.idle_s > idle_s]
+        for session in idle:
+            await self.close_session(session.id)
+        return len(idle)
+
+    async def close_session(self, session_id: str) -> None:
+        """Close one session; what was said in it stays in the store.
+
+        Raises:
+            SessionError: There is none of that name (404).
+        """
+        session = self.get(session_id)
+        del self._sessions[session_id]
+        await session.close()
+
+    async def close(self) -> None:
+        """Close every session and open no more."""
+        self._is_closed = True
+        for session_id in list(self._sessions):
+            await self.close_session(session_id)
+
+    async def save_state(self, name: str) -> SavedState:
+        """Write the whole memory to the saved state `name`.
+
+        Raises:
+            ConfigError: The name is wrong or the file cannot be written.
+        """
+        state = await self._store.export_state()
+        now_s = self._clock.wall_s()
+        return await asyncio.to_thread(save_state, self._states_dir, name, state, saved_s=now_s)
+
+    async def load_state(self, name: str) -> Mapping[str, int]:
+        """Replace the whole memory by the saved state `name`; return how much it holds.
+
+        Raises:
+            ConfigError: There is no such state, or it is damaged or too new; the memory is left as it is.
+        """
+        state = await asyncio.to_thread(load_state, self._states_dir, name)
+        await self._store.import_state(state)
+        await self._reload_sessions()
+        return {"facts": len(state.facts), "conversations": len(state.conversations)}
+
+    async def list_states(self) -> list[SavedState]:
+        """Return the saved states, newest first."""
+        return await asyncio.to_thread(list_states, self._states_dir)
+
+    async def search_memory(self, query: str, *, limit: int = SEARCH_LIMIT) -> list[Fact]:
+        """Return the facts nearest to `query`, best first; every fact, newest first, when it is empty."""
+        if query.strip():
+            return await self._store.search(query, limit=min(limit, SEARCH_LIMIT))
+        return (await self._store.list_facts())[::-1]
+
+    async def delete_memory(self, fact_id: str) -> None:
+        """Forget one fact.
+
+        Raises:
+            SessionError: There is none of that name (404).
+        """
+        if not await self._store.delete_fact(fact_id):
+            raise SessionError("unknown-fact", f"There is no fact '{fact_id[:64]}' in the memory.")
+
+    async def delete_all_memory(self) -> int:
+        """Forget every fact and every conversation, also what open sessions still hold; return the facts."""
+        count = await self._store.delete_all()
+        await self._reload_sessions()
+        return count
+
+    async def _pieces(self, session: Session, turn: Turn) -> AsyncIterator[str | ChatReply]:
+        is_whole = False
+        result: TurnFinished | None = None
+        try:
+            async for piece in turn.deltas():
+                yield piece
+            is_whole = True
+        finally:
+            result = await turn.finish(interrupted=not is_whole)
+        if result is not None:
+            yield ChatReply(session.id, result.text, result.interrupted, result.tool_calls, result.latency_ms)
+
+    async def _start(self, session: Session) -> Session:
+        self._sessions[session.id] = session
+        session.publish(SessionStarted())
+        try:
+            await self._make_room()
+        except SessionError:
+            del self._sessions[session.id]
+            raise
+        return session
+
+    async def _make_room(self) -> None:
+        while len(self._sessions) > MAX_SESSIONS:
+            longest = max(self._sessions.values(), key=lambda session: session.idle_s)
+            if longest.is_in_use:
+                raise SessionError(
+                    "too-many-sessions",
+                    f"{MAX_SESSIONS} conversations are open, which is the limit.",
+                    hint="Try again in a minute.",
+                    retryable=True,
+                    status=503,
+                )
+            await self.close_session(longest.id)
+
+    async def _reload_sessions(self) -> None:
+        for session in list(self._sessions.values()):
+            await session.reload()
+
+    def _session_parts(self) -> dict[str, Any]:
+        return {
+            "run_workflow": self._run_workflow,
+            "store": self._store,
+            "clock": self._clock,
+            "max_text_chars": self._settings.max_text_chars,
+        }
+
+    def _unknown(self, session_id: str) -> SessionError:
+        return SessionError(
+            "unknown-session",
+            f"There is no conversation '{session_id[:64]}'.",
+            hint="Open a new one by leaving the session's name away.",
+        )
