@@ -6,6 +6,8 @@ what is valid; which engine a name stands for is decided in `app`.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -144,6 +146,12 @@ def load_settings() -> Settings:
             name = str(problem["loc"][0]) if problem["loc"] else "environment"
             lines.append(f"{name}={problem.get('input')!r}: {problem['msg']}")
         raise ConfigError("settings", "; ".join(lines), hint="Correct the variable and start again.") from exc
+
+
+def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
+    """Return this process's environment for a child, leaving out the variables named in `without`."""
+    dropped = set(without)
+    return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
 STT_SERVICES: tuple[str, ...] = get_args(SttService)

@@ -1,0 +1,306 @@
+"""A supervised LLM server on the loopback address.
+
+It owns the child process: its command, start, readiness, restart and end. Talking to it is
+`openai_llm`'s business; which engine runs is decided in `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+
+from pipecatapp.errors import AdapterError
+from pipecatapp.settings import child_environment
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+WAITING_VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
+"""OpenMP settings that suit a media process and halve an LLM server's speed when inherited."""
+PROMPT_CACHE_MIB = 256
+"""Memory for prompts of conversations without a slot (mebibytes); llama.cpp's default is 8192."""
+POLL_S = 0.1
+"""Time between two looks at /health (seconds)."""
+FIRST_BACKOFF_S = 0.25
+"""Wait before the first restart (seconds); doubled up to `LAST_BACKOFF_S`."""
+LAST_BACKOFF_S = 15.0
+STEADY_S = 60.0
+"""A server that ran this long starts over at `FIRST_BACKOFF_S` (seconds)."""
+STOP_TIMEOUT_S = 5.0
+"""Time to end by itself before it is killed (seconds)."""
+TAIL_BYTES = 16_384
+"""How much of the server's log is kept, in memory."""
+TAIL_LINES = 12
+"""How many of its last lines an error carries."""
+
+CommandBuilder = Callable[[int], Sequence[str]]
+"""Port to argument list."""
+
+
+def xllamacpp_command(
+    model: Path, *, threads: int, context: int, slots: int, python: str = sys.executable
+) -> CommandBuilder:
+    """Return the command of the prebuilt engine.
+
+    Args:
+        model: GGUF file.
+        threads: CPU threads, > 0.
+        context: Tokens of each slot, > 0.
+        slots: Prompt caches, > 0.
+        python: Interpreter that has `xllamacpp`.
+    """
+
+    def build(port: int) -> Sequence[str]:
+        return [
+            python, "-m", "pipecatapp.adapters.xllamacpp_server",
+            "--model", str(model), "--port", str(port), "--threads", str(threads),
+            "--context", str(context), "--slots", str(slots), "--parent", str(os.getpid()),
+        ]  # fmt: skip
+
+    return build
+
+
+def llama_server_command(
+    binary: Path, model: Path, *, threads: int, context: int, slots: int
+) -> CommandBuilder:
+    """Return the command of a built `llama-server`; arguments as for `xllamacpp_command`."""
+
+    def build(port: int) -> Sequence[str]:
+        return [
+            str(binary), "--model", str(model), "--host", HOST, "--port", str(port),
+            "--threads", str(threads), "--ctx-size", str(context * slots), "--parallel", str(slots),
+            "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB), "--jinja", "--offline",
+        ]  # fmt: skip
+
+    return build
+
+
+class LlmServerProcess:
+    """A child server that is kept alive.
+
+    Args:
+        build_command: Makes the argument list for a port.
+        name: What a person calls it.
+        port: Loopback port; 0 takes a free one, which then stays the same over restarts.
+        nice: Niceness, 0 to 19.
+        ready_timeout_s: Longest wait for the model to load (seconds, > 0).
+    """
+
+    def __init__(
+        self,
+        build_command: CommandBuilder,
+        *,
+        name: str = "llama-server",
+        port: int = 0,
+        nice: int = 10,
+        ready_timeout_s: float = 180.0,
+    ) -> None:
+        self._build_command = build_command
+        self._name = name
+        self._port = port or _free_port()
+        self._nice = nice
+        self._ready_timeout_s = ready_timeout_s
+        self._api_key = secrets.token_urlsafe(24)
+        self._child: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._log = bytearray()
+        self._restarts = 0
+
+    @property
+    def base_url(self) -> str:
+        """Where the server's OpenAI API is."""
+        return f"http://{HOST}:{self._port}/v1"
+
+    @property
+    def api_key(self) -> str:
+        """Key that the server wants, made for this process; other users and web pages do not have it."""
+        return self._api_key
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server answers now."""
+        return self._ready.is_set()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id; 0 when there is none."""
+        return self._child.pid if self._child and self._child.returncode is None else 0
+
+    @property
+    def restarts(self) -> int:
+        """How often it had to be started again."""
+        return self._restarts
+
+    def log_tail(self) -> str:
+        """Return the last lines the server wrote."""
+        return "\n".join(self._log.decode("utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+    async def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            AdapterError: It ended, or was not ready in time; the message ends with its log.
+        """
+        try:
+            reader = await self._launch()
+            await self._wait_ready()
+        except BaseException:
+            await self._end_child()
+            raise
+        self._keeper = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
+
+    async def wait_ready(self, *, timeout_s: float) -> None:
+        """Wait until the server answers, for instance after it was killed.
+
+        Raises:
+            AdapterError: It did not in `timeout_s` seconds.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready.wait()
+        except TimeoutError as exc:
+            raise self._not_ready(f"is not ready after {timeout_s:g} seconds") from exc
+
+    async def close(self) -> None:
+        """End the server: politely, then by force."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._end_child()
+
+    async def _launch(self) -> asyncio.Task[None]:
+        """Start the child and return the task that reads its log to the end."""
+        command = [*_guarded(), *self._build_command(self._port)]
+        environment = child_environment(without=WAITING_VARIABLES) | {"LLAMA_API_KEY": self._api_key}
+        try:
+            self._child = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise AdapterError("llm-server-failed", f"{self._name} cannot be run: {exc.strerror}") from exc
+        with contextlib.suppress(OSError):
+            # Before the child has made its threads, which inherit it.
+            os.setpriority(os.PRIO_PROCESS, self._child.pid, self._nice)
+        return asyncio.create_task(self._read_log(self._child), name=f"{self._name} log")
+
+    async def _read_log(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        while chunk := await child.stdout.read(4096):
+            self._log += chunk
+            del self._log[:-TAIL_BYTES]
+
+    async def _wait_ready(self) -> None:
+        child = self._child
+        assert child is not None
+        try:
+            async with asyncio.timeout(self._ready_timeout_s), httpx.AsyncClient(trust_env=False) as client:
+                while child.returncode is None:
+                    if await self._answers(client):
+                        self._ready.set()
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as exc:
+            raise self._not_ready(f"was not ready in {self._ready_timeout_s:g} seconds") from exc
+        await asyncio.sleep(POLL_S)  # lets the last of the log arrive
+        raise self._not_ready(f"ended at once ({_ending(child.returncode)})")
+
+    async def _answers(self, client: httpx.AsyncClient) -> bool:
+        try:
+            reply = await client.get(f"http://{HOST}:{self._port}/health", timeout=2.0)
+        except httpx.HTTPError:
+            return False
+        return reply.status_code == httpx.codes.OK
+
+    async def _keep(self, reader: asyncio.Task[None]) -> None:
+        """Start the server again whenever it ends."""
+        backoff_s = FIRST_BACKOFF_S
+        loop = asyncio.get_running_loop()
+        while True:
+            child = self._child
+            assert child is not None
+            started_s = loop.time()
+            code = await child.wait()
+            self._ready.clear()
+            await reader
+            if loop.time() - started_s > STEADY_S:
+                backoff_s = FIRST_BACKOFF_S
+            logger.warning(
+                "the LLM server ended and is started again",
+                extra={"server": self._name, "ending": _ending(code), "backoff_s": backoff_s},
+            )
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
+            self._restarts += 1
+            reader = await self._relaunch(reader)
+
+    async def _relaunch(self, reader: asyncio.Task[None]) -> asyncio.Task[None]:
+        try:
+            reader = await self._launch()
+            await self._wait_ready()
+        except AdapterError as exc:
+            logger.error("the LLM server does not start", extra={"server": self._name, "reason": exc.message})
+            await self._end_child()
+        return reader
+
+    async def _end_child(self) -> None:
+        self._ready.clear()
+        child = self._child
+        if child is None:
+            return
+        if child.returncode is None:
+            _signal_group(child.pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await child.wait()
+            except TimeoutError:
+                _signal_group(child.pid, signal.SIGKILL)
+                await child.wait()
+
+    def _not_ready(self, what: str) -> AdapterError:
+        tail = self.log_tail()
+        ending = f"; its last words:\n{tail}" if tail else "; it wrote nothing"
+        return AdapterError("llm-server-failed", f"{self._name} {what}{ending}", retryable=True)
+
+
+def _guarded() -> list[str]:
+    """Return a prefix (util-linux) that ends the child when this process is killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "still running"
+    if code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit status {code}"

@@ -1,0 +1,87 @@
+"""llama.cpp's server from the prebuilt `xllamacpp` wheel, in the foreground.
+
+Run as `python -m pipecatapp.adapters.xllamacpp_server`. It owns the wheel's parameters and the
+process's end: on SIGTERM, on SIGINT, or when its parent is gone. Supervision is `llm_server`'s.
+The API key comes in the environment variable LLAMA_API_KEY, as for `llama-server`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+from types import ModuleType
+
+from pipecatapp.adapters.llm_server import HOST, PROMPT_CACHE_MIB
+from pipecatapp.settings import child_environment
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal this process gets when its parent dies."""
+PARENT_POLL_S = 2.0
+"""Time between two looks at the parent, where prctl did not help (seconds)."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until told to end; return the exit status."""
+    options = _parse(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _die_with_parent()
+    import xllamacpp  # heavy, and needs a CPU that `app.engines` has checked
+
+    parameters = _parameters(xllamacpp, options)
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError as exc:
+        sys.stderr.write(f"xllamacpp cannot serve {options.model}: {exc}\n")
+        return 1
+    sys.stderr.write(f"listening on {server.listening_address}\n")
+    while not stop.wait(PARENT_POLL_S):
+        if options.parent and os.getppid() != options.parent:
+            break
+    del server
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="xllamacpp_server", description="Serve a GGUF model on loopback.")
+    parser.add_argument("--model", required=True, help="GGUF file")
+    parser.add_argument("--port", type=int, required=True, help="loopback port")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--context", type=int, default=4096, help="tokens of each slot")
+    parser.add_argument("--slots", type=int, default=2, help="prompt caches")
+    parser.add_argument("--parent", type=int, default=0, help="end when this is no longer the parent")
+    return parser.parse_args(arguments)
+
+
+def _parameters(xllamacpp: ModuleType, options: argparse.Namespace) -> object:
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = options.model
+    parameters.hostnames = [HOST]
+    parameters.port = options.port
+    parameters.n_ctx = options.context * options.slots
+    parameters.n_parallel = options.slots
+    parameters.cpuparams.n_threads = options.threads
+    parameters.cpuparams_batch.n_threads = options.threads
+    parameters.cache_ram_mib = PROMPT_CACHE_MIB
+    parameters.offline = True
+    parameters.ui = False
+    key = child_environment().get("LLAMA_API_KEY")
+    if key:
+        parameters.api_keys = [key]
+    return parameters
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, however it dies."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
