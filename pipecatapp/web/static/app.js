@@ -77,16 +77,13 @@ const socket = new EventSocket({
     apply({ type: "link", link });
     if (link === "online") panel.refresh();
   },
-  onForgotten: () => {
-    sessionStorage.removeItem(SESSION_KEY);
-    state = INITIAL;
-    draw();
-  },
+  onProblem: (problem) => apply({ type: "problem", problem }),
 });
 
 /** @param {import("./store.js").AgentEvent} event */
 function receive(event) {
-  state = reduce(state, event);
+  const isAnother = state.sessionId && event.session_id && event.session_id !== state.sessionId;
+  state = reduce(isAnother ? INITIAL : state, event);
   if (event.session_id) sessionStorage.setItem(SESSION_KEY, event.session_id);
   if (event.kind === "interrupted") call.hush();
   if (event.kind === "bot_started_speaking") call.unhush();

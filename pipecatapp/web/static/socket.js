@@ -9,8 +9,6 @@
 
 const FIRST_DELAY_MS = 400;
 const MAX_DELAY_MS = 8000;
-/** Close code with which the agent says that it does not know the session. */
-const UNKNOWN_SESSION = 4404;
 
 export class EventSocket {
   /**
@@ -19,8 +17,8 @@ export class EventSocket {
    *   lastSeq: () => number,
    *   onEvent: (event: AgentEvent) => void,
    *   onLink: (link: "connecting" | "online" | "reconnecting") => void,
-   *   onForgotten: () => void,
-   * }} options `onForgotten` is called when the agent does not know the session any more.
+   *   onProblem: (problem: import("./store.js").Problem) => void,
+   * }} options
    */
   constructor(options) {
     this.options = options;
@@ -30,6 +28,9 @@ export class EventSocket {
     this.delayMs = FIRST_DELAY_MS;
     this.timer = 0;
     this.closed = false;
+    /** Whether a replay was asked for and has not begun. */
+    this.awaitsReplay = false;
+    this.newestSeq = 0;
     window.addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => this.hurry());
   }
@@ -44,15 +45,13 @@ export class EventSocket {
     socket.addEventListener("open", () => {
       this.delayMs = FIRST_DELAY_MS;
       this.options.onLink("online");
+      this.awaitsReplay = Boolean(this.sessionId);
+      this.newestSeq = 0;
       if (this.sessionId) this.send({ type: "resume", after_seq: this.options.lastSeq() });
     });
     socket.addEventListener("message", (message) => this.receive(message.data));
-    socket.addEventListener("close", (event) => {
+    socket.addEventListener("close", () => {
       if (this.socket !== socket || this.closed) return;
-      if (event.code === UNKNOWN_SESSION) {
-        this.sessionId = "";
-        this.options.onForgotten();
-      }
       this.options.onLink("reconnecting");
       this.timer = window.setTimeout(() => this.open(), this.delayMs);
       this.delayMs = Math.min(this.delayMs * 2, MAX_DELAY_MS);
@@ -62,9 +61,23 @@ export class EventSocket {
   /** @param {unknown} data */
   receive(data) {
     if (typeof data !== "string") return;
-    const event = /** @type {AgentEvent} */ (JSON.parse(data));
-    if (event.session_id && !this.sessionId) this.sessionId = event.session_id;
-    this.options.onEvent(event);
+    const event = JSON.parse(data);
+    if (event.error) return this.options.onProblem(event.error);
+    if (event.session_id) this.sessionId = event.session_id;
+    if (!this.isBeforeReplay(event)) this.options.onEvent(event);
+  }
+
+  /**
+   * Tell whether an event overtook the replay: the agent sends its newest event at once, and again in order.
+   * @param {AgentEvent} event
+   */
+  isBeforeReplay(event) {
+    const seq = event.seq ?? 0;
+    if (!this.awaitsReplay) return false;
+    const overtakes = this.newestSeq ? seq > this.newestSeq : seq > this.options.lastSeq() + 1;
+    this.awaitsReplay = overtakes;
+    if (!this.newestSeq) this.newestSeq = seq;
+    return overtakes;
   }
 
   /** Reopen now instead of waiting, when the network or the window came back. */

@@ -112,7 +112,7 @@ function join(left, right) {
  * @type {Record<string, (state: State, event: AgentEvent) => State>}
  */
 const HANDLERS = {
-  session_started: (state, event) => ({ ...state, sessionId: event.session_id ?? state.sessionId }),
+  session_started: (state) => state,
   call_connected: (state, event) => ({ ...state, pcId: event.pc_id, problem: null }),
   call_ended: (state, event) => {
     if (state.pcId && state.pcId !== event.pc_id) return state;
@@ -191,7 +191,8 @@ export function reduce(state, event) {
   const time = event.time ?? 0;
   if (!handler || (seq > 0 && seq <= state.seq && time <= state.time)) return state;
   const next = handler(state, event);
-  return seq > 0 ? { ...next, seq, time: Math.max(time, state.time) } : next;
+  const sessionId = event.session_id ?? state.sessionId;
+  return seq > 0 ? { ...next, sessionId, seq, time: Math.max(time, state.time) } : next;
 }
 
 /**
