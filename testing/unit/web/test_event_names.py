@@ -42,8 +42,6 @@ def test_no_data_enters_the_page_as_markup() -> None:
     for path in STATIC.rglob("*.js"):
         markup = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write"
         assert not re.search(markup, path.read_text()), path.name
-            path.name
-        )
 
 
 def test_colours_are_variables_only() -> None:
