@@ -1,0 +1,8 @@
+"""Puts the fences around every test below this folder.
+
+It owns nothing itself; the fences are in `fences.py`.
+"""
+
+from testing.fences import _empty_home, fixed_seed, pytest_collection_modifyitems, unit_fence
+
+__all__ = ["_empty_home", "fixed_seed", "pytest_collection_modifyitems", "unit_fence"]
