@@ -27,13 +27,23 @@ export class Transcript {
     this.options = options;
     /** @type {Map<string, {item: Item, element: HTMLElement}>} */
     this.drawn = new Map();
+    this.isAtEnd = true;
+    const { scroller } = options;
+    scroller.addEventListener("scroll", () => {
+      this.isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+    });
+    new ResizeObserver(() => this.follow()).observe(scroller);
+  }
+
+  /** Keep the newest in sight, unless the reader has scrolled up. */
+  follow() {
+    if (this.isAtEnd) this.options.scroller.scrollTop = this.options.scroller.scrollHeight;
   }
 
   /** @param {readonly Item[]} items */
   render(items) {
-    const { list, scroller, welcome } = this.options;
+    const { list, welcome } = this.options;
     welcome.hidden = items.length > 0;
-    const follows = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
     let changed = false;
     const kept = new Set(items.map((item) => item.id));
     for (const [id, { element }] of this.drawn) {
@@ -51,7 +61,7 @@ export class Transcript {
       this.announce(before?.item, item);
       this.drawn.set(item.id, { item, element });
     }
-    if (changed && follows) scroller.scrollTop = scroller.scrollHeight;
+    if (changed && items.length) this.follow();
   }
 
   /** @param {HTMLElement} element @param {Item} item */
