@@ -125,7 +125,9 @@ class OpenAiLlm:
                 body["id_slot"] = request.slot
         return body
 
-    async def _deltas(self, events: AsyncGenerator[Mapping[str, Any], None]) -> AsyncGenerator[ChatDelta, None]:
+    async def _deltas(
+        self, events: AsyncGenerator[Mapping[str, Any], None]
+    ) -> AsyncGenerator[ChatDelta, None]:
         finish = ""
         usage: dict[str, int] = {}
         async for event in events:
