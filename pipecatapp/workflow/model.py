@@ -74,7 +74,8 @@ class NodeDefinition:
         config: Its checked configuration.
         inputs: Input to its sources; the first that was not skipped gives the value.
         when: The node is skipped unless all of these hold.
-        timeout_s: Seconds it may go on without finishing or giving a further piece of text; None for no bound.
+        timeout_s: Seconds it may go on without finishing or giving a further piece of text, > 0;
+            None for no bound.
         retry_limit: Further attempts after a failure that may pass.
         retry_delay_s: Seconds between attempts.
         fallback: Outputs used when it fails for good; None lets the run fail.

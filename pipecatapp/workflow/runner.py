@@ -1,17 +1,34 @@
 """Running a workflow.
 
 It owns the order in which nodes run, what reaches the caller and when; what a node does is its own.
+Every node is a task that waits for its inputs, so branches run side by side, and an output is known as
+soon as it is: a stream already when its node begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, cast
 
-from pipecatapp.workflow.model import Workflow
+from pipecatapp.errors import AgentError, WorkflowRuntimeError
+from pipecatapp.events import Event
+from pipecatapp.workflow.conditions import holds
+from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition, Source, Workflow
+from pipecatapp.workflow.node import Node, NodeRegistry, NodeRun, OpenInputs, OpenOutputs, stream_outputs
+from pipecatapp.workflow.nodes import default_registry
+from pipecatapp.workflow.port_types import TextStream, converted
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
 from pipecatapp.workflow.services import NodeServices, RunContext
 
 __all__ = ["EventRaised", "RunEvent", "RunFinished", "TextPiece", "WorkflowRunner"]
+
+TEXT_OUTPUT = "text"
+"""The workflow output that is the answer."""
+
+AnyNode = Node[Any, Any, Any]
+_log = logging.getLogger(__name__)
 
 
 class WorkflowRunner:
@@ -20,19 +37,345 @@ class WorkflowRunner:
     Args:
         workflow: What to run.
         services: What its nodes may use.
+        registry: The node types; all there are when None.
     """
 
-    def __init__(self, workflow: Workflow, services: NodeServices) -> None:
-        self._workflow = workflow
+    def __init__(
+        self, workflow: Workflow, services: NodeServices, *, registry: NodeRegistry | None = None
+    ) -> None:
+        self.workflow = workflow
         self._services = services
+        self._registry = registry or default_registry()
+        self._nodes: dict[int, AnyNode] = {}
+        self._make(workflow.nodes)
+
+    def _make(self, definitions: tuple[NodeDefinition, ...]) -> None:
+        for definition in definitions:
+            cls = self._registry.get(definition.type)
+            if cls is None:
+                raise WorkflowRuntimeError("unknown-node-type", f"There is no node type '{definition.type}'.")
+            self._nodes[id(definition)] = cls(definition)
+            if definition.body is not None:
+                self._make(definition.body.nodes)
 
     async def warm(self) -> None:
-        """Do ahead what the first run would otherwise wait for (embedding examples)."""
+        """Do ahead what the first run would otherwise wait for (embedding examples).
 
-    def run(self, inputs: Mapping[str, object], context: RunContext) -> AsyncIterator[RunEvent]:
+        Raises:
+            AdapterError: An engine failed.
+        """
+        for node in self._nodes.values():
+            await node.warm(self._services)
+
+    async def run(self, inputs: Mapping[str, object], context: RunContext) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens, as it happens; closing the iterator cancels every node at once.
+
+        Args:
+            inputs: The workflow's inputs; further ones are ignored.
+            context: The turn.
 
         Raises:
             WorkflowRuntimeError: An input is missing, or a node failed and has no fallback.
         """
-        raise NotImplementedError
+        run = _Run(self._nodes, self._services, context)
+        task = asyncio.create_task(run.execute(self.workflow, inputs), name=f"workflow {self.workflow.name}")
+        try:
+            while (happened := await run.queue.get()) is not None:
+                yield happened
+            await task
+            yield run.finished()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()
+
+
+class _Run:
+    """One run: its queue to the caller and what it has gathered.
+
+    Args:
+        nodes: Definition (by identity) to its node.
+        services: The outside.
+        context: The turn.
+    """
+
+    def __init__(self, nodes: Mapping[int, AnyNode], services: NodeServices, context: RunContext) -> None:
+        self.nodes = nodes
+        self.services = services
+        self.context = context
+        self.queue: asyncio.Queue[RunEvent | None] = asyncio.Queue()
+        self.tool_calls: list[dict[str, Any]] = []
+        self._outputs: dict[str, object] = {}
+        self._text: list[str] = []
+
+    async def execute(self, workflow: Workflow, inputs: Mapping[str, object]) -> None:
+        """Run everything; the queue ends with None."""
+        try:
+            given = await _checked_inputs(workflow, inputs)
+            await _Scope(self, workflow.nodes, given).execute()
+            if TEXT_OUTPUT in workflow.outputs and TEXT_OUTPUT not in self._outputs:
+                message = f"Workflow '{workflow.name}' gave no answer: every source of 'text' was skipped."
+                raise WorkflowRuntimeError("no-answer", message)
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            self.queue.put_nowait(None)
+
+    async def deliver(self, name: str, value: object) -> None:
+        """Take one of the workflow's outputs; the answer goes out piece by piece."""
+        if name == TEXT_OUTPUT:
+            stream = cast(TextStream, await converted(value, "stream"))
+            async for piece in stream.pieces():
+                self._text.append(piece)
+                self.queue.put_nowait(TextPiece(piece))
+        self._outputs[name] = await value.text() if isinstance(value, TextStream) else value
+
+    def finished(self) -> RunFinished:
+        """Return the run's result."""
+        return RunFinished(dict(self._outputs), "".join(self._text), tuple(self.tool_calls))
+
+
+async def _checked_inputs(workflow: Workflow, inputs: Mapping[str, object]) -> dict[str, object]:
+    taken = {}
+    for name, kind in workflow.inputs.items():
+        if name not in inputs:
+            message = f"Workflow '{workflow.name}' needs the inputs: {', '.join(workflow.inputs)}."
+            raise WorkflowRuntimeError("missing-input", message, status=422)
+        try:
+            taken[name] = await converted(inputs[name], kind)
+        except TypeError as exc:
+            raise WorkflowRuntimeError("wrong-input", f"Input '{name}': {exc}.", status=422) from exc
+    return taken
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that a group of tasks ended with: a bug before an error that was foreseen."""
+    flat: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending = [*error.exceptions, *pending]
+        else:
+            flat.append(error)
+    return next((error for error in flat if not isinstance(error, AgentError)), flat[0])
+
+
+class _Scope:
+    """The nodes of a workflow or of one round of a loop, and their outputs.
+
+    Args:
+        run: The run.
+        nodes: What to run.
+        given: Values of the workflow's inputs, or of `loop` inside a loop.
+        in_loop: Whether this is a round of a loop.
+    """
+
+    def __init__(
+        self,
+        run: _Run,
+        nodes: tuple[NodeDefinition, ...],
+        given: Mapping[str, object],
+        *,
+        in_loop: bool = False,
+    ) -> None:
+        self._run = run
+        self._definitions = nodes
+        self._given = given
+        self._cells: dict[str, asyncio.Future[object]] = {}
+        self._loop = asyncio.get_running_loop()
+        if in_loop:
+            for name, value in given.items():
+                self.settle(LOOP_ID, name, value)
+
+    def _cell(self, key: str) -> asyncio.Future[object]:
+        if key not in self._cells:
+            self._cells[key] = self._loop.create_future()
+        return self._cells[key]
+
+    def settle(self, node: str, output: str, value: object) -> None:
+        """Make an output known; None means that it was skipped."""
+        cell = self._cell(f"{node}.{output}")
+        if not cell.done():
+            cell.set_result(value)
+
+    async def execute(self) -> None:
+        """Run every node to its end."""
+        async with asyncio.TaskGroup() as group:
+            for definition in self._definitions:
+                if definition.type == "output":
+                    for name, sources in definition.inputs.items():
+                        group.create_task(self._deliver(name, sources), name=f"output {name}")
+                else:
+                    group.create_task(self._one(definition), name=f"node {definition.id}")
+
+    async def values(self) -> dict[str, object]:
+        """Return every known output as `node.output` to value, streams as text, without skipped ones."""
+        known = {key: cell.result() for key, cell in self._cells.items() if cell.done()}
+        return {
+            key: await value.text() if isinstance(value, TextStream) else value
+            for key, value in known.items()
+            if value is not None
+        }
+
+    async def _deliver(self, name: str, sources: tuple[Source, ...]) -> None:
+        value = await self._first_of(sources)
+        if value is not None:
+            await self._run.deliver(name, value)
+
+    async def _first_of(self, sources: tuple[Source, ...]) -> object:
+        for source in sources:
+            value = await self._cell(str(source))
+            if value is not None:
+                return value
+        return None
+
+    async def _holds(self, comparisons: tuple[Comparison, ...]) -> bool:
+        for comparison in comparisons:
+            if not holds(comparison, await self._cell(str(comparison.source))):
+                return False
+        return True
+
+    async def _one(self, definition: NodeDefinition) -> None:
+        node = self._run.nodes[id(definition)]
+        names = self._output_names(node)
+        inputs = await self._inputs(node) if await self._holds(definition.when) else None
+        if inputs is not None:
+            await _Attempts(self, self._run, node).run(inputs)
+        for name in names:
+            self.settle(definition.id, name, None)
+
+    def _output_names(self, node: AnyNode) -> list[str]:
+        names = list(node.output_ports(node.config, self._run.services.prompts))
+        return names + list(node.definition.body.outputs if node.definition.body else ())
+
+    async def _inputs(self, node: AnyNode) -> Any:
+        """Return a node's inputs, or None when a required one was skipped."""
+        definition = node.definition
+        if definition.type == "input":
+            return OpenInputs(self._given)
+        ports = node.input_ports(node.config, self._run.services.prompts)
+        taken: dict[str, object] = {}
+        for name, sources in definition.inputs.items():
+            value = await self._first_of(sources)
+            if value is None:
+                if ports is None or ports[name].is_required:
+                    return None
+                continue
+            try:
+                wanted = ports[name].type if ports is not None else "any"
+                is_loose = wanted == "any" and isinstance(value, TextStream)
+                taken[name] = await converted(value, "text" if is_loose else wanted)
+            except TypeError as exc:
+                message = f"Node '{definition.id}', input '{name}': {exc}."
+                raise WorkflowRuntimeError("wrong-type", message) from exc
+        return OpenInputs(taken) if node.inputs_type is OpenInputs else node.inputs_type(**taken)
+
+
+class _Attempts(NodeRun):
+    """One node's work: its attempts, its time and its streams.
+
+    Args:
+        scope: Where its outputs go.
+        run: The run.
+        node: The node.
+    """
+
+    def __init__(self, scope: _Scope, run: _Run, node: AnyNode) -> None:
+        self.services = run.services
+        self.context = run.context
+        self._scope = scope
+        self._run = run
+        self._node = node
+        self._definition = node.definition
+        self._streams = {name: TextStream() for name in stream_outputs(type(node))}
+        self._timer: asyncio.Timeout | None = None
+        for name, stream in self._streams.items():
+            scope.settle(node.definition.id, name, stream)
+
+    async def run(self, inputs: Any) -> None:
+        """Run the node until it succeeds, or its attempts are used up and its fallback is taken."""
+        for attempt in range(self._definition.retry_limit + 1):
+            try:
+                async with asyncio.timeout(self._definition.timeout_s) as self._timer:
+                    outputs = await self._node.run(inputs, self)
+            except TimeoutError as exc:
+                if self._timer is None or not self._timer.expired():
+                    raise
+                message = f"no progress for {self._definition.timeout_s:g} seconds"
+                error = WorkflowRuntimeError("node-timeout", self._named(message), retryable=True)
+                error.__cause__ = exc
+            except AgentError as exc:
+                error = WorkflowRuntimeError(
+                    exc.code, self._named(exc.message), hint=exc.hint, retryable=exc.retryable
+                )
+                error.__cause__ = exc
+            else:
+                self._publish(outputs)
+                return
+            is_last = attempt == self._definition.retry_limit
+            if is_last or not error.retryable or any(s.has_text for s in self._streams.values()):
+                break
+            await asyncio.sleep(self._definition.retry_delay_s)
+        if self._definition.fallback is None:
+            raise error
+        _log.warning("node fell back", extra={"node": self._definition.id, "code": error.code})
+        self._fall_back(self._definition.fallback)
+
+    def _named(self, message: str) -> str:
+        return f"Node '{self._definition.id}': {message}"
+
+    def _publish(self, outputs: Any) -> None:
+        is_open = isinstance(outputs, OpenOutputs)
+        names = (
+            outputs.values if is_open else self._node.output_ports(self._node.config, self.services.prompts)
+        )
+        for name in names:
+            if name in self._streams:
+                self._streams[name].close()
+            else:
+                value = outputs.values[name] if is_open else getattr(outputs, name)
+                self._scope.settle(self._definition.id, name, value)
+
+    def _fall_back(self, fallback: Mapping[str, object]) -> None:
+        for name, stream in self._streams.items():
+            if name in fallback:
+                stream.put((" " if stream.has_text else "") + str(fallback[name]))
+            stream.close()
+        for name, value in fallback.items():
+            if name not in self._streams:
+                taken = tuple(value) if isinstance(value, list) else value
+                self._scope.settle(self._definition.id, name, taken)
+
+    def emit(self, output: str, piece: str) -> None:
+        """Add a piece to a stream output; the node's time starts again."""
+        self._streams[output].put(piece)
+        self._restart_timer()
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None and self._definition.timeout_s is not None:
+            self._timer.reschedule(asyncio.get_running_loop().time() + self._definition.timeout_s)
+
+    def raise_event(self, event: Event) -> None:
+        """Publish an event through the run's caller."""
+        self._run.queue.put_nowait(EventRaised(event))
+
+    def record_tool_call(self, call: dict[str, Any]) -> None:
+        """Note a tool call for the end of the run."""
+        self._run.tool_calls.append(call)
+
+    async def confirmed(self) -> None:
+        """Wait until the turn is certain; the node's time stands still."""
+        if self.context.confirmed.is_set():
+            return
+        if self._timer is not None:
+            self._timer.reschedule(None)
+        await self.context.confirmed.wait()
+        self._restart_timer()
+
+    async def run_body(self, body: Body, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Run a loop body once and return its outputs."""
+        scope = _Scope(self._run, body.nodes, given, in_loop=True)
+        await scope.execute()
+        return await scope.values()

@@ -1,0 +1,39 @@
+"""The node types, one file a family.
+
+It owns the list of all; a new class is added here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pipecatapp.workflow.node import NodeRegistry
+from pipecatapp.workflow.nodes.edge_nodes import InputNode, NowNode, OutputNode
+from pipecatapp.workflow.nodes.flow_nodes import BranchNode, LoopNode, RouteNode
+from pipecatapp.workflow.nodes.llm_nodes import LlmNode
+from pipecatapp.workflow.nodes.memory_nodes import FactNoticeNode, MemoryRecallNode, MemorySaveNode
+from pipecatapp.workflow.nodes.text_nodes import PromptNode, TemplateNode
+from pipecatapp.workflow.nodes.tool_nodes import ToolCallNode, ToolPlanNode
+
+NODE_CLASSES = (
+    BranchNode,
+    FactNoticeNode,
+    InputNode,
+    LlmNode,
+    LoopNode,
+    MemoryRecallNode,
+    MemorySaveNode,
+    NowNode,
+    OutputNode,
+    PromptNode,
+    RouteNode,
+    TemplateNode,
+    ToolCallNode,
+    ToolPlanNode,
+)
+
+
+@lru_cache(maxsize=1)
+def default_registry() -> NodeRegistry:
+    """Return every node type there is."""
+    return NodeRegistry(NODE_CLASSES)

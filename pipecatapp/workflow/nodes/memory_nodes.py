@@ -1,0 +1,170 @@
+"""Nodes of the long-term memory: recall, notice, save.
+
+It owns which of the user's words are worth keeping and how a kept fact is put to a model; where facts
+live and how they are found is the store's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import Field
+
+from pipecatapp.events import MemoryRecalled, MemorySaved
+from pipecatapp.workflow.node import Node, NodeConfig, NodeRun
+from pipecatapp.workflow.port_types import Names
+from pipecatapp.workflow.prompts import PromptLibrary
+from pipecatapp.workflow.services import NodeServices
+from pipecatapp.workflow.speech_forms import (
+    as_fact,
+    is_about_user,
+    is_question,
+    is_request,
+    sentences,
+    to_you,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallInputs:
+    """What the facts should be about."""
+
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecallOutputs:
+    """What is known, said to the user ("Your dog is called Biscuit."), best first; may be empty."""
+
+    facts: Names
+    has_facts: bool
+
+
+class RecallConfig(NodeConfig):
+    """How much to recall."""
+
+    limit: int = Field(3, ge=1, le=50)
+    """Facts at most."""
+    min_score: float = Field(0.3, ge=-1, le=1)
+    """Similarity below which a fact has nothing to do with the query."""
+
+
+class MemoryRecallNode(Node[RecallInputs, RecallOutputs, RecallConfig]):
+    """Looks up what is known about a query."""
+
+    type_name = "memory_recall"
+    waits_on_outside = True
+
+    async def run(self, inputs: RecallInputs, run: NodeRun) -> RecallOutputs:
+        """Search the store."""
+        found = await run.services.memory.search(inputs.query, limit=self.config.limit)
+        near = tuple(fact.text for fact in found if fact.score >= self.config.min_score)
+        if near:
+            run.raise_event(MemoryRecalled(turn_id=run.context.turn_id, facts=near))
+        return RecallOutputs(tuple(to_you(text) for text in near), bool(near))
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeInputs:
+    """What the user said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeOutputs:
+    """Sentences worth keeping, and whether the user asked for it; `facts` is skipped without any."""
+
+    facts: Names | None
+    was_asked: bool
+
+
+class NoticeConfig(NodeConfig):
+    """What a fact looks like."""
+
+    facts: str
+    """Prompt file with sentences that are worth keeping, one a line."""
+    others: str
+    """Prompt file with sentences that are not."""
+    min_score: float = Field(0.35, ge=-1, le=1)
+    """Similarity to the examples below which a sentence is not kept."""
+
+
+class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
+    """Finds what users say about themselves: by form first, then by nearness to examples.
+
+    A sentence is kept when it asks to be ("Remember that ..."), or when it is a statement about the user
+    that is nearer to the examples of facts than to the others.
+    """
+
+    type_name = "fact_notice"
+    waits_on_outside = True
+
+    @classmethod
+    def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
+        """Check that the files exist."""
+        config = cast(NoticeConfig, config)
+        prompts.get(config.facts)
+        prompts.get(config.others)
+
+    async def warm(self, services: NodeServices) -> None:
+        """Embed the examples."""
+        await services.router.warm(self._examples(services))
+
+    async def run(self, inputs: NoticeInputs, run: NodeRun) -> NoticeOutputs:
+        """Look at each sentence."""
+        kept: list[str] = []
+        was_asked = False
+        for sentence in sentences(inputs.text):
+            if is_request(sentence):
+                kept.append(as_fact(sentence))
+                was_asked = True
+            elif is_about_user(sentence) and not is_question(sentence):
+                scores = await run.services.router.classify(sentence, self._examples(run.services))
+                if scores[0].label == "fact" and scores[0].score >= self.config.min_score:
+                    kept.append(as_fact(sentence))
+        return NoticeOutputs(tuple(kept) or None, was_asked)
+
+    def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
+        prompts = services.prompts
+        return {"fact": prompts.lines(self.config.facts), "other": prompts.lines(self.config.others)}
+
+
+@dataclass(frozen=True, slots=True)
+class SaveInputs:
+    """Sentences to keep."""
+
+    facts: Names
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOutputs:
+    """Ids of the kept facts."""
+
+    ids: Names
+
+
+class SaveConfig(NodeConfig):
+    """How much to keep."""
+
+    limit: int = Field(5, ge=1, le=50)
+    """Facts of one turn at most."""
+
+
+class MemorySaveNode(Node[SaveInputs, SaveOutputs, SaveConfig]):
+    """Keeps facts for good, once the turn is certain."""
+
+    type_name = "memory_save"
+    has_effect = True
+    waits_on_outside = True
+
+    async def run(self, inputs: SaveInputs, run: NodeRun) -> SaveOutputs:
+        """Wait for the turn, then write."""
+        await run.confirmed()
+        ids = []
+        for text in inputs.facts[: self.config.limit]:
+            fact = await run.services.memory.add_fact(text, session_id=run.context.session_id)
+            run.raise_event(MemorySaved(fact_id=fact.id, text=fact.text))
+            ids.append(fact.id)
+        return SaveOutputs(tuple(ids))

@@ -1,0 +1,137 @@
+"""Nodes that put text together: prompts for a model, sentences for a person.
+
+It owns how values become text. Prompts are files (`prompts/`), so that a workflow stays data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from pipecatapp.ports import Message
+from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, OpenInputs, Port
+from pipecatapp.workflow.port_types import Messages
+from pipecatapp.workflow.prompts import PromptLibrary, fill, placeholders
+
+MAX_LINE_CHARS = 200
+"""A text that stands in a workflow file is one line; a longer one is a prompt file."""
+
+
+def in_words(value: object) -> str:
+    """Return a value as it stands in a text; several sentences are separated by spaces."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return " ".join(str(item) for item in value)
+    return str(value)
+
+
+def filled(template: str, values: Mapping[str, object]) -> str:
+    """Fill `{placeholders}`; a line whose placeholders are all empty or not given is left out."""
+    words = {name: in_words(value) for name, value in values.items()}
+    lines = []
+    for line in template.splitlines():
+        names = placeholders(line)
+        if not names or any(words.get(name) for name in names):
+            lines.append(fill(line, {name: words.get(name, "") for name in names}))
+    return "\n".join(lines).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOutputs:
+    """The prompt."""
+
+    messages: Messages
+
+
+class PromptConfig(NodeConfig):
+    """Which files make the prompt."""
+
+    system: str
+    """Prompt that opens the conversation; it has no placeholders, so that a prompt cache keeps it."""
+    user: str
+    """Prompt for the last message; its placeholders are the node's inputs."""
+
+
+class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
+    """System prompt, then the conversation, then a last message from a template.
+
+    What changes from turn to turn stands only in the last message: everything before it is a prefix of
+    the next turn's prompt, which the model's server need not read again.
+    """
+
+    type_name = "prompt"
+
+    @classmethod
+    def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
+        """Check that the files exist and the system prompt never changes."""
+        config = cast(PromptConfig, config)
+        if names := placeholders(prompts.get(config.system)):
+            message = f"prompt '{config.system}' must be constant, but has {{{names[0]}}}"
+            raise ConfigProblem("system", message)
+        if not placeholders(prompts.get(config.user)):
+            raise ConfigProblem("user", f"prompt '{config.user}' has no {{placeholder}}")
+
+    @classmethod
+    def input_ports(cls, config: NodeConfig, prompts: PromptLibrary) -> Mapping[str, Port]:
+        """Return the conversation and the template's placeholders."""
+        names = placeholders(prompts.get(cast(PromptConfig, config).user))
+        return {"history": Port("messages", is_required=False)} | {
+            name: Port("any", is_required=False) for name in names
+        }
+
+    async def run(self, inputs: OpenInputs, run: NodeRun) -> PromptOutputs:
+        """Put the messages together."""
+        prompts = run.services.prompts
+        history = cast(Messages, inputs.values.get("history", ()))
+        last = filled(prompts.get(self.config.user), inputs.values)
+        system = Message("system", prompts.get(self.config.system))
+        return PromptOutputs((system, *history, Message("user", last)))
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOutputs:
+    """The text."""
+
+    text: str
+
+
+class TemplateConfig(NodeConfig):
+    """Either a line of text or a prompt file, with `{placeholders}` that are the node's inputs."""
+
+    text: str = ""
+    """One line."""
+    prompt: str = ""
+    """Name of a prompt file."""
+
+
+class TemplateNode(Node[OpenInputs, TemplateOutputs, TemplateConfig]):
+    """A text with values put in."""
+
+    type_name = "template"
+
+    @classmethod
+    def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
+        """Check that there is exactly one text."""
+        config = cast(TemplateConfig, config)
+        if bool(config.text) == bool(config.prompt):
+            raise ConfigProblem("text", "give either 'text' or 'prompt'")
+        if "\n" in config.text or len(config.text) > MAX_LINE_CHARS:
+            message = f"at most one line of {MAX_LINE_CHARS} characters; put a longer text into prompts/"
+            raise ConfigProblem("text", message)
+        _template(config, prompts)
+
+    @classmethod
+    def input_ports(cls, config: NodeConfig, prompts: PromptLibrary) -> Mapping[str, Port]:
+        """Return the placeholders."""
+        names = placeholders(_template(cast(TemplateConfig, config), prompts))
+        return {name: Port("any") for name in names}
+
+    async def run(self, inputs: OpenInputs, run: NodeRun) -> TemplateOutputs:
+        """Fill the template."""
+        return TemplateOutputs(filled(_template(self.config, run.services.prompts), inputs.values))
+
+
+def _template(config: TemplateConfig, prompts: PromptLibrary) -> str:
+    return prompts.get(config.prompt) if config.prompt else config.text
