@@ -32,11 +32,12 @@ with a skipped output does not hold.
 
       - id: use_tools
         type: loop
-        inputs: {question: input.user_text, notes: start.text}
+        inputs: {question: input.user_text}
         loop:
           limit: 3                          # required, 1 to 20
           until: call.is_done == true       # checked after each round
-          carry: {notes: call.notes}        # input `notes` of the next round
+          carry:                            # `loop.note`, from round to round
+            note: {first: "", from: call.note}
           nodes: [...]
           outputs: {answer: call.answer}    # of the last round; `rounds` and `is_done` come by themselves
 
@@ -71,6 +72,7 @@ from pipecatapp.workflow.model import (
     LOOP_ID,
     OUTPUT_ID,
     Body,
+    Carry,
     Comparison,
     NodeDefinition,
     Operator,
@@ -93,6 +95,12 @@ _NODE_KEYS = ("id", "type", "config", "inputs", "when", "timeout_s", "retry", "f
 _LOOP_KEYS = ("limit", "until", "carry", "nodes", "outputs")
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 _SOURCE = re.compile(r"([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)")
+_FIRST_TYPES: Mapping[str, tuple[type, ...]] = {
+    "text": (str,),
+    "flag": (bool,),
+    "number": (int, float),
+    "names": (list,),
+}
 _COMPARISON = re.compile(
     r"\s*([a-z][a-z0-9_]*)\.([a-z][a-z0-9_]*)\s*(==|!=|<=|>=|<|>)\s*"
     r"(?:'([^']*)'|\"([^\"]*)\"|(-?\d+(?:\.\d+)?)|(true|false))\s*"
@@ -345,9 +353,18 @@ class _Reader:
             nodes=tuple(self.nodes(loop.child("nodes"), None)),
             until=self._comparisons(loop.child("until")),
             limit=loop.child("limit").count(least=1, most=MAX_LOOP_ROUNDS),
-            carry={n: self._source(carried.child(n)) for n in carried.mapping()} if carried else {},
+            carry={name: self._carry(carried.child(name)) for name in carried.mapping()} if carried else {},
             outputs={name: self._source(outputs.child(name)) for name in outputs.mapping()},
         )
+
+    def _carry(self, place: Place) -> Carry:
+        place.mapping(known=("first", "from"), required=("first", "from"))
+        first = place.child("first")
+        for kind, types in _FIRST_TYPES.items():
+            if isinstance(first.value, types):
+                value = tuple(first.value) if isinstance(first.value, list) else first.value
+                return Carry(value, kind, self._source(place.child("from")))
+        raise first.error(f"expected a text, a flag, a number or a list of texts, found {shown(first.value)}")
 
 
 def _at(place: Place, path: tuple[int | str, ...]) -> Place:

@@ -46,6 +46,21 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Carry:
+    """A value that a loop hands from round to round.
+
+    Args:
+        first: Its value in the first round.
+        type: Its port type.
+        source: The body's output that is its value in the next round.
+    """
+
+    first: object
+    type: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """The nodes that a loop repeats.
 
@@ -53,14 +68,14 @@ class Body:
         nodes: In the file's order.
         until: The loop ends after a round in which all of these hold.
         limit: Rounds at most, > 0.
-        carry: Input of the loop to the body's output that is its value in the next round.
+        carry: Name, in the body, of what goes from round to round.
         outputs: The loop's outputs, taken from the last round.
     """
 
     nodes: tuple[NodeDefinition, ...]
     until: tuple[Comparison, ...]
     limit: int
-    carry: Mapping[str, Source]
+    carry: Mapping[str, Carry]
     outputs: Mapping[str, Source]
 
 

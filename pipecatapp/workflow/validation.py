@@ -145,21 +145,23 @@ class _Checker:
     def _body_outputs(self, node: NodeDefinition, body: Body, outputs: Outputs) -> dict[str, str]:
         given = {name: outputs[sources[0].node][sources[0].output] for name, sources in node.inputs.items()}
         given = {name: "text" if kind == "stream" else kind for name, kind in given.items()}
-        read = [*body.carry.values(), *body.outputs.values(), *(c.source for c in body.until)]
+        for name, carry in body.carry.items():
+            if name in given:
+                message = f"'{name}' is an input of the loop already"
+                raise self._error(node, message, key="carry", line=carry.source.line)
+            given[name] = carry.type
+        read = [source for _, source in _body_reads(body)]
         inner = self.check(body.nodes, {LOOP_ID: given}, extra_uses=read)
         for key, source in _body_reads(body):
             if source.node not in inner:
                 message = f"'{source}' comes from no node of the loop; known: {', '.join(inner)}"
                 raise self._error(node, message, key=key, line=source.line)
             self._check_output(node, key, source, inner)
-        for name, source in body.carry.items():
-            if name not in given:
-                message = f"'{name}' is no input of the loop; it has: {', '.join(given) or 'none'}"
-                raise self._error(node, message, key="carry", line=source.line)
-            kind = inner[source.node][source.output]
-            if not fits(kind, given[name]):
-                message = f"'{source}' is {kind}, but the loop's '{name}' is {given[name]}"
-                raise self._error(node, message, key="carry", line=source.line)
+        for name, carry in body.carry.items():
+            kind = inner[carry.source.node][carry.source.output]
+            if not fits(kind, carry.type):
+                message = f"'{carry.source}' is {kind}, but '{name}' begins as {carry.type}"
+                raise self._error(node, message, key="carry", line=carry.source.line)
         for comparison in body.until:
             self._check_comparison(node, comparison, inner, key="until")
         kinds = {name: inner[source.node][source.output] for name, source in body.outputs.items()}
@@ -248,6 +250,6 @@ def _reads(node: NodeDefinition) -> list[tuple[str, Source]]:
 
 
 def _body_reads(body: Body) -> list[tuple[str, Source]]:
-    found = [("carry", source) for source in body.carry.values()]
+    found = [("carry", carry.source) for carry in body.carry.values()]
     found += [("outputs", source) for source in body.outputs.values()]
     return found + [("until", comparison.source) for comparison in body.until]

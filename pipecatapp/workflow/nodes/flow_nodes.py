@@ -13,7 +13,6 @@ from typing import cast
 from pydantic import Field
 
 from pipecatapp.errors import WorkflowRuntimeError
-from pipecatapp.ports import ToolBox
 from pipecatapp.workflow.conditions import holds
 from pipecatapp.workflow.node import (
     ConfigProblem,
@@ -47,7 +46,9 @@ class RouteConfig(NodeConfig):
     classes: dict[str, str] = Field(min_length=1)
     """Class to the prompt file that holds its examples, one a line."""
     with_tools: bool = False
-    """Whether each tool that has examples is a label too."""
+    """Whether each tool that has examples is a label too, and first of all one whose own rules are sure."""
+    answer_tool: str = ""
+    """Tool that only answers: its examples count for the class `otherwise`."""
     rules: tuple[RouteRule, ...] = ()
     """Tried first, in order."""
     min_score: float = Field(0.0, ge=-1, le=1)
@@ -105,12 +106,15 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
 
     async def run(self, inputs: RouteInputs, run: NodeRun) -> RouteOutputs:
         """Decide."""
-        tools = {spec.name for spec in run.services.toolbox.specs()} if self.config.with_tools else set()
+        tools = self._tools(run.services)
         for rule in self.config.rules:
             if (rule.label in tools or rule.label in self.config.classes) and re.search(
                 rule.pattern, inputs.text, re.IGNORECASE
             ):
                 return _routed(rule.label, 1.0, is_tool=rule.label in tools)
+        for name in tools:
+            if run.services.toolbox.extract(name, inputs.text) is not None:
+                return _routed(name, 1.0, is_tool=True)
         scores = await run.services.router.classify(inputs.text, self._examples(run.services))
         best = scores[0]
         best_class = next(each for each in scores if each.label not in tools)
@@ -122,12 +126,18 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
 
     def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
         examples = {label: services.prompts.lines(name) for label, name in self.config.classes.items()}
-        return examples | (tool_examples(services.toolbox) if self.config.with_tools else {})
+        for name, texts in self._tools(services).items():
+            examples[name] = texts
+        if self.config.answer_tool and self.config.with_tools:
+            for spec in services.toolbox.specs():
+                if spec.name == self.config.answer_tool:
+                    examples[self.config.otherwise] += spec.examples
+        return {label: texts for label, texts in examples.items() if texts}
 
-
-def tool_examples(toolbox: ToolBox) -> dict[str, tuple[str, ...]]:
-    """Return the examples of every tool that has some."""
-    return {spec.name: spec.examples for spec in toolbox.specs() if spec.examples}
+    def _tools(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
+        """Return the tools that are labels, in the toolbox's order, with their examples."""
+        specs = services.toolbox.specs() if self.config.with_tools else ()
+        return {spec.name: spec.examples for spec in specs if spec.name != self.config.answer_tool}
 
 
 def _routed(label: str, score: float, *, is_tool: bool) -> RouteOutputs:
@@ -190,13 +200,14 @@ class LoopNode(Node[OpenInputs, OpenOutputs, NoConfig]):
         body = self.definition.body
         if body is None:
             raise WorkflowRuntimeError("no-body", f"Loop '{self.definition.id}' has no nodes.")
-        given = dict(inputs.values)
+        given = dict(inputs.values) | {name: carry.first for name, carry in body.carry.items()}
         results: Mapping[str, object] = {}
         rounds, is_done = 0, False
         while rounds < body.limit and not is_done:
             results = await run.run_body(body, given)
             rounds += 1
             is_done = all(holds(each, results.get(str(each.source))) for each in body.until)
-            given |= {n: results[str(source)] for n, source in body.carry.items() if str(source) in results}
+            for name, carry in body.carry.items():
+                given[name] = results.get(str(carry.source), given[name])
         taken = {name: results.get(str(source)) for name, source in body.outputs.items()}
         return OpenOutputs(taken | {"rounds": rounds, "is_done": is_done})

@@ -91,6 +91,7 @@ class ToolCallOutputs:
     is_done: bool
     content: str
     note: str
+    has_speech: bool
     speech: str | None
 
 
@@ -118,9 +119,10 @@ class ToolCallNode(Node[ToolCallInputs, ToolCallOutputs, NoConfig]):
         speech = result.speech or (result.content if result.is_final else "")
         return ToolCallOutputs(
             ok=result.ok,
-            is_done=result.ok or result.is_final,
+            is_done=result.ok or result.is_final or bool(result.speech),
             content=result.content,
             note="" if result.ok else f"{name} failed: {result.content}",
+            has_speech=bool(speech),
             speech=speech or None,
         )
 
