@@ -1,0 +1,78 @@
+"""A memory in a dict.
+
+It owns facts and conversations for as long as the test runs; nearness is the given embedder's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from pipecatapp.ports import Embedder, Fact, MemoryState, StoredTurn
+from testing.fakes.fake_embedder import FakeEmbedder
+
+
+class FakeMemory:
+    """A memory store that forgets everything with the process.
+
+    Args:
+        embedder: What measures nearness; shared words when None.
+        wall_s: Time of every fact (seconds since the epoch).
+    """
+
+    def __init__(self, embedder: Embedder | None = None, *, wall_s: float = 1_795_359_600.0) -> None:
+        self._embedder = embedder or FakeEmbedder()
+        self._wall_s = wall_s
+        self._ids = (f"fact-{number}" for number in itertools.count(1))
+        self._facts: dict[str, Fact] = {}
+        self._turns: dict[str, list[StoredTurn]] = {}
+        self.is_closed = False
+
+    async def add_fact(self, text: str, *, session_id: str = "") -> Fact:
+        for fact in self._facts.values():
+            if fact.text.casefold() == text.casefold():
+                return fact
+        fact = Fact(next(self._ids), text, self._wall_s, session_id)
+        self._facts[fact.id] = fact
+        return fact
+
+    async def search(self, query: str, *, limit: int) -> list[Fact]:
+        if not self._facts:
+            return []
+        vectors = await self._embedder.embed([query, *(fact.text for fact in self._facts.values())])
+        scores = vectors[1:] @ vectors[0]
+        found = [
+            dataclasses.replace(fact, score=float(score))
+            for fact, score in zip(self._facts.values(), scores, strict=True)
+        ]
+        return sorted(found, key=lambda fact: -fact.score)[:limit]
+
+    async def list_facts(self) -> list[Fact]:
+        return list(self._facts.values())
+
+    async def delete_fact(self, fact_id: str) -> bool:
+        return self._facts.pop(fact_id, None) is not None
+
+    async def delete_all(self) -> int:
+        count = len(self._facts)
+        self._facts.clear()
+        self._turns.clear()
+        return count
+
+    async def append_turn(self, session_id: str, turn: StoredTurn) -> None:
+        self._turns.setdefault(session_id, []).append(turn)
+
+    async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
+        return self._turns.get(session_id, [])[-limit:]
+
+    async def export_state(self) -> MemoryState:
+        return MemoryState(
+            tuple(self._facts.values()), {name: tuple(turns) for name, turns in self._turns.items()}
+        )
+
+    async def import_state(self, state: MemoryState) -> None:
+        self._facts = {fact.id: fact for fact in state.facts}
+        self._turns = {name: list(turns) for name, turns in state.conversations.items()}
+
+    async def close(self) -> None:
+        self.is_closed = True
