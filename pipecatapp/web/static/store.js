@@ -167,8 +167,8 @@ const HANDLERS = {
     memoryVersion: state.memoryVersion + 1,
   }),
   latency: (state, event) =>
-    answerOf(state, event.turn_id) && event.stages_s.total
-      ? answer(state, event.turn_id, () => ({ latencyS: event.stages_s.total }))
+    answerOf(state, event.turn_id) && event.stages_s.bot_started
+      ? answer(state, event.turn_id, () => ({ latencyS: event.stages_s.bot_started }))
       : state,
   error: (state, event) => ({ ...state, problem: { code: event.code, message: event.message, hint: event.hint ?? "" } }),
 };

@@ -142,7 +142,7 @@ test("an error is shown in words until the next turn", () => {
 });
 
 test("the measured latency of a turn stands beside its answer", () => {
-  const state = play([...spokenTurn, { kind: "latency", turn_id: "t1", stages_s: { stt: 0.1, total: 0.7 } }]);
+  const state = play([...spokenTurn, { kind: "latency", turn_id: "t1", stages_s: { turn_end: 0.5, bot_started: 0.7 } }]);
   assert.equal(state.items[1].latencyS, 0.7);
 });
 
