@@ -39,11 +39,12 @@ class FakeMemory:
     async def search(self, query: str, *, limit: int) -> list[Fact]:
         if not self._facts:
             return []
-        vectors = await self._embedder.embed([query, *(fact.text for fact in self._facts.values())])
+        facts = list(self._facts.values())
+        vectors = await self._embedder.embed([query, *(fact.text for fact in facts)])
         scores = vectors[1:] @ vectors[0]
         found = [
             dataclasses.replace(fact, score=float(score))
-            for fact, score in zip(self._facts.values(), scores, strict=True)
+            for fact, score in zip(facts, scores, strict=True)
         ]
         return sorted(found, key=lambda fact: -fact.score)[:limit]
 
