@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Engine of the child LLM server; `openai` starts none and needs LLM_BASE_URL."""
     llm_base_url: str = Field("", alias="LLM_BASE_URL")
     """OpenAI-compatible server, ending in /v1; set, no child server is started."""
+    llm_api_key: SecretStr = Field(SecretStr(""), alias="LLM_API_KEY")
+    """Key of the LLM server; a child server without one makes its own."""
     llm_model: str = Field("", alias="LLM_MODEL")
     """Model name in `models.yaml`, or the external server's; "" chooses by memory and CPU."""
     llm_threads: int = Field(2, alias="LLM_THREADS", ge=1, le=256)

@@ -93,6 +93,19 @@ class TwinService:
             raise self._unknown(session_id)
         return await self._start(Session(session_id, turns=turns, **self._session_parts()))
 
+    async def resume(self, session_id: str) -> Session:
+        """Return the session of that name, or a new one when it is not known: for a page that comes back.
+
+        Raises:
+            SessionError: There are too many sessions, or the service stops (503).
+        """
+        try:
+            return await self.open(session_id)
+        except SessionError as exc:
+            if exc.code != "unknown-session":
+                raise
+            return await self.open()
+
     def get(self, session_id: str) -> Session:
         """Return an open session.
 

@@ -1,0 +1,200 @@
+"""A certificate authority of the house, and this node's certificate.
+
+It owns the files `ca.crt`, `ca.key`, `node.crt`, `node.key` and `node.pem` (certificate and key in one, as
+HAProxy wants it) in one folder; who serves with them is not decided here.
+
+Browsers give the microphone only to secure pages, and no public authority signs for a LAN address.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pipecatapp.errors import AdapterError
+
+CA_DAYS = 3650
+"""Life of the authority (days); a person trusts it once."""
+NODE_DAYS = 397
+"""Life of a node's certificate (days); Apple's and Chromium's bound for a leaf is 398."""
+RENEW_DAYS = 30
+"""A node's certificate is made anew this long before its end (days)."""
+BACKDATE_H = 24
+"""Certificates begin this long ago (hours): old desktops' clocks are off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Where the files are. `changed` is True when one was made now."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    combined: Path
+    changed: bool
+
+
+def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
+    """Make what is missing or near its end, so that the node's certificate is good for all `names`.
+
+    Args:
+        folder: Made with mode 0750 if need be; keys get 0600.
+        names: Host names and addresses.
+
+    Raises:
+        AdapterError: The folder cannot be written, or the files in it cannot be read.
+    """
+    result = Certificates(
+        folder / "ca.crt", folder / "node.crt", folder / "node.key", folder / "node.pem", changed=False
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        made_ca = not (result.ca.is_file() and (folder / "ca.key").is_file())
+        if made_ca:
+            _make_ca(folder)
+        if not made_ca and _is_good(result, names):
+            return result
+        _make_node(folder, names)
+    except (OSError, ValueError) as exc:
+        raise AdapterError(
+            "local-ca", f"The certificates in {folder} cannot be made or read: {exc}",
+            hint=f"Make {folder} writable, or move it away to begin with a new authority.",
+        ) from exc  # fmt: skip
+    return Certificates(result.ca, result.certificate, result.key, result.combined, changed=True)
+
+
+def local_names() -> list[str]:
+    """Return the names and addresses under which this machine is reached on its LAN."""
+    host = socket.gethostname()
+    names = [host, f"{host.split('.')[0]}.local", "localhost", "127.0.0.1", "::1"]
+    return list(dict.fromkeys([*names, *_addresses()]))
+
+
+def _addresses() -> Iterable[str]:
+    """Return the global addresses of all interfaces, as iproute2 tells them; none where it is absent."""
+    try:
+        output = subprocess.run(
+            ["ip", "-o", "addr", "show", "scope", "global"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    words = (line.split() for line in output.splitlines())
+    return [parts[3].split("/")[0] for parts in words if len(parts) > 3 and parts[2] in ("inet", "inet6")]
+
+
+def _make_ca(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Twin of {socket.gethostname()}"[:64])])
+    builder = (
+        _builder(name, name, key.public_key(), CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    certificate = builder.sign(key, hashes.SHA256())
+    _write(folder / "ca.key", _pem_of(key), 0o600)
+    _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+
+def _make_node(folder: Path, names: Sequence[str]) -> None:
+    ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+        raise ValueError("ca.key is not an EC key")
+    ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
+    certificate = (
+        _builder(subject, ca.subject, key.public_key(), NODE_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    chain = certificate.public_bytes(serialization.Encoding.PEM)
+    _write(folder / "node.key", _pem_of(key), 0o600)
+    _write(folder / "node.crt", chain, 0o644)
+    _write(folder / "node.pem", chain + _pem_of(key), 0o600)
+
+
+def _is_good(files: Certificates, names: Sequence[str]) -> bool:
+    if not (files.certificate.is_file() and files.key.is_file() and files.combined.is_file()):
+        return False
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
+    left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    has_names = {_general_name(name) for name in names} <= set(held)
+    return left > dt.timedelta(days=RENEW_DAYS) and has_names and certificate.issuer == ca.subject
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+) -> x509.CertificateBuilder:
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=BACKDATE_H)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=days))
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name.split("%")[0]))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write through a new file, so that a key is never readable for others and a crash leaves the old one."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

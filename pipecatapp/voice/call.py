@@ -1,0 +1,306 @@
+"""One call: a WebRTC connection, the pipeline on it, and its end.
+
+It owns the pipeline's shape and the call's life; admission of calls is the gateway's.
+
+    in -> voice activity -> hearing -> user turn -> thinking -> speaking -> out -> spoken text -> assistant
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    Frame,
+    InterruptionFrame,
+    LLMMessagesAppendFrame,
+    TTSSpeakFrame,
+    TTSTextFrame,
+)
+from pipecat.observers.base_observer import BaseObserver, FramePushed
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import (
+    LLMContextAggregatorPair,
+    LLMUserAggregatorParams,
+)
+from pipecat.processors.audio.vad_processor import VADProcessor
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.transports.base_transport import TransportParams
+from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
+from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
+from pipecat.turns.user_turn_strategies import UserTurnStrategies
+from pipecat.workers.runner import WorkerRunner
+
+from pipecatapp.events import (
+    AssistantDelta,
+    AssistantSpoken,
+    BotStartedSpeaking,
+    BotStoppedSpeaking,
+    CallConnected,
+    CallEnded,
+    Interrupted,
+    TurnFinished,
+)
+from pipecatapp.ports import SpeechToText, TextToSpeech
+from pipecatapp.settings import Settings
+from pipecatapp.units import SPEECH_RATE_HZ
+from pipecatapp.voice.hearing import HearingService
+from pipecatapp.voice.room import Room
+from pipecatapp.voice.speaking import PreparedSpeech, SpeakingService
+from pipecatapp.voice.thinking import ThinkingService
+from pipecatapp.voice.turn_end import turn_end
+from pipecatapp.voice.vad import OpenSileroVad
+
+log = logging.getLogger(__name__)
+
+OUTPUT_RATE_HZ = 24_000
+"""Sample rate of the pipeline's speech (hertz); Opus on the wire is 48 kHz whatever this is."""
+OUTPUT_CHUNK_10MS = 2
+"""Sound is sent 20 ms at a time, one Opus packet, so that an interruption is heard at once."""
+PING_CHECK_S = 1.0
+"""How often the client's pings are looked for (seconds)."""
+LOST_CHECKS = 3
+"""Checks in a row without a ping in the last 3 s (pipecat's own bound) after which the client is lost."""
+GREETING_TURN = "greeting"
+"""The greeting's turn id; it answers nothing and is not part of the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceEngines:
+    """What every call of this process shares."""
+
+    stt: SpeechToText
+    tts: TextToSpeech
+
+
+class Call:
+    """One call of one session.
+
+    Args:
+        connection: The WebRTC connection, initialised.
+        room: The call's shared state.
+        engines: The shared engines.
+        settings: Voice settings.
+        is_alone: Says whether this is the only call of the process.
+    """
+
+    def __init__(
+        self,
+        connection: SmallWebRTCConnection,
+        room: Room,
+        engines: VoiceEngines,
+        settings: Settings,
+        *,
+        is_alone: Callable[[], bool],
+    ) -> None:
+        self.connection = connection
+        self.room = room
+        self._settings = settings
+        self._end_reason = "hung-up"
+        self._context = LLMContext()
+        self._prepared = PreparedSpeech(engines.tts)
+        self._thinking = ThinkingService(room, self._prepared)
+        self._worker = self._build(engines, is_alone)
+
+    @property
+    def pc_id(self) -> str:
+        """The connection's name on the wire."""
+        return str(self.connection.pc_id)
+
+    async def run(self) -> None:
+        """Talk until either side ends the call."""
+        runner = WorkerRunner(handle_sigint=False)
+        await runner.add_workers(self._worker)
+        watch = asyncio.create_task(self._watch_pings(), name="call-pings")
+        try:
+            await runner.run()
+        finally:
+            watch.cancel()
+            self._prepared.clear()
+            await self._thinking.spoken("", interrupted=True)
+            await self.connection.disconnect()
+            self.room.publish(CallEnded(pc_id=self.pc_id, reason=self._end_reason))
+            log.info("Call ended", extra={"session": self.room.session.id, "reason": self._end_reason})
+
+    async def end(self, reason: str) -> None:
+        """End the call now. `reason` is one of `CallEnded`'s."""
+        self._end_reason = reason
+        await self._worker.cancel()
+
+    async def say(self, text: str) -> None:
+        """Take typed `text` as the user's next turn, over whatever is being said."""
+        await self._worker.rtvi.interrupt_bot()
+        await self._worker.flush_pipeline()
+        self.room.turn_over()
+        await self._worker.queue_frame(
+            LLMMessagesAppendFrame(messages=[{"role": "user", "content": text}], run_llm=True)
+        )
+
+    def _build(self, engines: VoiceEngines, is_alone: Callable[[], bool]) -> PipelineWorker:
+        settings = self._settings
+        transport = SmallWebRTCTransport(
+            self.connection,
+            TransportParams(
+                audio_in_enabled=True, audio_out_enabled=True, audio_out_10ms_chunks=OUTPUT_CHUNK_10MS
+            ),
+        )
+        vad = OpenSileroVad(start_s=settings.vad_start_s, stop_s=settings.vad_stop_s)
+        hearing = HearingService(
+            engines.stt,
+            vad,
+            self.room,
+            self.room.clock,
+            partial_s=settings.partial_s,
+            pause_s=settings.pause_s if settings.speculation else 0.0,
+            is_alone=is_alone,
+            audio_passthrough=settings.turn_detection == "smart",
+        )
+        speaking = SpeakingService(engines.tts, self._prepared, self.room)
+        user_params = LLMUserAggregatorParams(
+            user_turn_strategies=UserTurnStrategies(
+                stop=[
+                    turn_end(
+                        settings.turn_detection,
+                        timeout_s=settings.turn_timeout_s,
+                        speculates=settings.speculation,
+                    )
+                ]
+            ),
+            # Audio stops at the hearing stage, so its absence here means nothing.
+            audio_idle_timeout=0,
+        )
+        user, assistant = LLMContextAggregatorPair(self._context, user_params=user_params)
+        worker = PipelineWorker(
+            Pipeline(
+                [
+                    transport.input(),
+                    VADProcessor(vad_analyzer=vad),
+                    hearing,
+                    user,
+                    self._thinking,
+                    speaking,
+                    transport.output(),
+                    _SpokenText(self.room),
+                    assistant,
+                ]
+            ),
+            params=PipelineParams(
+                audio_in_sample_rate=SPEECH_RATE_HZ, audio_out_sample_rate=OUTPUT_RATE_HZ, enable_metrics=True
+            ),
+            idle_timeout_secs=settings.call_idle_s,
+            cancel_on_idle_timeout=False,
+            observers=[_SpeechObserver(self.room)],
+        )
+        self._listen(transport, assistant, worker)
+        return worker
+
+    def _listen(self, transport: Any, assistant: Any, worker: PipelineWorker) -> None:
+        """Follow the pipeline's own events."""
+
+        async def connected(_transport: Any, _client: Any) -> None:
+            self.room.publish(CallConnected(pc_id=self.pc_id))
+            log.info("Call connected", extra={"session": self.room.session.id})
+            greeting = "" if self._settings.benchmark_mode else self._settings.greeting
+            if greeting:
+                self.room.is_greeting = True
+                self.room.publish(AssistantDelta(turn_id=GREETING_TURN, text=greeting))
+                await worker.queue_frame(TTSSpeakFrame(greeting, append_to_context=True))
+
+        async def disconnected(_transport: Any, _client: Any) -> None:
+            await worker.cancel()
+
+        async def spoken(_aggregator: Any, message: Any) -> None:
+            if self.room.is_greeting:
+                self.room.is_greeting = False
+                self.room.publish(
+                    TurnFinished(
+                        GREETING_TURN, text=" ".join(message.content.split()), interrupted=message.interrupted
+                    )
+                )
+            else:
+                await self._thinking.spoken(message.content, interrupted=message.interrupted)
+
+        async def idle(_worker: Any) -> None:
+            await self.end("idle")
+
+        async def failed(_worker: Any, frame: Any) -> None:
+            log.warning("The pipeline reported an error", extra={"pii_text": frame.error})
+
+        transport.add_event_handler("on_client_connected", connected)
+        transport.add_event_handler("on_client_disconnected", disconnected)
+        assistant.add_event_handler("on_assistant_turn_stopped", spoken)
+        worker.add_event_handler("on_idle_timeout", idle)
+        worker.add_event_handler("on_pipeline_error", failed)
+
+    async def _watch_pings(self) -> None:
+        """End the call of a client that was killed: it stops pinging long before ICE gives up (30 s)."""
+        misses = 0
+        was_connected = False
+        while True:
+            await asyncio.sleep(PING_CHECK_S)
+            if self.connection.is_connected():
+                was_connected, misses = True, 0
+                continue
+            misses += 1
+            if was_connected and misses >= LOST_CHECKS:
+                await self.end("lost")
+                return
+
+
+class _SpokenText(FrameProcessor):
+    """Tells the session which words have been sent as sound; it stands behind the output."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__()
+        self._room = room
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Note spoken words, pass everything."""
+        await super().process_frame(frame, direction)
+        if isinstance(frame, TTSTextFrame):
+            if self._room.turn is not None:
+                self._room.turn.spoke(frame.text.strip())
+            elif self._room.is_greeting:
+                self._room.publish(AssistantSpoken(turn_id=GREETING_TURN, text=frame.text.strip()))
+        await self.push_frame(frame, direction)
+
+
+class _SpeechObserver(BaseObserver):
+    """Tells the session when sound starts, stops and is cut."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(observe_every_push=False)
+        self._room = room
+        self._seen = 0
+
+    async def on_push_frame(self, data: FramePushed) -> None:
+        """Publish what matters of each frame, once."""
+        frame = data.frame
+        if not isinstance(frame, BotStartedSpeakingFrame | BotStoppedSpeakingFrame | InterruptionFrame):
+            return
+        number = _broadcast_number(frame)
+        if number == self._seen:
+            return
+        self._seen = number
+        if isinstance(frame, BotStartedSpeakingFrame):
+            self._room.publish(BotStartedSpeaking())
+            self._room.trace.bot_started()
+        elif isinstance(frame, BotStoppedSpeakingFrame):
+            self._room.publish(BotStoppedSpeaking())
+        elif self._room.turn is not None:
+            self._room.turn.interrupt()
+        elif self._room.is_greeting:
+            self._room.publish(Interrupted(turn_id=GREETING_TURN))
+
+
+def _broadcast_number(frame: Frame) -> int:
+    """Return one number for both halves of a frame that went both ways."""
+    sibling = frame.broadcast_sibling_id
+    return min(frame.id, sibling) if sibling else frame.id

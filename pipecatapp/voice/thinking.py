@@ -1,0 +1,175 @@
+"""The stage between hearing and speaking: a turn of the session, as a pipecat LLM service.
+
+It owns how a turn of the agent follows pipecat's frames (begun in advance, confirmed, withdrawn,
+interrupted, spoken to its end); what is answered is the agent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipecat.frames.frames import (
+    EagerEndOfTurnCancelFrame,
+    Frame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    UserStoppedSpeakingFrame,
+)
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.frame_processor import FrameDirection
+from pipecat.services.llm_service import LLMService
+from pipecat.services.settings import LLMSettings
+
+from pipecatapp.agent.turn import Turn
+from pipecatapp.errors import AgentError
+from pipecatapp.voice.clauses import ClauseCutter
+from pipecatapp.voice.room import Room
+from pipecatapp.voice.speaking import PreparedSpeech
+
+PREPARED_CLAUSES = 2
+"""Pieces of a speculative answer that are made into sound before the turn is confirmed."""
+
+
+class ThinkingService(LLMService):
+    """Pipecat's LLM stage over our session.
+
+    Args:
+        room: The call's shared state.
+        prepared: Where sound is made in advance.
+    """
+
+    def __init__(self, room: Room, prepared: PreparedSpeech) -> None:
+        super().__init__(
+            settings=LLMSettings(
+                model="twin",
+                system_instruction=None,
+                temperature=None,
+                max_tokens=None,
+                top_p=None,
+                top_k=None,
+                frequency_penalty=None,
+                presence_penalty=None,
+                seed=None,
+                filter_incomplete_user_turns=False,
+                user_turn_completion_config=None,
+            )
+        )
+        self._room = room
+        self._prepared = prepared
+        self._turn: Turn | None = None
+        self._is_confirmed = False
+
+    def can_generate_metrics(self) -> bool:
+        """Return True: pipecat measures the time to the first token."""
+        return True
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        """Answer contexts; confirm or withdraw the answer under way as the turn goes."""
+        await super().process_frame(frame, direction)
+        if isinstance(frame, LLMContextFrame):
+            await self._answer(frame.context)
+            return
+        if isinstance(frame, UserStoppedSpeakingFrame):
+            self._confirm()
+        elif isinstance(frame, EagerEndOfTurnCancelFrame):
+            await self._withdraw()
+        await self.push_frame(frame, direction)
+
+    async def spoken(self, text: str, *, interrupted: bool) -> None:
+        """End the turn under way: `text` is what was really said of it."""
+        turn, self._turn = self._turn, None
+        self._prepared.clear()
+        if turn is None:
+            return
+        if self._is_confirmed:
+            self._room.turn = None
+            # Pieces carry their own spaces, and pipecat joins them with one more.
+            await turn.finish(" ".join(text.split()), interrupted=interrupted)
+        else:
+            self._turn = turn
+
+    async def _answer(self, context: LLMContext) -> None:
+        await self._leave_previous()
+        self._is_confirmed = not self._speculation_gate.is_speculating
+        try:
+            turn = self._room.session.begin_turn(
+                _unanswered(context), "voice", speculative=not self._is_confirmed
+            )
+        except AgentError as exc:
+            self._room.report(exc)
+            return
+        self._turn = turn
+        if self._is_confirmed:
+            self._turn_begins(turn)
+        await self.push_frame(LLMFullResponseStartFrame())
+        await self.start_processing_metrics()
+        await self.start_ttfb_metrics()
+        try:
+            await self._stream(turn)
+        except asyncio.CancelledError:
+            if not self._is_confirmed:
+                await self._withdraw()
+            raise
+        except AgentError as exc:
+            self._room.report(exc)
+        finally:
+            await self.stop_processing_metrics()
+            await self.push_frame(LLMFullResponseEndFrame())
+
+    async def _stream(self, turn: Turn) -> None:
+        cutter = ClauseCutter()
+        count = 0
+
+        async def give(pieces: list[str]) -> None:
+            nonlocal count
+            for piece in pieces:
+                self._room.trace.mark("first_clause")
+                if not self._is_confirmed and count < PREPARED_CLAUSES:
+                    self._prepared.prepare(piece)
+                count += 1
+                await self._push_llm_text(piece)
+
+        async for delta in turn.deltas():
+            self._room.trace.mark("llm_first_token")
+            await self.stop_ttfb_metrics()
+            await give(cutter.feed(delta))
+        await give(cutter.flush())
+
+    def _confirm(self) -> None:
+        self._room.trace.mark("turn_end")
+        if self._turn is not None and not self._is_confirmed:
+            self._is_confirmed = True
+            self._turn.confirm()
+            self._turn_begins(self._turn)
+
+    def _turn_begins(self, turn: Turn) -> None:
+        self._room.turn = turn
+        self._room.turn_over()
+
+    async def _withdraw(self) -> None:
+        if self._turn is not None and not self._is_confirmed:
+            turn, self._turn = self._turn, None
+            self._room.trace.withdraw_answer()
+            self._prepared.clear()
+            await turn.discard()
+
+    async def _leave_previous(self) -> None:
+        """Settle a turn that nothing else settled: withdrawn, or interrupted before a sound."""
+        await self._withdraw()
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            self._room.turn = None
+            await turn.finish("", interrupted=True)
+
+
+def _unanswered(context: LLMContext) -> str:
+    """Return all that the user said since the last answer that was heard."""
+    parts: list[str] = []
+    for message in reversed(context.get_messages()):
+        if not isinstance(message, dict) or message.get("role") != "user":
+            break
+        content = message.get("content")
+        if isinstance(content, str):
+            parts.insert(0, content)
+    return " ".join(parts)

@@ -1,0 +1,57 @@
+"""The HTTP application.
+
+It owns which routes there are and what stands before them; the parts come from the composition root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
+
+from pipecatapp import __version__
+from pipecatapp.web import sockets
+from pipecatapp.web.errors import install_error_handlers
+from pipecatapp.web.guard import Guard
+from pipecatapp.web.parts import Parts
+from pipecatapp.web.routes import calls, chat, state, status
+
+STATIC_DIR = Path(__file__).parent / "static"
+
+
+class _Page(StaticFiles):
+    """The page's files; a browser asks each time whether they changed."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Serve a file with revalidation."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def create_app(start: Callable[[], AbstractAsyncContextManager[Parts]]) -> FastAPI:
+    """Return the application.
+
+    Args:
+        start: Brings the agent up and, on leaving, down again.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with start() as parts:
+            app.state.parts = parts
+            yield
+
+    # The interactive docs of FastAPI load scripts from outside, so only the schema is served.
+    app = FastAPI(title="Twin", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    install_error_handlers(app)
+    app.add_middleware(Guard)
+    for module in (calls, chat, state, status, sockets):
+        app.include_router(module.router)
+    app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")
+    return app

@@ -1,0 +1,48 @@
+"""What the routes need of the agent.
+
+It owns the bundle that the composition root fills; the parts themselves are of other layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from pipecatapp.agent.service import TwinService
+from pipecatapp.ports import CallGateway, CheckResult, ToolBox
+from pipecatapp.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The agent, as the web layer sees it.
+
+    Args:
+        settings: The process's settings.
+        service: Sessions.
+        calls: Voice.
+        toolbox: Tools, to list them.
+        checks: Returns each part's state.
+        describe: Returns what runs, for `/api/status`.
+    """
+
+    settings: Settings
+    service: TwinService
+    calls: CallGateway
+    toolbox: ToolBox
+    checks: Callable[[], Mapping[str, CheckResult]]
+    describe: Callable[[], Mapping[str, Any]]
+
+
+def _parts(connection: HTTPConnection) -> Parts:
+    parts = connection.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+AgentParts = Annotated[Parts, Depends(_parts)]
+"""Give a route its parts."""
