@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from pipecatapp.tools.number_words import ORDINALS, read_cardinal
 
 _TOKEN = re.compile(
-    r"\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+|[a-z]+|\*\*|//|[-+*/^%(),]|\N{MULTIPLICATION SIGN}|\N{DIVISION SIGN})"
+    r"\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+|[a-z]+"
+    r"|\*\*|//|[-+*/^%(),]|\N{MULTIPLICATION SIGN}|\N{DIVISION SIGN})"
 )
 _LEAD = re.compile(
     r"(?:(?:hey|hi|hello|okay|ok|so|and|well|please|twin|now)[, ]+)*"

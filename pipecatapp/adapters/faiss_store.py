@@ -1,0 +1,246 @@
+"""The long-term memory: facts found by meaning, conversations by name.
+
+It owns the FAISS index and keeps it equal to the database, which is the truth; the tables are
+`memory_database`'s and the order of equals is `fact_ranking`'s. The index is exact (inner product of unit
+vectors): 10 000 facts are 15 MB and are searched in a millisecond.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
+
+import numpy as np
+
+from pipecatapp.adapters.fact_ranking import Candidate, rank
+from pipecatapp.adapters.memory_database import FactRow, Marks, MemoryDatabase
+from pipecatapp.adapters.worker_thread import WorkerThread
+from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Clock, Embedder, Fact, MemoryState, StoredTurn, Vectors
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+EMBED_BATCH = 64
+"""Facts embedded at once: the size at which one text is cheapest, and under half a second."""
+SPARE_CANDIDATES = 16
+"""Facts looked at beyond the wanted ones, so that a newer fact of the same shape is among them."""
+
+
+class SqliteFaissStore:
+    """A MemoryStore in one file, shared by any number of processes.
+
+    Args:
+        path: The file; made when absent.
+        embedder: Gives facts and questions their vectors; closed by whoever made it.
+        clock: Dates the facts.
+    """
+
+    def __init__(self, path: Path, embedder: Embedder, clock: Clock) -> None:
+        self._path = path
+        self._embedder = embedder
+        self._clock = clock
+        self._thread = WorkerThread("memory")
+        self._database: MemoryDatabase | None = None
+        self._index = _FactIndex(embedder.dimensions)
+        self._seen: Marks | None = None
+        self._removals_seen = -1
+
+    async def open(self) -> None:
+        """Open the file and fill the index, which the first call would otherwise do.
+
+        Raises:
+            AdapterError: The file is damaged, not ours to write, or written by a newer program.
+        """
+        await self._refresh()
+
+    async def add_fact(self, text: str, *, session_id: str = "") -> Fact:
+        """Remember `text`; saying a known fact again returns the known one.
+
+        Raises:
+            AdapterError: It could not be written.
+        """
+        text = " ".join(text.split())
+        if not text:
+            raise AdapterError("empty-fact", "An empty fact cannot be remembered.", status=422)
+        fact = Fact(uuid4().hex, text, self._clock.wall_s(), session_id)
+        kept = await self._run(lambda: self._db.add_fact(fact))
+        try:
+            await self._refresh()
+        except AdapterError as exc:  # kept all the same; the next search embeds it
+            logger.warning("A fact has no vector yet", extra={"code": exc.code})
+        return kept
+
+    async def search(self, query: str, *, limit: int) -> list[Fact]:
+        """Return the facts nearest in meaning, best first.
+
+        Raises:
+            AdapterError: The embedder or the file failed.
+        """
+        await self._refresh()
+        if self._index.size == 0 or limit <= 0:
+            return []
+        vectors = await self._embedder.embed([query])
+        candidates = await self._run(self._index.search, vectors, limit + SPARE_CANDIDATES)
+        return rank(candidates, limit)
+
+    async def list_facts(self) -> list[Fact]:
+        """Return every fact, oldest first."""
+        return await self._run(lambda: self._db.facts())
+
+    async def delete_fact(self, fact_id: str) -> bool:
+        """Forget one fact; False when there was none."""
+        return await self._run(lambda: self._db.delete_fact(fact_id))
+
+    async def delete_all(self) -> int:
+        """Forget every fact and conversation; return how many facts there were."""
+        return await self._run(lambda: self._db.delete_all())
+
+    async def append_turn(self, session_id: str, turn: StoredTurn) -> None:
+        """Add a finished turn to a conversation."""
+        await self._run(lambda: self._db.append_turn(session_id, turn))
+
+    async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
+        """Return a conversation's last turns, oldest first."""
+        return await self._run(lambda: self._db.recent_turns(session_id, limit))
+
+    async def export_state(self) -> MemoryState:
+        """Return everything, as of one moment."""
+        return await self._run(lambda: self._db.export_state())
+
+    async def import_state(self, state: MemoryState) -> None:
+        """Replace everything by `state`, all or nothing."""
+        await self._run(lambda: self._db.import_state(state))
+
+    async def close(self) -> None:
+        """Let what is being written end, and close the file."""
+        try:
+            await self._thread.run(self._close_database)
+        except AdapterError:
+            return  # closed before
+        await self._thread.close()
+
+    @property
+    def _db(self) -> MemoryDatabase:
+        """The open database; on the worker thread only."""
+        if self._database is None:
+            self._database = MemoryDatabase(self._path)
+        return self._database
+
+    @property
+    def _vector_name(self) -> str:
+        return f"{self._embedder.name} ({self._embedder.dimensions})"
+
+    def _close_database(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    async def _refresh(self) -> None:
+        """Make the index equal to the database, embedding what this embedder has not yet seen."""
+        missing = await self._run(self._pull)
+        for start in range(0, len(missing), EMBED_BATCH):
+            batch = missing[start : start + EMBED_BATCH]
+            vectors = await self._embedder.embed([row.fact.text for row in batch])
+            blobs = {row.seq: vector.tobytes() for row, vector in zip(batch, _rows(vectors), strict=True)}
+            await self._run(self._save_vectors, blobs)
+        if missing:
+            await self._run(self._pull)
+
+    def _save_vectors(self, vectors: dict[int, bytes]) -> None:
+        self._db.add_vectors(self._vector_name, vectors)
+
+    def _pull(self) -> list[FactRow]:
+        """Take over what changed in the database; return the facts without a vector."""
+        marks = self._db.marks()
+        if marks == self._seen:
+            return []
+        if marks.removals != self._removals_seen:
+            self._index.clear()
+            self._removals_seen = marks.removals
+        said = self._db.said()
+        rows = self._db.fact_rows(sorted(said.keys() - self._index.seqs), self._vector_name)
+        self._index.add([row for row in rows if row.vector is not None], said)
+        missing = [row for row in rows if row.vector is None]
+        self._seen = None if missing else marks
+        return missing
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._thread.run(call, *args, **kwargs)
+        except (sqlite3.Error, OSError) as exc:
+            raise _in_words(exc, self._path) from exc
+
+
+class _FactIndex:
+    """The vectors of the facts, and when each fact was last said."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._faiss: Any = None
+        self._facts: list[tuple[int, Fact]] = []
+        self._said: dict[int, int] = {}
+        self.seqs: set[int] = set()
+
+    @property
+    def size(self) -> int:
+        return len(self._facts)
+
+    def clear(self) -> None:
+        self._faiss = None
+        self._facts.clear()
+        self.seqs.clear()
+
+    def add(self, rows: list[FactRow], said: dict[int, int]) -> None:
+        self._said = said
+        if not rows:
+            return
+        vectors = np.stack([np.frombuffer(row.vector or b"", np.float32) for row in rows])
+        if self._faiss is None:
+            import faiss
+
+            # One search is a millisecond; faiss's own threads would only take cores from speech.
+            faiss.omp_set_num_threads(1)
+            self._faiss = faiss.IndexFlatIP(self._dimensions)
+        self._faiss.add(vectors)
+        self._facts += [(row.seq, row.fact) for row in rows]
+        self.seqs |= {row.seq for row in rows}
+
+    def search(self, vectors: Vectors, limit: int) -> list[Candidate]:
+        if self._faiss is None:
+            return []
+        scores, places = self._faiss.search(_rows(vectors), min(limit, self.size))
+        found = []
+        for score, place in zip(scores[0], places[0], strict=True):
+            seq, fact = self._facts[place]
+            scored = Fact(fact.id, fact.text, fact.created_s, fact.session_id, float(score))
+            found.append(Candidate(scored, self._said.get(seq, 0)))
+        return found
+
+
+def _rows(vectors: Vectors) -> Vectors:
+    return np.ascontiguousarray(vectors, np.float32)
+
+
+def _in_words(error: Exception, path: Path) -> AdapterError:
+    code = getattr(error, "sqlite_errorname", "") or ""
+    if code.startswith("SQLITE_FULL") or getattr(error, "errno", None) == 28:
+        return AdapterError(
+            "memory-full", "The disk is full: nothing can be remembered.", hint="Free some space."
+        )
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return AdapterError(
+            "memory-damaged",
+            f"The memory '{path}' is damaged.",
+            hint="Move the file away and load a saved state.",
+        )
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return AdapterError("memory-busy", "Another process keeps the memory locked.", retryable=True)
+    reason = getattr(error, "strerror", None) or str(error)
+    return AdapterError("memory-failed", f"The memory '{path}' cannot be used: {reason}.")
