@@ -1,0 +1,106 @@
+"""`twin artifacts`: list, fetch or build, verify and locate the binaries.
+
+It owns what is printed and the exit codes; building is `supply`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from pipecatapp.cli.models import EXIT_WRONG, add_change_options
+from pipecatapp.settings import load_settings
+from pipecatapp.supply.artifacts import ArtifactStore
+from pipecatapp.supply.catalogue import Catalogue, load_catalogue
+from pipecatapp.supply.progress import TextProgress, megabytes
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `artifacts` and its actions."""
+    parser = subparsers.add_parser("artifacts", help="list, fetch or build, and verify the binaries")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="show every artefact and whether it is here")
+    listing.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    listing.set_defaults(func=_list)
+
+    fetch = actions.add_parser("fetch", help="take artefacts from the mirror, else build them")
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    fetch.add_argument("--jobs", type=int, default=0, help="compilers at once; default: by cores and memory")
+    add_change_options(fetch)
+    fetch.set_defaults(func=_fetch)
+
+    verify = actions.add_parser("verify", help="read every byte of the binaries again")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="default: every artefact that is here")
+    verify.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    verify.set_defaults(func=_verify)
+
+    path = actions.add_parser("path", help="print where an artefact's programs are")
+    path.add_argument("name", metavar="NAME")
+    path.add_argument("binary", nargs="?", default="", metavar="PROGRAM", help="one of its programs")
+    path.set_defaults(func=_path)
+
+
+def _open() -> tuple[Catalogue, ArtifactStore]:
+    settings = load_settings()
+    catalogue = load_catalogue(settings.catalogue_dir)
+    store = ArtifactStore(settings.cache_dir / "artifacts", catalogue, mirror_url=settings.mirror_url)
+    return catalogue, store
+
+
+def _list(options: argparse.Namespace) -> int:
+    catalogue, store = _open()
+    rows = [
+        {
+            "name": artifact.name,
+            "version": artifact.version,
+            "licence": artifact.licence,
+            "binaries": artifact.binaries,
+            "source_bytes": artifact.source.size_bytes,
+            "path": str(store.folder(artifact.name) / "bin"),
+            "state": "present" if store.is_present(artifact.name) else "absent",
+        }
+        for artifact in catalogue.artifacts.values()
+    ]
+    if options.json:
+        print(json.dumps({"artifacts": rows}, indent=1))
+        return 0
+    for artifact, row in zip(catalogue.artifacts.values(), rows, strict=True):
+        source = megabytes(artifact.source.size_bytes)
+        print(f"{artifact.name} {artifact.version}  source {source}  {artifact.licence}  {row['state']}")
+        print(f"  {row['path']}: {', '.join(artifact.binaries)}")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    catalogue, store = _open()
+    names = options.names or list(catalogue.artifacts)
+    progress = TextProgress(sys.stderr)
+    fetched = [name for name in names if store.ensure(name, progress, jobs=options.jobs)]
+    present = [name for name in names if name not in fetched]
+    if options.json:
+        print(json.dumps({"changed": bool(fetched), "fetched": fetched, "present": present}))
+    else:
+        for name in names:
+            print(f"{name}: {store.path(name)}{'' if name in fetched else ' (already here)'}")
+    return int(options.changed_exit_code) if fetched else 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    catalogue, store = _open()
+    names = options.names or [name for name in catalogue.artifacts if store.manifest(name) is not None]
+    problems = {name: store.problems(name) for name in names}
+    is_wrong = any(problems.values())
+    if options.json:
+        print(json.dumps({"ok": not is_wrong, "artifacts": problems}))
+    else:
+        for name, found in problems.items():
+            print(f"{name:24} {'; '.join(found) or 'right'}")
+    return EXIT_WRONG if is_wrong else 0
+
+
+def _path(options: argparse.Namespace) -> int:
+    _, store = _open()
+    print(store.path(options.name, options.binary))
+    return 0
