@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -320,23 +319,6 @@ class ToolBox(Protocol):
         Raises:
             ToolError: There is no tool of that name; the message lists those there are.
         """
-        ...
-
-
-@runtime_checkable
-class ModelLocator(Protocol):
-    """Where models are kept; names are those of `models.yaml`."""
-
-    def path(self, name: str) -> Path:
-        """Return the file or folder of model `name`, present or not.
-
-        Raises:
-            AgentError: No model has that name; the message lists those there are.
-        """
-        ...
-
-    def is_present(self, name: str) -> bool:
-        """Whether the model is here, whole; False also for a name that is not known."""
         ...
 
 

@@ -50,4 +50,4 @@ def onnx_errors() -> tuple[type[Exception], ...]:
     own = (
         value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)
     )
-    return (*own, RuntimeError, ValueError)
+    return (*own, OSError, RuntimeError, ValueError)

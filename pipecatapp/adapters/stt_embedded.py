@@ -148,27 +148,10 @@ class ShortWindowWhisper:
         self._pieces.clear()
 
     def _open(self) -> None:
+        self._model = open_whisper(self._model_dir, self._threads)
+        from faster_whisper.tokenizer import Tokenizer
+
         try:
-            from faster_whisper import WhisperModel
-            from faster_whisper.tokenizer import Tokenizer
-        except ImportError as exc:
-            raise AdapterError(
-                "engine-missing", "faster-whisper is not installed", hint="pip install 'twin[voice]'"
-            ) from exc
-        if not (self._model_dir / "model.bin").is_file():
-            raise AdapterError(
-                "model-missing",
-                f"there is no Whisper model in {self._model_dir}",
-                hint=f"twin models fetch {self._model_dir.name}",
-            )
-        try:
-            self._model = WhisperModel(
-                str(self._model_dir),
-                device="cpu",
-                compute_type="int8",
-                cpu_threads=self._threads,
-                local_files_only=True,
-            )
             self._tokenizer = Tokenizer(
                 self._model.hf_tokenizer,
                 self._model.model.is_multilingual,
@@ -178,7 +161,7 @@ class ShortWindowWhisper:
             self._prompt = self._model.get_prompt(self._tokenizer, [], without_timestamps=True)
             self._decode_short(np.zeros(SPEECH_RATE_HZ, np.float32))
         except (RuntimeError, ValueError, OSError) as exc:
-            raise AdapterError("engine-failed", f"Whisper does not load: {exc}") from exc
+            raise AdapterError("engine-failed", f"Whisper does not work: {exc}") from exc
 
     def _transcribe(self, pcm: bytes, final: bool) -> str:
         samples = to_float(pcm)
@@ -214,7 +197,7 @@ class ShortWindowWhisper:
             return self._decode_stock(samples)
         if decoded.no_speech > NO_SPEECH_LIMIT and decoded.logprob < LOGPROB_LIMIT:
             return ""
-        return _cleaned(said_once(decoded.text))
+        return cleaned(said_once(decoded.text))
 
     def _decode_short(self, samples: Samples) -> _Decoded:
         features = self._model.feature_extractor(samples)
@@ -251,7 +234,33 @@ class ShortWindowWhisper:
             condition_on_previous_text=False,
             vad_filter=False,
         )
-        return _cleaned(" ".join(segment.text.strip() for segment in segments))
+        return cleaned(" ".join(segment.text.strip() for segment in segments))
+
+
+def open_whisper(model_dir: Path, threads: int) -> Any:
+    """Return a `faster_whisper.WhisperModel` read from `model_dir`.
+
+    Raises:
+        AdapterError: The package or the model is missing or does not work.
+    """
+    try:
+        from faster_whisper import WhisperModel
+    except ImportError as exc:
+        raise AdapterError(
+            "engine-missing", "faster-whisper is not installed", hint="pip install 'twin[voice]'"
+        ) from exc
+    if not (model_dir / "model.bin").is_file():
+        raise AdapterError(
+            "model-missing",
+            f"there is no Whisper model in {model_dir}",
+            hint=f"twin models fetch {model_dir.name}",
+        )
+    try:
+        return WhisperModel(
+            str(model_dir), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
+        )
+    except (RuntimeError, ValueError, OSError) as exc:
+        raise AdapterError("engine-failed", f"Whisper does not load: {exc}") from exc
 
 
 def is_odd(text: str, logprob: float, duration_s: float) -> bool:
@@ -287,7 +296,8 @@ def _period(words: list[str]) -> int:
     return 0
 
 
-def _cleaned(text: str) -> str:
+def cleaned(text: str) -> str:
+    """Return `text` without Whisper's names for noise; "" when no word is left."""
     kept = " ".join(_NOT_SPEECH.sub(" ", text).split())
     return kept if re.search(r"\w", kept) else ""
 
