@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import hcl2
+from lark.exceptions import LarkError
 
 _HEREDOC = re.compile(r"<<-?\s*([A-Za-z_]\w*)\s*$")
 _ATTRIBUTE = re.compile(r"^([A-Za-z_][\w-]*|\"[^\"]*\")\s*=(?!=)\s*(.*)$")
@@ -73,7 +74,7 @@ def faults(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     try:
         hcl2.loads(text)
-    except Exception as exc:  # the parser's errors share no base
+    except LarkError as exc:
         first = str(exc).splitlines()[0]
         return [f"{path}:{getattr(exc, 'line', 1)}: does not parse: {first}"]
     wanted = formatted(text).splitlines()
