@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipecatapp.adapters.local_ca import Certificates, ensure_certificates, local_names
-from pipecatapp.app.composition import agent
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings, load_settings
 from pipecatapp.web.api import create_app
+
+log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 5
 """Longest wait for open requests when the process stops (seconds)."""
@@ -44,16 +46,11 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings().model_copy(update={k: v for k, v in given.items() if v is not None})
     set_up_logging(settings.log_level)
     quiet_pipecat(settings.log_level)
-    plain = _bind(settings.host, settings.port, "TWIN_PORT")
-    secure = _bind(settings.host, settings.tls_port, "TWIN_TLS_PORT") if settings.tls_port else None
-    app = create_app(lambda: agent(settings))
-    servers = [(_server(app, settings, None), plain)]
-    if secure is not None:
-        certificates = ensure_certificates(settings.data_dir / "tls", local_names())
-        servers.append((_server(app, settings, certificates), secure))
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(servers))
-    return 0 if servers[0][0].started else 1
+    sockets = [_bind(settings.host, settings.port, "TWIN_PORT")]
+    if settings.tls_port:
+        sockets.append(_bind(settings.host, settings.tls_port, "TWIN_TLS_PORT"))
+    asyncio.run(_run(settings, sockets))
+    return 0
 
 
 def _bind(host: str, port: int, variable: str) -> socket.socket:
@@ -75,11 +72,6 @@ def _bind(host: str, port: int, variable: str) -> socket.socket:
 class _Server(uvicorn.Server):
     """A uvicorn server that leaves signals to whoever runs it, so that two can share a process."""
 
-    async def wait_started(self, task: asyncio.Task[None]) -> None:
-        """Wait until it listens, or until `task`, which runs it, has ended."""
-        while not self.started and not task.done():  # noqa: ASYNC110 - uvicorn tells by a flag only
-            await asyncio.sleep(0.05)
-
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
@@ -93,31 +85,42 @@ def _server(app: FastAPI, settings: Settings, certificates: Certificates | None)
             log_config=None,
             access_log=settings.log_level == "debug",
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
-            lifespan="off" if certificates else "on",
+            lifespan="off",
             ssl_certfile=certificates.certificate if certificates else None,
             ssl_keyfile=certificates.key if certificates else None,
         )
     )
 
 
-async def _run(servers: list[tuple[_Server, socket.socket]]) -> None:
-    """Serve until told to stop. The first server brings the agent up, the others follow it."""
-    first, first_socket = servers[0]
+async def _run(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Bring the agent up, serve it on HTTP and, with a second socket, on HTTPS, until told to stop."""
+    # Pipecat announces itself when it is imported, which logging must be ready for.
+    from pipecatapp.app.composition import agent
+
+    servers: list[_Server] = []
+    task = asyncio.current_task()
+    assert task is not None
 
     def stop() -> None:
-        for server, _ in servers:
+        for server in servers:
             server.should_exit = True
+        if not servers:
+            task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    main = asyncio.create_task(first.serve(sockets=[first_socket]), name="http")
-    await first.wait_started(main)
-    others = [
-        asyncio.create_task(server.serve(sockets=[bound]), name="https") for server, bound in servers[1:]
-    ] if not main.done() else []  # fmt: skip
-    done, _ = await asyncio.wait([main, *others], return_when=asyncio.FIRST_COMPLETED)
-    stop()
-    await asyncio.gather(main, *others)
-    for task in done:
-        task.result()
+    log.info("Starting; the models take a few seconds to load")
+    with contextlib.suppress(asyncio.CancelledError):
+        async with agent(settings) as parts:
+            app = create_app(parts)
+            servers.append(_server(app, settings, None))
+            if len(sockets) > 1:
+                certificates = ensure_certificates(settings.data_dir / "tls", local_names())
+                servers.append(_server(app, settings, certificates))
+            for scheme, bound in zip(("http", "https"), sockets, strict=False):
+                log.info("Listening on %s://%s:%s", scheme, *bound.getsockname()[:2])
+            await asyncio.gather(
+                *(server.serve(sockets=[bound]) for server, bound in zip(servers, sockets, strict=True))
+            )
+    log.info("Stopped")

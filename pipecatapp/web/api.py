@@ -5,8 +5,6 @@ It owns which routes there are and what stands before them; the parts come from 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -34,21 +32,11 @@ class _Page(StaticFiles):
         return response
 
 
-def create_app(start: Callable[[], AbstractAsyncContextManager[Parts]]) -> FastAPI:
-    """Return the application.
-
-    Args:
-        start: Brings the agent up and, on leaving, down again.
-    """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with start() as parts:
-            app.state.parts = parts
-            yield
-
+def create_app(parts: Parts) -> FastAPI:
+    """Return the application over an agent that is up."""
     # The interactive docs of FastAPI load scripts from outside, so only the schema is served.
-    app = FastAPI(title="Twin", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Twin", version=__version__, docs_url=None, redoc_url=None)
+    app.state.parts = parts
     install_error_handlers(app)
     app.add_middleware(Guard)
     for module in (calls, chat, state, status, sockets):

@@ -1,0 +1,145 @@
+"""Brings the agent up and down.
+
+It owns the order in which parts are made, wired and closed; which engine stands behind a port is
+`engines`', and who serves the parts is the command line's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+from pipecatapp import __version__
+from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.agent.service import TwinService
+from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_llm, pick_stt, pick_tts
+from pipecatapp.app.health import Health, probes_of
+from pipecatapp.app.models import model_store
+from pipecatapp.ports import MemoryStore
+from pipecatapp.settings import Settings
+from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.voice.call import VoiceEngines
+from pipecatapp.voice.gateway import WebRtcGateway
+from pipecatapp.web.parts import Parts
+from pipecatapp.workflow.loader import load_workflow, shipped_prompts
+from pipecatapp.workflow.router import Router
+from pipecatapp.workflow.runner import WorkflowRunner
+from pipecatapp.workflow.services import NodeServices
+
+log = logging.getLogger(__name__)
+
+IDLE_SESSION_S = 3600.0
+"""Sessions that nobody used for this long are closed (seconds); they are revived from the store."""
+SWEEP_S = 300.0
+"""Time between two looks for idle sessions (seconds)."""
+
+T = TypeVar("T", bound=Closable)
+Whys = dict[str, str]
+"""Part to the sentence that says what was picked for it, and why."""
+
+
+@asynccontextmanager
+async def thinking(settings: Settings) -> AsyncIterator[tuple[NodeServices, MemoryStore, Whys, PickedLlm]]:
+    """Bring up what a workflow needs: LLM, embeddings, memory and tools.
+
+    Raises:
+        AgentError: A part cannot be had; the message says which and what to do.
+    """
+    store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
+    async with AsyncExitStack() as stack:
+        whys: Whys = {}
+        llm = await pick_llm(settings, store, cpu)
+        stack.push_async_callback(llm.close)
+        embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
+        whys["llm"] = llm.why
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        memory = SqliteFaissStore(settings.data_dir / "memory.sqlite", embedder, clock)
+        stack.push_async_callback(memory.close)
+        toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
+        services = NodeServices(
+            llm=llm.client,
+            toolbox=toolbox,
+            memory=memory,
+            embedder=embedder,
+            clock=clock,
+            prompts=shipped_prompts(),
+            router=Router(embedder),
+        )
+        yield services, memory, whys, llm
+
+
+def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
+    """Return the runner of the workflow that answers every turn.
+
+    Raises:
+        WorkflowDefinitionError: The workflow is wrong.
+    """
+    path = settings.workflows_dir / f"{settings.workflow}.yaml"
+    return WorkflowRunner(load_workflow(path, prompts=services.prompts), services)
+
+
+@asynccontextmanager
+async def agent(settings: Settings) -> AsyncIterator[Parts]:
+    """Bring the whole agent up; on leaving, end its calls and close everything.
+
+    Raises:
+        AgentError: A part cannot be had; the message says which and what to do.
+    """
+    async with AsyncExitStack() as stack:
+        store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
+        services, memory, whys, llm = await stack.enter_async_context(thinking(settings))
+        runner = runner_of(settings, services)
+        stt = await _keep(stack, whys, "speech to text", pick_stt(settings, store, cpu))
+        tts = await _keep(stack, whys, "text to speech", pick_tts(settings, store, cpu))
+        for part, why in whys.items():
+            log.info("Picked %s: %s", part, why)
+        service = TwinService(runner.run, memory, clock, settings)
+        stack.push_async_callback(service.close)
+        calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
+        stack.push_async_callback(calls.close)
+        health = Health(probes_of(stt, tts, services.llm, memory), {"llm": lambda: llm.is_up()})
+        _background(stack, health.run(), "health")
+        _background(stack, _sweep(service), "idle-sessions")
+
+        def describe() -> Mapping[str, Any]:
+            return {
+                "version": __version__,
+                "workflow": settings.workflow,
+                "engines": whys,
+                "cpu": cpu.model,
+                "tasks": len(asyncio.all_tasks()),
+            }
+
+        # What is loaded now stays for good; the collector need not look at it in the middle of a call.
+        gc.collect()
+        gc.freeze()
+        yield Parts(settings, service, calls, services.toolbox, health.checks, describe)
+
+
+async def _keep(stack: AsyncExitStack, whys: Whys, part: str, picking: Awaitable[Picked[T]]) -> T:
+    picked = await picking
+    whys[part] = picked.why
+    stack.push_async_callback(picked.engine.close)
+    return picked.engine
+
+
+def _background(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+async def _sweep(service: TwinService) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        await service.close_idle(IDLE_SESSION_S)

@@ -1,0 +1,114 @@
+"""`twin doctor`: says what this machine can do, what is missing, and what to do about it.
+
+It owns the checks' order and lines; each check reads, none changes anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+
+from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.app.engines import WHISPER_FLAGS, built_llama_server
+from pipecatapp.app.models import model_store
+from pipecatapp.errors import AgentError
+from pipecatapp.settings import Settings, load_settings
+
+LEAST_MEMORY_MB = 2000
+"""The embedded models, the service and the system need this much (mebibytes)."""
+LEAST_DISK_MB = 2000
+"""The embedded models and their downloads need this much (mebibytes)."""
+
+Finding = tuple[str, str, str]
+"""Level (ok, warn or bad), what was found, and what to do about it ("" when nothing)."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("doctor", help="check this machine, its models and its ports")
+    parser.set_defaults(func=_doctor)
+
+
+def _doctor(_options: argparse.Namespace) -> int:
+    settings = load_settings()
+    worst = 0
+    for check in (_machine, _models, _engine, _folders, _ports, _programs):
+        for level, found, advice in _findings(check, settings):
+            print(f"{level:<5}{found}")
+            if advice:
+                print(f"     {advice}")
+            worst = max(worst, int(level == "bad"))
+    return worst
+
+
+def _findings(check: Callable[[Settings], Iterator[Finding]], settings: Settings) -> Iterator[Finding]:
+    try:
+        yield from check(settings)
+    except AgentError as exc:
+        yield "bad", exc.message, exc.hint
+
+
+def _machine(_settings: Settings) -> Iterator[Finding]:
+    cpu = read_cpu()
+    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
+    engine = (
+        "the prebuilt LLM engine runs" if not missing else f"lacks {', '.join(missing)} for the prebuilt LLM"
+    )
+    yield "ok", f"CPU {cpu.model}, {cpu.cores} cores: {engine}", ""
+    if not cpu.supports(WHISPER_FLAGS):
+        yield "warn", "this CPU lacks SSE4.1: pocketsphinx listens instead of Whisper", ""
+    level = "ok" if cpu.memory_mb >= LEAST_MEMORY_MB else "bad"
+    advice = "" if level == "ok" else f"Twin needs {LEAST_MEMORY_MB} MB; use a bigger machine."
+    yield level, f"memory {cpu.memory_mb} MB, {cpu.available_mb} MB free", advice
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    store = model_store(settings)
+    cpu = read_cpu()
+    for expert in ("main", "stt", "tts", "embedding"):
+        try:
+            yield "ok", f"{expert}: {store.choose(expert, cpu_flags=cpu.flags).name} is here", ""
+        except AgentError as exc:
+            yield "bad", exc.message, exc.hint
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    binary = built_llama_server(settings)
+    if binary is not None:
+        yield "ok", f"llama-server is built: {binary}", ""
+    elif read_cpu().missing(LLAMA_WHEEL_FLAGS):
+        yield (
+            "bad",
+            "llama-server is not built, and this CPU cannot run the prebuilt one",
+            ("Build it with: twin artifacts fetch llama.cpp"),
+        )
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for variable, folder in (("TWIN_DATA_DIR", settings.data_dir), ("TWIN_CACHE_DIR", settings.cache_dir)):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        free_mb = shutil.disk_usage(there).free // 2**20
+        level = "ok" if free_mb >= LEAST_DISK_MB else "warn"
+        yield level, f"{variable} {folder}: {free_mb} MB free", "" if level == "ok" else "Make room there."
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for variable, port in (("TWIN_PORT", settings.port), ("TWIN_TLS_PORT", settings.tls_port)):
+        if not port:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+                yield "ok", f"port {port} is free", ""
+            except OSError:
+                yield "ok", f"port {port} is in use: by Twin, if it runs", f"Else set {variable} to another."
+
+
+def _programs(_settings: Settings) -> Iterator[Finding]:
+    for program, use in (("espeak-ng", "the fallback voice"), ("bwrap", "running code in a sandbox")):
+        found = shutil.which(program)
+        advice = "" if found else f"apt-get install {'bubblewrap' if program == 'bwrap' else program}"
+        yield "ok" if found else "warn", f"{program} ({use}): {found or 'not installed'}", advice
