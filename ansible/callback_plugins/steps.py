@@ -1,0 +1,184 @@
+"""Show a run of Ansible as a person reads it: one line per step, with its time.
+
+It owns what is printed, the progress line of a long task, and the pause that `--watch` asks for; where a run
+can be resumed is `resume`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: steps
+type: stdout
+short_description: One line per step
+description: Prints each task that changed something or took a while, with its time, and progress while it runs.
+"""
+
+SHOW_PROGRESS_AFTER_S = 2.0
+"""A task is shown as running after this long; a quicker one is only counted."""
+LOG_INTERVAL_S = 15.0
+"""Time between two progress lines where there is no terminal to redraw one on."""
+POLL_S = 0.5
+"""Time between two looks at the progress file."""
+TAIL_BYTES = 4096
+"""How much of the progress file's end is read; a line is shorter."""
+
+
+def last_line(path: Path) -> str:
+    """The last line with anything in it, "" for none; a carriage return starts a line too."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def failure_text(result: dict[str, Any]) -> str:
+    """What went wrong, in the words of the program that failed."""
+    parts = [str(result[key]).strip() for key in ("msg", "stderr", "stdout") if result.get(key)]
+    for item in result.get("results", []):
+        if item.get("failed"):
+            parts.append(failure_text(item))
+    return "\n".join(dict.fromkeys(parts)) or "It failed and said nothing."
+
+
+class CallbackModule(CallbackBase):
+    """The stdout callback."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "steps"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun_s = time.monotonic()
+        self._task_begun_s = self._begun_s
+        self._task = ""
+        self._role = ""
+        self._running: threading.Event | None = None
+        self._progress = Path(os.environ.get("TWIN_PROGRESS_FILE", os.devnull))
+        self._watch = os.environ.get("TWIN_WATCH", "")
+        self._to_watch = False
+        self._terminal = sys.stdout.isatty()
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Head the play's steps with its name."""
+        self._end_task()
+        self._pause("")
+        self._say(f"-- {play.get_name()}")
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """Begin a step."""
+        self._end_task()
+        # noinspection PyProtectedMember
+        role = task._role.get_name() if task._role else ""
+        self._pause(role)
+        self._task, self._role = task.get_name().split(" : ")[-1], role
+        self._to_watch = self._to_watch or (bool(self._watch) and self._watch in (self._task, role))
+        self._task_begun_s = time.monotonic()
+        if not task.action.endswith(("include_tasks", "import_tasks", "include_role", "meta")):
+            self._running = threading.Event()
+            threading.Thread(target=self._show_progress, args=(self._task, self._running), daemon=True).start()
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Begin a step that a change made necessary."""
+        self.v2_playbook_on_task_start(task, False)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Say what changed, and what took a while."""
+        fields = result._result
+        if result._task.action.endswith("debug") and "msg" in fields:
+            messages = fields["msg"] if isinstance(fields["msg"], list) else [fields["msg"]]
+            for message in messages:
+                self._say(f"   note: {message}")
+            return
+        elapsed_s = time.monotonic() - self._task_begun_s
+        if fields.get("changed"):
+            self._end_task()
+            self._say(f"   {self._task}: done ({elapsed_s:.1f} s)")
+        elif elapsed_s >= SHOW_PROGRESS_AFTER_S:
+            self._end_task()
+            self._say(f"   {self._task}: in order ({elapsed_s:.1f} s)")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Say what went wrong."""
+        self._end_task()
+        if not ignore_errors:
+            self._say(f"   {self._task}: FAILED")
+            for line in failure_text(result._result).splitlines():
+                self._say(f"      {line}")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Say which machine does not answer."""
+        self._end_task()
+        self._say(f"   {result._host.get_name()} cannot be reached: {result._result.get('msg', '')}")
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Close with the numbers that tell a first run from a second."""
+        self._end_task()
+        self._pause("")
+        for host in sorted(stats.processed):
+            counts = stats.summarize(host)
+            self._say(
+                f"-- {host}: ok={counts['ok']} changed={counts['changed']} failed={counts['failures']} "
+                f"unreachable={counts['unreachable']}"
+            )
+
+    def _say(self, text: str) -> None:
+        elapsed_s = int(time.monotonic() - self._begun_s)
+        self._clear()
+        self._display.display(f"[{elapsed_s // 60:2d}:{elapsed_s % 60:02d}] {text}")
+
+    def _clear(self) -> None:
+        if self._terminal:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+
+    def _end_task(self) -> None:
+        if self._running is not None:
+            self._running.set()
+            self._running = None
+            self._clear()
+
+    def _show_progress(self, task: str, over: threading.Event) -> None:
+        """Keep one line alive while the task runs; runs in a thread of its own."""
+        begun_s = time.monotonic()
+        shown_s = begun_s
+        stale = last_line(self._progress)
+        while not over.wait(POLL_S):
+            now_s = time.monotonic()
+            if now_s - begun_s < SHOW_PROGRESS_AFTER_S:
+                continue
+            line = last_line(self._progress)
+            detail = f": {line}" if line and line != stale else ""
+            text = f"        ... {task}{detail} ({now_s - begun_s:.0f} s)"
+            if self._terminal:
+                width = shutil.get_terminal_size().columns
+                sys.stdout.write("\r\x1b[K" + text[: width - 1])
+                sys.stdout.flush()
+            elif now_s - shown_s >= LOG_INTERVAL_S:
+                shown_s = now_s
+                self._display.display(text)
+
+    def _pause(self, next_role: str) -> None:
+        """Wait for Enter after the step or role that `--watch` named."""
+        if not self._to_watch or (self._watch == self._role and next_role == self._role):
+            return
+        self._to_watch = False
+        self._say(f"   {self._watch} is done. Look around; Enter goes on, Ctrl-C stops here.")
+        with contextlib.suppress(OSError), open("/dev/tty", encoding="utf-8") as terminal:
+            terminal.readline()
