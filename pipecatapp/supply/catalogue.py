@@ -91,13 +91,13 @@ class Catalogue:
         )
 
     def expert(self, expert: str) -> tuple[ModelEntry, ...]:
-        """Return an expert's models in order of preference.
+        """Return an expert's models in order of preference; its list's key will do as well.
 
         Raises:
             ConfigError: There is no such expert; the message lists those there are.
         """
-        if expert in self.experts:
-            return self.experts[expert]
+        if (name := expert.removesuffix(LIST_SUFFIX)) in self.experts:
+            return self.experts[name]
         raise ConfigError("unknown-expert", f"unknown expert '{expert}'; known: {', '.join(self.experts)}")
 
     def experts_of(self, name: str) -> tuple[str, ...]:

@@ -21,8 +21,10 @@ from pipecatapp.supply.progress import Progress, SilentProgress, megabytes
 from pipecatapp.supply.schema import FileEntry, Source, UrlSource
 from pipecatapp.supply.sources import (
     Job,
+    SilentHostError,
     SourceError,
     SourceReader,
+    brief,
     carrier_bytes,
     carriers_of,
     describe,
@@ -30,6 +32,8 @@ from pipecatapp.supply.sources import (
 
 logger = logging.getLogger(__name__)
 
+REPORTED_BYTES = 5_000_000
+"""Files from this size on get a line of their own when they have arrived."""
 FileState = Literal["present", "absent", "damaged"]
 """`damaged` is a file whose bytes are not what the catalogue says."""
 
@@ -123,11 +127,14 @@ class Fetcher:
         self._work.stamp(path, file.sha256)
         return "present"
 
-    def ensure_all(self, files: Iterable[FileEntry], *, twins: Iterable[FileEntry] = ()) -> tuple[str, ...]:
+    def ensure_all(
+        self, files: Iterable[FileEntry], *, label: str = "", twins: Iterable[FileEntry] = ()
+    ) -> tuple[str, ...]:
         """Bring every file that is not there.
 
         Args:
             files: What is wanted.
+            label: What they are together; said when all are here.
             twins: Other files below the same folder, whose bytes may be the same.
 
         Returns:
@@ -143,7 +150,10 @@ class Fetcher:
         for file in missing:
             for source in self._sources(file):
                 self._packages.expect(carriers_of(source))
-        return tuple(file.filename for file in missing if self.ensure(file, twins=others))
+        fetched = tuple(file.filename for file in missing if self.ensure(file, twins=others))
+        if label and fetched:
+            self._progress.note(f"{label}: all files are here and right")
+        return fetched
 
     def ensure(self, file: FileEntry, *, twins: Iterable[FileEntry] = ()) -> bool:
         """Bring one file and return whether anything was done.
@@ -188,20 +198,23 @@ class Fetcher:
         self._work.require_room(max(0, file.size_bytes - have), file.filename)
         attempts: list[Attempt] = []
         for number, source in enumerate(self._sources(file)):
-            name = describe(source, is_mirror=bool(self._mirror_url) and number == 0)
+            is_mirror = bool(self._mirror_url) and number == 0
+            name = describe(source, is_mirror=is_mirror)
+            label = f"{file.filename} from {brief(source, is_mirror=is_mirror)}"
             try:
-                self._take(file, source, name, partial)
+                self._take(file, source, label, partial)
             except SourceError as exc:
                 attempts.append(Attempt(name, str(exc)))
-                self._progress.finish(f"failed: {exc}")
+                self._progress.finish("" if isinstance(exc, SilentHostError) else f"failed: {exc}")
                 continue
             self._place(file, partial)
-            self._progress.finish(f"{megabytes(file.size_bytes)}, sha256 is right")
+            is_large = file.size_bytes >= REPORTED_BYTES
+            self._progress.finish(f"{megabytes(file.size_bytes)}, sha256 is right" if is_large else "")
             logger.info("file fetched", extra={"file": file.filename, "source": name})
             return
         raise FetchError(file.filename, attempts)
 
-    def _take(self, file: FileEntry, source: Source, name: str, partial: Path) -> None:
+    def _take(self, file: FileEntry, source: Source, label: str, partial: Path) -> None:
         """Bring the right bytes into `partial` from one source.
 
         Bytes that an earlier run left there may be wrong: if the whole is, the source is read once more
@@ -209,7 +222,6 @@ class Fetcher:
         """
         for is_last in (False, True):
             begun = size_of(partial)
-            label = f"{file.filename} from {name}"
             self._progress.start(label, file.size_bytes, done=begun)
             self._require_room(file, source, begun)
             self._reader.read(source, Job(file, partial, self._progress.update))

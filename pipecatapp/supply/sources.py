@@ -40,6 +40,10 @@ class SourceError(Exception):
     """A source could not give the file; the text says why."""
 
 
+class SilentHostError(SourceError):
+    """A host did not answer a moment ago and is not asked again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One file that is being fetched.
@@ -70,6 +74,13 @@ def describe(source: Source, *, is_mirror: bool = False) -> str:
             return f"npm package {source.package} {source.version}"
         case SdistSource():
             return f"source of the Python package {source.package} {source.version}"
+
+
+def brief(source: Source, *, is_mirror: bool = False) -> str:
+    """Return a source in a few words."""
+    if isinstance(source, UrlSource):
+        return "the mirror" if is_mirror else httpx.URL(source.url).host
+    return describe(source)
 
 
 def carriers_of(source: Source) -> list[tuple[Registry, str, str]]:
@@ -215,7 +226,7 @@ class SourceReader:
 
     def _refuse_silent(self, host: str) -> None:
         if host in self._silent:
-            raise SourceError(f"{self._silent[host]} (not tried again)")
+            raise SilentHostError(f"{self._silent[host]} (not tried again)")
 
     def _mark_silent(self, host: str, exc: Exception) -> SourceError:
         self._silent[host] = f"{host} cannot be reached: {_spell(exc)}"

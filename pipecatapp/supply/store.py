@@ -123,7 +123,8 @@ class ModelStore:
         """
         model = self._catalogue.model(name)
         with self._fetcher(progress) as fetcher:
-            return bool(fetcher.ensure_all(model.resolved_files(), twins=self._twins(model)))
+            files = model.resolved_files()
+            return bool(fetcher.ensure_all(files, label=name, twins=self._twins(model)))
 
     def verify(self, name: str) -> None:
         """Read every byte of the model again.
