@@ -75,8 +75,9 @@ class Session:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a turn runs, a call is attached or somebody listens."""
-        return self.current is not None or self._attached > 0 or self.bus.subscriber_count > 0
+        """Whether an answer is being made, a call is attached or somebody listens."""
+        is_running = self._current is not None and self._current.is_running
+        return is_running or self._attached > 0 or self.bus.subscriber_count > 0
 
     @property
     def idle_s(self) -> float:

@@ -135,6 +135,11 @@ class Turn:
         return self._finished.is_set()
 
     @property
+    def is_running(self) -> bool:
+        """Whether its answer is being made."""
+        return self._run_task is not None and not self._run_task.done()
+
+    @property
     def answer(self) -> str:
         """What was made of the answer so far."""
         return "".join(self._pieces).strip()
@@ -190,7 +195,7 @@ class Turn:
             self._start_finish(None, interrupted=True)
 
     def spoke(self, text: str) -> None:
-        """Note, and publish, that the sound of `text` was sent."""
+        """Note, and publish, that the sound of `text`, one or more whole words, was sent."""
         self._spoken.append(text)
         self._publish(AssistantSpoken(self.id, text))
 
@@ -344,11 +349,11 @@ class Turn:
             await asyncio.shield(self._release_task)
         was_cut = self.interrupted.is_set()
         if spoken is None:
-            spoken = "".join(self._spoken) if was_cut and self.channel == "voice" else self.answer
+            spoken = " ".join(self._spoken) if was_cut and self.channel == "voice" else self.answer
         made_s = self._host.monotonic_s() if self._made_s is None else self._made_s
         self.result = TurnFinished(
             self.id,
-            spoken.strip(),
+            " ".join(spoken.split()) if self.channel == "voice" else spoken.strip(),
             was_cut,
             tuple(self._tool_calls.values()),
             round(max(0.0, made_s - self._began_s) * 1000, 1),
