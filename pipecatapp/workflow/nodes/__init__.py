@@ -12,7 +12,7 @@ from pipecatapp.workflow.nodes.edge_nodes import InputNode, NowNode, OutputNode
 from pipecatapp.workflow.nodes.flow_nodes import BranchNode, LoopNode, RouteNode
 from pipecatapp.workflow.nodes.llm_nodes import LlmNode
 from pipecatapp.workflow.nodes.memory_nodes import FactNoticeNode, MemoryRecallNode, MemorySaveNode
-from pipecatapp.workflow.nodes.text_nodes import PromptNode, TemplateNode
+from pipecatapp.workflow.nodes.text_nodes import MatchNode, PromptNode, TemplateNode
 from pipecatapp.workflow.nodes.tool_nodes import ToolCallNode, ToolPlanNode
 
 NODE_CLASSES = (
@@ -21,6 +21,7 @@ NODE_CLASSES = (
     InputNode,
     LlmNode,
     LoopNode,
+    MatchNode,
     MemoryRecallNode,
     MemorySaveNode,
     NowNode,

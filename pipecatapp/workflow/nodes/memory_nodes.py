@@ -48,6 +48,8 @@ class RecallConfig(NodeConfig):
     """Facts at most."""
     min_score: float = Field(0.3, ge=-1, le=1)
     """Similarity below which a fact has nothing to do with the query."""
+    max_gap: float = Field(2.0, ge=0, le=2)
+    """How much less near than the nearest a further fact may be; a small model mixes up what it is told."""
 
 
 class MemoryRecallNode(Node[RecallInputs, RecallOutputs, RecallConfig]):
@@ -59,7 +61,9 @@ class MemoryRecallNode(Node[RecallInputs, RecallOutputs, RecallConfig]):
     async def run(self, inputs: RecallInputs, run: NodeRun) -> RecallOutputs:
         """Search the store."""
         found = await run.services.memory.search(inputs.query, limit=self.config.limit)
-        near = tuple(fact.text for fact in found if fact.score >= self.config.min_score)
+        best = max((fact.score for fact in found), default=0.0)
+        least = max(self.config.min_score, best - self.config.max_gap)
+        near = tuple(fact.text for fact in found if fact.score >= least)
         if near:
             run.raise_event(MemoryRecalled(turn_id=run.context.turn_id, facts=near))
         return RecallOutputs(tuple(to_you(text) for text in near), bool(near))
@@ -74,10 +78,17 @@ class NoticeInputs:
 
 @dataclass(frozen=True, slots=True)
 class NoticeOutputs:
-    """Sentences worth keeping, and whether the user asked for it; `facts` is skipped without any."""
+    """Sentences worth keeping; skipped without any.
 
+    Args:
+        is_all: Whether the user said nothing else.
+        facts: As they are kept.
+        said_back: The same, said to the user.
+    """
+
+    is_all: bool
     facts: Names | None
-    was_asked: bool
+    said_back: Names | None
 
 
 class NoticeConfig(NodeConfig):
@@ -114,17 +125,18 @@ class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
 
     async def run(self, inputs: NoticeInputs, run: NodeRun) -> NoticeOutputs:
         """Look at each sentence."""
-        kept: list[str] = []
-        was_asked = False
-        for sentence in sentences(inputs.text):
-            if is_request(sentence):
-                kept.append(as_fact(sentence))
-                was_asked = True
-            elif is_about_user(sentence) and not is_question(sentence):
-                scores = await run.services.router.classify(sentence, self._examples(run.services))
-                if scores[0].label == "fact" and scores[0].score >= self.config.min_score:
-                    kept.append(as_fact(sentence))
-        return NoticeOutputs(tuple(kept) or None, was_asked)
+        said = sentences(inputs.text)
+        kept = tuple([as_fact(each) for each in said if await self._is_fact(each, run.services)])
+        said_back = tuple(to_you(fact) for fact in kept)
+        return NoticeOutputs(0 < len(kept) == len(said), kept or None, said_back or None)
+
+    async def _is_fact(self, sentence: str, services: NodeServices) -> bool:
+        if is_request(sentence):
+            return True
+        if not is_about_user(sentence) or is_question(sentence):
+            return False
+        best = (await services.router.classify(sentence, self._examples(services)))[0]
+        return best.label == "fact" and best.score >= self.config.min_score
 
     def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
         prompts = services.prompts

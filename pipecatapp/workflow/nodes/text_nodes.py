@@ -5,6 +5,7 @@ It owns how values become text. Prompts are files (`prompts/`), so that a workfl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -131,6 +132,45 @@ class TemplateNode(Node[OpenInputs, TemplateOutputs, TemplateConfig]):
     async def run(self, inputs: OpenInputs, run: NodeRun) -> TemplateOutputs:
         """Fill the template."""
         return TemplateOutputs(filled(_template(self.config, run.services.prompts), inputs.values))
+
+
+class MatchConfig(NodeConfig):
+    """What to look for."""
+
+    pattern: str
+    """Regular expression, found anywhere in the text, upper or lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatchInputs:
+    """Where to look."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchOutputs:
+    """Whether it is there."""
+
+    found: bool
+
+
+class MatchNode(Node[MatchInputs, MatchOutputs, MatchConfig]):
+    """Says whether a text holds a pattern."""
+
+    type_name = "match"
+
+    @classmethod
+    def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
+        """Check the pattern."""
+        try:
+            re.compile(cast(MatchConfig, config).pattern)
+        except re.error as exc:
+            raise ConfigProblem("pattern", f"is no regular expression: {exc}") from exc
+
+    async def run(self, inputs: MatchInputs, run: NodeRun) -> MatchOutputs:
+        """Look."""
+        return MatchOutputs(re.search(self.config.pattern, inputs.text, re.IGNORECASE) is not None)
 
 
 def _template(config: TemplateConfig, prompts: PromptLibrary) -> str:
