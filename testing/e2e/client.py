@@ -44,7 +44,7 @@ def offer_loopback() -> None:
     from aioice import ice
 
     found = ice.get_host_addresses
-    ice.get_host_addresses = lambda ipv4, ipv6: list(found(ipv4, ipv6)) or ["127.0.0.1"]
+    ice.get_host_addresses = lambda use_ipv4, use_ipv6: list(found(use_ipv4, use_ipv6)) or ["127.0.0.1"]
 
 
 class Refused(Exception):
@@ -221,8 +221,15 @@ class Client:
         samples = load_recording(recording) if isinstance(recording, str) else recording
         return self.microphone.say(samples)
 
-    async def ask(self, recording: str | Samples, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Exchange:
-        """Speak a recording, listen to the whole answer, and return both.
+    async def ask(
+        self, recording: str | Samples, *, timeout_s: float = ANSWER_TIMEOUT_S, listen_s: float | None = None
+    ) -> Exchange:
+        """Speak a recording, listen to the answer, and return both.
+
+        Args:
+            recording: What to say.
+            timeout_s: Longest wait for the sound, and again for its end (seconds).
+            listen_s: Ask for quiet after so much of the answer (seconds); None hears it to the end.
 
         Raises:
             TimeoutError: No sound, or no end of the answer, came in time.
@@ -234,6 +241,9 @@ class Client:
         was_cut_early = sound_s < utterance.end_s
         if was_cut_early:
             sound_s = await self.ear.first_sound_after(utterance.end_s, timeout_s=timeout_s)
+        if listen_s is not None:
+            await asyncio.sleep(max(0.0, sound_s + listen_s - time.perf_counter()))
+            await self.stream.send({"type": "interrupt"})
         await self.stream.kind("turn_finished", after=mark, timeout_s=timeout_s)
         await self.settle(timeout_s=timeout_s)
         return self._exchange(utterance, sound_s, mark, was_cut_early)
