@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any
 
 from pipecatapp.agent.bus import EventBus
-from pipecatapp.agent.turn import Turn
+from pipecatapp.agent.turn import SPOKEN_GRACE_S, Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import Channel, Event
 from pipecatapp.memory.short_term import SHORT_TERM_TURNS, ShortTermMemory
@@ -37,6 +37,7 @@ class Session:
         clock: Time.
         turns: What was said before, oldest first.
         max_text_chars: Longest text of a turn.
+        spoken_grace_s: Seconds that the voice layer has to say what was spoken of an interrupted turn.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Session:
         clock: Clock,
         turns: Iterable[StoredTurn] = (),
         max_text_chars: int,
+        spoken_grace_s: float = SPOKEN_GRACE_S,
     ) -> None:
         self.id = session_id
         self.bus = EventBus(session_id, clock)
@@ -57,6 +59,7 @@ class Session:
         self._clock = clock
         self._short_term = ShortTermMemory(turns)
         self._max_text_chars = max_text_chars
+        self._spoken_grace_s = spoken_grace_s
         self._current: Turn | None = None
         self._speculation: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,7 +135,7 @@ class Session:
             raise SessionError("session-closed", "This conversation is closed; open a new one.", status=410)
         text = self.check_text(text, self._max_text_chars)
         self.touch()
-        turn = Turn(self, secrets.token_urlsafe(9), text, channel)
+        turn = Turn(self, secrets.token_urlsafe(9), text, channel, spoken_grace_s=self._spoken_grace_s)
         if speculative:
             if self._speculation is not None:
                 self._speculation.abandon()

@@ -91,9 +91,18 @@ class Turn:
         turn_id: Name, unique in the session.
         text: What the user said or wrote.
         channel: How it came in.
+        spoken_grace_s: See `SPOKEN_GRACE_S`.
     """
 
-    def __init__(self, host: TurnHost, turn_id: str, text: str, channel: Channel) -> None:
+    def __init__(
+        self,
+        host: TurnHost,
+        turn_id: str,
+        text: str,
+        channel: Channel,
+        *,
+        spoken_grace_s: float = SPOKEN_GRACE_S,
+    ) -> None:
         self.id = turn_id
         self.text = text
         self.channel: Channel = channel
@@ -102,6 +111,7 @@ class Turn:
         self.result: TurnFinished | None = None
         """How it ended; None before."""
         self._host = host
+        self._spoken_grace_s = spoken_grace_s
         self._context = RunContext(host.id, turn_id, asyncio.Event())
         self._pieces: list[str] = []
         self._spoken: list[str] = []
@@ -242,7 +252,7 @@ class Turn:
         What was spoken is then what `spoke` was told.
         """
         try:
-            async with asyncio.timeout(SPOKEN_GRACE_S):
+            async with asyncio.timeout(self._spoken_grace_s):
                 await self._finished.wait()
         except TimeoutError:
             await self.finish(interrupted=True)
