@@ -62,8 +62,10 @@ class ClauseCutter:
             return clause
         words = self._buffer.split()
         limit = FIRST_PIECE_WORDS if first else LONGEST_PIECE_WORDS
-        # One more word than the limit must have begun: else the last one may still grow.
-        if len(words) > limit:
+        # A sentence that is whole already is worth the few words more: the next piece of text, or the end,
+        # releases it at once. Otherwise one more word must have begun, else the last one may still grow.
+        is_whole = self._buffer.rstrip().endswith((".", "!", "?")) and len(words) <= LONGEST_PIECE_WORDS
+        if len(words) > limit and not is_whole:
             return _end_of_word(self._buffer, limit)
         return 0
 

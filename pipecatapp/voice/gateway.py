@@ -125,8 +125,8 @@ class WebRtcGateway:
         connection = SmallWebRTCConnection(ice_servers=None)
         try:
             await connection.initialize(sdp=offer.sdp, type=offer.type)
-            if connection.get_answer() is None:
-                raise ValueError("no answer")
+            if not any(item.kind == "audio" for item in connection.pc.getTransceivers()):
+                raise ValueError("no audio track")
         except (ValueError, KeyError, IndexError, AssertionError, AttributeError, TypeError) as exc:
             await connection.disconnect()
             raise _bad_sdp() from exc

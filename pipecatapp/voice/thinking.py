@@ -27,6 +27,8 @@ from pipecatapp.voice.clauses import ClauseCutter
 from pipecatapp.voice.room import Room
 from pipecatapp.voice.speaking import PreparedSpeech
 
+CUT_EARLY_S = 2.0
+"""A user who goes on within this time of the turn's end, unanswered, was cut off in mid-thought (seconds)."""
 PREPARED_CLAUSES = 2
 """Pieces of a speculative answer that are made into sound before the turn is confirmed."""
 
@@ -59,6 +61,8 @@ class ThinkingService(LLMService):
         self._prepared = prepared
         self._turn: Turn | None = None
         self._is_confirmed = False
+        self._confirmed_s = 0.0
+        self._cut_off = ""
 
     def can_generate_metrics(self) -> bool:
         """Return True: pipecat measures the time to the first token."""
@@ -84,6 +88,8 @@ class ThinkingService(LLMService):
             return
         if self._is_confirmed:
             self._room.turn = None
+            gap_s = self._room.clock.monotonic_s() - self._confirmed_s
+            self._cut_off = turn.text if interrupted and not text and gap_s < CUT_EARLY_S else ""
             # Pieces carry their own spaces, and pipecat joins them with one more.
             await turn.finish(" ".join(text.split()), interrupted=interrupted)
         else:
@@ -93,9 +99,8 @@ class ThinkingService(LLMService):
         await self._leave_previous()
         self._is_confirmed = not self._speculation_gate.is_speculating
         try:
-            turn = self._room.session.begin_turn(
-                _unanswered(context), "voice", speculative=not self._is_confirmed
-            )
+            text = f"{self._cut_off} {_newest(context)}".strip()
+            turn = self._room.session.begin_turn(text, "voice", speculative=not self._is_confirmed)
         except AgentError as exc:
             self._room.report(exc)
             return
@@ -144,6 +149,8 @@ class ThinkingService(LLMService):
             self._turn_begins(self._turn)
 
     def _turn_begins(self, turn: Turn) -> None:
+        self._confirmed_s = self._room.clock.monotonic_s()
+        self._cut_off = ""
         self._room.turn = turn
         self._room.turn_over()
 
@@ -158,18 +165,13 @@ class ThinkingService(LLMService):
         """Settle a turn that nothing else settled: withdrawn, or interrupted before a sound."""
         await self._withdraw()
         if self._turn is not None:
-            turn, self._turn = self._turn, None
-            self._room.turn = None
-            await turn.finish("", interrupted=True)
+            await self.spoken("", interrupted=True)
 
 
-def _unanswered(context: LLMContext) -> str:
-    """Return all that the user said since the last answer that was heard."""
-    parts: list[str] = []
+def _newest(context: LLMContext) -> str:
+    """Return what the user said last."""
     for message in reversed(context.get_messages()):
-        if not isinstance(message, dict) or message.get("role") != "user":
-            break
-        content = message.get("content")
-        if isinstance(content, str):
-            parts.insert(0, content)
-    return " ".join(parts)
+        if isinstance(message, dict) and message.get("role") == "user":
+            content = message.get("content")
+            return content if isinstance(content, str) else ""
+    return ""

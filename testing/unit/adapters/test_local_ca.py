@@ -1,0 +1,71 @@
+"""The house's certificate authority.
+
+It owns which certificates are made, kept and renewed; serving them is tested with the agent.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pipecatapp.adapters import local_ca
+from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.errors import AdapterError
+
+pytestmark = pytest.mark.unit
+
+NAMES = ["twin1", "twin1.local", "192.168.1.20", "::1"]
+
+
+def test_the_node_certificate_is_signed_by_the_ca_for_every_name(tmp_path: Path) -> None:
+    made = ensure_certificates(tmp_path, NAMES)
+    ca = x509.load_pem_x509_certificate(made.ca.read_bytes())
+    node = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+    key = ca.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert node.signature_hash_algorithm is not None
+    key.verify(node.signature, node.tbs_certificate_bytes, ec.ECDSA(node.signature_hash_algorithm))
+    held = node.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert held.get_values_for_type(x509.DNSName) == ["twin1", "twin1.local"]
+    assert [str(ip) for ip in held.get_values_for_type(x509.IPAddress)] == ["192.168.1.20", "::1"]
+
+
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path, NAMES)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert not ensure_certificates(tmp_path, NAMES).changed
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_new_name_makes_a_new_certificate_under_the_same_ca(tmp_path: Path) -> None:
+    ca = ensure_certificates(tmp_path, NAMES).ca.read_bytes()
+    made = ensure_certificates(tmp_path, [*NAMES, "192.168.1.21"])
+    assert made.changed
+    assert made.ca.read_bytes() == ca
+
+
+def test_a_certificate_near_its_end_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_ca, "NODE_DAYS", local_ca.RENEW_DAYS)
+    ensure_certificates(tmp_path, NAMES)
+    monkeypatch.undo()
+    assert ensure_certificates(tmp_path, NAMES).changed
+
+
+def test_keys_are_readable_by_the_owner_only(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path, NAMES)
+    modes = {
+        name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("ca.key", "node.key", "node.pem")
+    }
+    assert modes == {"ca.key": 0o600, "node.key": 0o600, "node.pem": 0o600}
+
+
+def test_a_damaged_file_is_told_with_the_way_out(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path, NAMES)
+    (tmp_path / "node.crt").write_text("not a certificate")
+    with pytest.raises(AdapterError, match="cannot be made or read") as caught:
+        ensure_certificates(tmp_path, NAMES)
+    assert str(tmp_path) in caught.value.hint
