@@ -66,7 +66,6 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from pipecatapp.errors import ConfigError
 from pipecatapp.workflow.model import (
     INPUT_ID,
     LOOP_ID,
@@ -268,8 +267,6 @@ class _Reader:
             raise _at(where, problem["loc"]).error(_in_words(cast(Mapping[str, Any], problem))) from exc
         except ConfigProblem as exc:
             raise where.error(str(exc), key=exc.key) from exc
-        except ConfigError as exc:
-            raise where.error(exc.message) from exc
         return config
 
     def _inputs(self, place: Place) -> dict[str, tuple[Source, ...]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from pipecatapp.errors import ConfigError
 from pipecatapp.events import Event
 from pipecatapp.workflow.port_types import TextStream, type_name
 from pipecatapp.workflow.prompts import PromptLibrary
@@ -137,7 +138,6 @@ class Node(ABC, Generic[InT, OutT, ConfigT]):
 
         Raises:
             ConfigProblem: A value is wrong.
-            ConfigError: A prompt does not exist.
         """
 
     async def warm(self, services: NodeServices) -> None:  # noqa: B027 - most nodes have nothing to do
@@ -163,6 +163,18 @@ class ConfigProblem(ValueError):
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
         self.key = key
+
+
+def known_prompt(prompts: PromptLibrary, key: str, name: str) -> str:
+    """Return the prompt that a configuration names under `key`.
+
+    Raises:
+        ConfigProblem: There is none of that name; the message lists those there are.
+    """
+    try:
+        return prompts.get(name)
+    except ConfigError as exc:
+        raise ConfigProblem(key, exc.message) from exc
 
 
 def ports_of(declared: type[Any]) -> dict[str, Port]:

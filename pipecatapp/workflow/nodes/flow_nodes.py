@@ -23,6 +23,7 @@ from pipecatapp.workflow.node import (
     OpenInputs,
     OpenOutputs,
     Port,
+    known_prompt,
 )
 from pipecatapp.workflow.prompts import PromptLibrary
 from pipecatapp.workflow.services import NodeServices
@@ -87,7 +88,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         """Check patterns, labels and files."""
         config = cast(RouteConfig, config)
         for name in config.classes.values():
-            prompts.get(name)
+            known_prompt(prompts, "classes", name)
         if config.otherwise not in config.classes:
             raise ConfigProblem("otherwise", f"no class; known: {', '.join(config.classes)}")
         for rule in config.rules:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipecatapp.errors import WorkflowRuntimeError
 from pipecatapp.ports import ChatRequest
-from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun
+from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, known_prompt
 from pipecatapp.workflow.port_types import Json, Messages, TextStream
 from pipecatapp.workflow.prompts import PromptLibrary
 
@@ -64,7 +64,7 @@ class LlmNode(Node[LlmInputs, LlmOutputs, LlmConfig]):
         if config.grammar and config.json_schema is not None:
             raise ConfigProblem("grammar", "give either 'grammar' or 'json_schema'")
         if config.grammar:
-            prompts.get(config.grammar)
+            known_prompt(prompts, "grammar", config.grammar)
 
     async def run(self, inputs: LlmInputs, run: NodeRun) -> LlmOutputs:
         """Stream the answer."""

@@ -12,7 +12,7 @@ from typing import cast
 from pydantic import Field
 
 from pipecatapp.events import MemoryRecalled, MemorySaved
-from pipecatapp.workflow.node import Node, NodeConfig, NodeRun
+from pipecatapp.workflow.node import Node, NodeConfig, NodeRun, known_prompt
 from pipecatapp.workflow.port_types import Names
 from pipecatapp.workflow.prompts import PromptLibrary
 from pipecatapp.workflow.services import NodeServices
@@ -116,8 +116,8 @@ class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
     def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
         """Check that the files exist."""
         config = cast(NoticeConfig, config)
-        prompts.get(config.facts)
-        prompts.get(config.others)
+        known_prompt(prompts, "facts", config.facts)
+        known_prompt(prompts, "others", config.others)
 
     async def warm(self, services: NodeServices) -> None:
         """Embed the examples."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from pipecatapp.ports import Message
-from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, OpenInputs, Port
+from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, OpenInputs, Port, known_prompt
 from pipecatapp.workflow.port_types import Messages
 from pipecatapp.workflow.prompts import PromptLibrary, fill, placeholders
 
@@ -68,10 +68,10 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
     def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
         """Check that the files exist and the system prompt never changes."""
         config = cast(PromptConfig, config)
-        if names := placeholders(prompts.get(config.system)):
+        if names := placeholders(known_prompt(prompts, "system", config.system)):
             message = f"prompt '{config.system}' must be constant, but has {{{names[0]}}}"
             raise ConfigProblem("system", message)
-        if not placeholders(prompts.get(config.user)):
+        if not placeholders(known_prompt(prompts, "user", config.user)):
             raise ConfigProblem("user", f"prompt '{config.user}' has no {{placeholder}}")
 
     @classmethod
@@ -121,7 +121,8 @@ class TemplateNode(Node[OpenInputs, TemplateOutputs, TemplateConfig]):
         if "\n" in config.text or len(config.text) > MAX_LINE_CHARS:
             message = f"at most one line of {MAX_LINE_CHARS} characters; put a longer text into prompts/"
             raise ConfigProblem("text", message)
-        _template(config, prompts)
+        if config.prompt:
+            known_prompt(prompts, "prompt", config.prompt)
 
     @classmethod
     def input_ports(cls, config: NodeConfig, prompts: PromptLibrary) -> Mapping[str, Port]:
