@@ -18,6 +18,9 @@ from collections.abc import Mapping
 
 from pipecatapp.tools.number_words import ORDINALS, read_cardinal
 
+MAX_SAID_CHARS = 400
+"""Longest request that is looked at: twice the longest expression, for the words around it."""
+
 _TOKEN = re.compile(
     r"\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+|[a-z]+"
     r"|\*\*|//|[-+*/^%(),]|\N{MULTIPLICATION SIGN}|\N{DIVISION SIGN})"
@@ -28,7 +31,7 @@ _LEAD = re.compile(
     r"(?:(?:what(?:'s| is|s| are| does| do)?|how (?:much|many)(?: is| are)?|calculate|compute|evaluate"
     r"|work out|solve|figure out|the result of) )+"
 )
-_TAIL = re.compile(r"(?:[?!.,= ]|\bequals?(?: to)?$|\bmake$|\bplease$|\bis$|\bgive$)+$")
+_TAIL = re.compile(r"(?:[?!.,= ]|\b(?:equals?(?: to)?|make|please|is|give)\b)+$")
 _TYPED = re.compile(r"[\d ]+(?:[-/][\d ]+)+")
 """Digits with only dashes or slashes between, such as a date or a telephone number."""
 _SYMBOLS: Mapping[str, str] = {
@@ -70,6 +73,8 @@ class NotSpokenMath(Exception):
 
 def find_phrase(text: str) -> str | None:
     """Return the arithmetic that `text` surely asks for, without the words around it, else None."""
+    if len(text) > MAX_SAID_CHARS:
+        return None
     said = _plain(text)
     lead = _LEAD.match(said)
     phrase = _TAIL.sub("", said[lead.end() :] if lead else said)
