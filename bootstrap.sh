@@ -216,6 +216,7 @@ run_playbooks() {
   if ((${#plays[@]} == ${#PLAYS[@]})); then plays=("$ROOT/playbook.yaml"); fi
   say "Setting up: ${plays[*]##*/}"
   vars="$(printf '{"ansible_become": false, "twin_progress_file": "%s"' "$PROGRESS")"
+  vars+=", \"twin_init\": \"${init/supervisord/supervisor}\""
   if [[ -n "$user" ]]; then vars+=", \"twin_user\": \"$user\""; fi
   if [[ -n "$run_local" ]]; then vars+=', "software_run_local": true'; fi
   if [[ -n "$external" ]]; then vars+=", \"twin_llm_base_url\": \"${LLM_BASE_URL:-}\""; fi
