@@ -1,0 +1,53 @@
+"""The settings and their page.
+
+It owns that a wrong value is told and that docs/settings.md names every variable.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipecatapp.errors import ConfigError
+from pipecatapp.settings import Settings, child_environment, load_settings
+
+pytestmark = pytest.mark.unit
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "valid"),
+    [("STT_SERVICE", "ears", "pocketsphinx"), ("TTS_SERVICE", "mouth", "piper"), ("TWIN_PORT", "0", "greater")],
+)
+def test_a_wrong_value_names_the_variable_and_what_is_valid(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, valid: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert variable in caught.value.message
+    assert valid in caught.value.message
+
+
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_API_KEY", "hunter2")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_every_variable_is_on_the_settings_page() -> None:
+    page = PAGE.read_text()
+    missing = [field.alias for field in Settings.model_fields.values() if f"`{field.alias}`" not in page]
+    assert missing == []
+
+
+def test_the_settings_page_names_no_variable_that_is_gone() -> None:
+    aliases = {field.alias for field in Settings.model_fields.values()}
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert {row.split("`")[1] for row in rows} <= aliases
+
+
+def test_a_child_does_not_inherit_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert "OMP_WAIT_POLICY" not in child_environment(without=["OMP_WAIT_POLICY"])
