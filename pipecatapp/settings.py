@@ -156,6 +156,16 @@ def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
+def let_openmp_wait_idly() -> None:
+    """Make this process's OpenMP threads sleep between two pieces of work instead of spinning.
+
+    Spinning threads of the recogniser take the cores from the sound. It must be called before an engine is
+    imported, and must not reach an LLM server, which it makes half as quick (docs/latency.md).
+    """
+    for name, value in {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}.items():
+        os.environ.setdefault(name, value)
+
+
 STT_SERVICES: tuple[str, ...] = get_args(SttService)
 """Valid values of STT_SERVICE."""
 TTS_SERVICES: tuple[str, ...] = get_args(TtsService)

@@ -20,6 +20,7 @@ from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_llm, pick_stt, pick_tts
 from pipecatapp.app.health import Health, probes_of
+from pipecatapp.app.lines import Lines
 from pipecatapp.app.models import model_store
 from pipecatapp.ports import MemoryStore
 from pipecatapp.settings import Settings
@@ -119,7 +120,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.
         gc.collect()
         gc.freeze()
-        yield Parts(settings, service, calls, services.toolbox, health.checks, describe)
+        speak = Lines(tts).wav
+        yield Parts(settings, service, calls, services.toolbox, health.checks, describe, speak)
 
 
 async def _keep(stack: AsyncExitStack, whys: Whys, part: str, picking: Awaitable[Picked[T]]) -> T:

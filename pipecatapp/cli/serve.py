@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from pipecatapp.adapters.local_ca import Certificates, ensure_certificates, local_names
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
 from pipecatapp.errors import ConfigError
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings, let_openmp_wait_idly, load_settings
 from pipecatapp.web.api import create_app
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings().model_copy(update={k: v for k, v in given.items() if v is not None})
     set_up_logging(settings.log_level)
     quiet_pipecat(settings.log_level)
+    let_openmp_wait_idly()
     sockets = [_bind(settings.host, settings.port, "TWIN_PORT")]
     if settings.tls_port:
         sockets.append(_bind(settings.host, settings.tls_port, "TWIN_TLS_PORT"))

@@ -5,7 +5,7 @@ It owns the bundle that the composition root fills; the parts themselves are of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ class Parts:
         toolbox: Tools, to list them.
         checks: Returns each part's state.
         describe: Returns what runs, for `/api/status`.
+        speak: Returns a sentence as a WAV file.
     """
 
     settings: Settings
@@ -36,6 +37,7 @@ class Parts:
     toolbox: ToolBox
     checks: Callable[[], Mapping[str, CheckResult]]
     describe: Callable[[], Mapping[str, Any]]
+    speak: Callable[[str], Awaitable[bytes]]
 
 
 def _parts(connection: HTTPConnection) -> Parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from pipecatapp.ports import CallOffer, IceCandidate
@@ -15,6 +16,8 @@ from pipecatapp.web.parts import AgentParts
 
 router = APIRouter(prefix="/api/offer", tags=["calls"])
 
+BUSY_LINE = "I am busy with other calls. Please try again in a minute, or write to me."
+"""What a refused caller hears."""
 MAX_SDP_CHARS = 200_000
 """Longest session description; Chromium's are below 10,000 characters."""
 
@@ -65,6 +68,13 @@ async def offer(body: Offer, parts: AgentParts) -> dict[str, str]:
         "pc_id": answer.pc_id,
         "session_id": answer.session_id,
     }
+
+
+@router.get("/busy.wav")
+async def busy(parts: AgentParts) -> Response:
+    """Say that the line is busy, for the caller who was refused."""
+    sound = await parts.speak(BUSY_LINE)
+    return Response(sound, media_type="audio/wav", headers={"Cache-Control": "max-age=3600"})
 
 
 @router.patch("")

@@ -47,6 +47,10 @@ class BusyGateway:
         return None
 
 
+async def say(text: str) -> bytes:
+    return b"RIFF" + text.encode()
+
+
 @pytest.fixture
 def workflow() -> ScriptedWorkflow:
     return ScriptedWorkflow(["Hello ", "there."])
@@ -68,7 +72,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
     service = TwinService(workflow, memory, FakeClock(), settings)
-    parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict)
+    parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict, say)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://twin:8000") as http:
         yield http
@@ -132,6 +136,12 @@ async def test_busy_is_503_with_retry_after(client: httpx.AsyncClient) -> None:
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
     assert response.json()["error"]["code"] == "busy"
+
+
+async def test_a_refused_caller_hears_why(client: httpx.AsyncClient) -> None:
+    response = await client.get("/api/offer/busy.wav")
+    assert response.headers["content-type"] == "audio/wav"
+    assert b"busy" in response.content
 
 
 @pytest.mark.parametrize("body", [{"sdp": "", "type": "offer"}, {"sdp": "v=0", "type": "answer"}, {}])

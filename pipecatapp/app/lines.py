@@ -1,0 +1,48 @@
+"""Fixed sentences as sound files.
+
+It owns the WAV form and that a sentence is made once; which sentences there are is said by who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import wave
+
+from pipecatapp.ports import TextToSpeech
+from pipecatapp.units import BYTES_PER_SAMPLE
+
+
+class Lines:
+    """Sentences in the agent's voice.
+
+    Args:
+        tts: The voice.
+    """
+
+    def __init__(self, tts: TextToSpeech) -> None:
+        self._tts = tts
+        self._made: dict[str, bytes] = {}
+        self._lock = asyncio.Lock()
+
+    async def wav(self, text: str) -> bytes:
+        """Return `text` as a mono 16-bit WAV file.
+
+        Raises:
+            AdapterError: The voice failed.
+        """
+        async with self._lock:
+            if text not in self._made:
+                pcm = b"".join([chunk async for chunk in self._tts.synthesize(text)])
+                self._made[text] = _wav_of(pcm, self._tts.sample_rate_hz)
+        return self._made[text]
+
+
+def _wav_of(pcm: bytes, rate_hz: int) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(BYTES_PER_SAMPLE)
+        writer.setframerate(rate_hz)
+        writer.writeframes(pcm)
+    return file.getvalue()
