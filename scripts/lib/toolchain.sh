@@ -25,10 +25,10 @@ PACKAGES_PYTHON=(python3:python3)
 PACKAGES_NODE=(node:nodejs npm:npm)
 PACKAGES_BATS=(bats:bats)
 PACKAGES_BUILD=(g++:g++ cmake:cmake ninja:ninja-build)
-PACKAGES_ENGINES=(espeak-ng:espeak-ng ffmpeg:ffmpeg bwrap:bubblewrap haproxy:haproxy curl:curl)
+PACKAGES_ENGINES=(espeak-ng:espeak-ng bwrap:bubblewrap haproxy:haproxy git:git)
 PACKAGES_BROWSER=(chromium:chromium)
 PACKAGES_NETWORK=(nft:nftables ip:iproute2)
-PACKAGES_HOSTS=(debootstrap:debootstrap systemd-nspawn:systemd-container git:git)
+PACKAGES_HOSTS=(debootstrap:debootstrap systemd-nspawn:systemd-container)
 PACKAGES_OLD_CPU=(qemu-x86_64-static:qemu-user-static)
 
 as_root() { # as_root COMMAND...
@@ -110,6 +110,11 @@ ensure_node_modules() {
 
 twin() { "$VENV/bin/python" -m pipecatapp "$@"; }
 
-ensure_models() { show "models" twin models fetch; }
+# Models that tests name, beside those that this machine's agent would use.
+TEST_MODELS=(qwen2.5-coder-0.5b smollm2-135m faster-whisper-tiny.en piper-en_US-joe-medium kokoro minilm)
+
+fetch_models() { twin models fetch && twin models fetch "${TEST_MODELS[@]}"; }
+
+ensure_models() { show "models" fetch_models; }
 
 ensure_llama_cpp() { show "llama.cpp" twin artifacts fetch llama.cpp; }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # Which packages are missing, what is pinned, and that half-made folders are made again.
+# shellcheck disable=SC2016 # the body of a fake is expanded when the fake runs
 
 setup() {
   ROOT="$(cd "$BATS_TEST_DIRNAME/../.." && pwd)"

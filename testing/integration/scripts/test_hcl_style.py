@@ -6,7 +6,7 @@ import pytest
 
 from scripts.hcl_style import faults, formatted
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 CANONICAL = """\
 job "agent" {
