@@ -17,6 +17,9 @@ from pipecatapp.errors import WorkflowDefinitionError
 MAX_FILE_BYTES = 256_000
 """A workflow is a page or two; a file beyond this is something else."""
 
+_BOOL_TAG = "tag:yaml.org,2002:bool"
+"""YAML 1.1 takes `yes`, `no`, `on` and `off` for flags too; here, as in YAML 1.2, they are texts."""
+
 Path_ = tuple[str | int, ...]
 
 
@@ -72,8 +75,6 @@ class Place:
         if not isinstance(self.value, dict):
             raise self.error(f"expected a mapping, found {shown(self.value)}")
         for key in self.value:
-            if not isinstance(key, str):
-                raise self.error(f"key {key!r} must be a text")
             if known is not None and key not in known:
                 raise self.error(f"unknown key; known: {', '.join(sorted(known))}", key=key)
         for key in required:
@@ -168,13 +169,15 @@ def read_yaml(path: Path) -> tuple[Place, str]:
 
 def _walk(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> object:
     if isinstance(node, yaml.MappingNode):
-        result: dict[object, object] = {}
+        result: dict[str, object] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node, file)
             line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise WorkflowDefinitionError("a key must be a text", file=file, line=line)
+            key = str(key_node.value)
             if key in result:
-                raise WorkflowDefinitionError("the key is there twice", file=file, line=line, key=str(key))
-            way = (*path, str(key))
+                raise WorkflowDefinitionError("the key is there twice", file=file, line=line, key=key)
+            way = (*path, key)
             lines[way] = line
             result[key] = _walk(value_node, way, lines, file)
         return result
@@ -188,9 +191,9 @@ def _walk(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> o
 
 
 def _scalar(node: yaml.Node, file: str) -> object:
+    if node.tag == _BOOL_TAG and node.value.lower() not in ("true", "false"):
+        return node.value
     line = node.start_mark.line + 1
-    if not isinstance(node, yaml.ScalarNode):
-        raise WorkflowDefinitionError("a key must be a text", file=file, line=line)
     try:
         value: object = yaml.SafeLoader("").construct_object(node)
     except yaml.YAMLError as exc:
