@@ -224,7 +224,7 @@ run_playbooks() {
   if [[ -n "$tags" ]]; then args+=(--tags "$tags"); fi
   if ((verbose > 0)); then args+=("-$(printf 'v%.0s' $(seq "$verbose"))"); export ANSIBLE_STDOUT_CALLBACK=default; fi
   export ANSIBLE_CONFIG="$ROOT/ansible.cfg" LC_ALL=C.UTF-8 HOME="${HOME:-/root}"
-  export TWIN_PROGRESS_FILE="$PROGRESS" TWIN_STATE_FILE="$STATE" TWIN_WATCH="$watch_target"
+  export TWIN_PROGRESS_FILE="$PROGRESS" TWIN_STATE_FILE="$STATE" TWIN_WATCH="$watch_target" TWIN_ELAPSED_S="$SECONDS"
   if [[ -z "$dry_run" ]]; then
     : >"$PROGRESS"
     if [[ -z "$resume" ]]; then : >"$STATE"; fi

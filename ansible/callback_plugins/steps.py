@@ -65,7 +65,8 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._begun_s = time.monotonic()
+        # bootstrap.sh has been at work before, and its clock goes on here.
+        self._begun_s = time.monotonic() - float(os.environ.get("TWIN_ELAPSED_S", "0"))
         self._task_begun_s = self._begun_s
         self._task = ""
         self._role = ""
