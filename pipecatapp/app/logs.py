@@ -18,7 +18,7 @@ _LIBRARIES = (
     "websockets",
     "faster_whisper",
     "piper",
-    "uvicorn.access",
+    "uvicorn",
 )
 """Loggers that tell each packet or request; they are heard from warning on."""
 
