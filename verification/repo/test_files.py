@@ -29,6 +29,8 @@ MAX_SHELL_LINES = 300
 
 MACHINE_PATH = re.compile(r"(?<![\w./}$-])/(?:work|root)(?:/[\w.]|\b(?![/\w-]))")
 """A folder of one certain machine."""
+GUESTS = "testing/hosts/"
+"""Where the root user's home is that of a machine booted for a test, the same on every one."""
 REGISTRY = re.compile(
     r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?:deb|security|ftp|snapshot)\.debian\.org"
     r"|proxy\.golang\.org|sum\.golang\.org|crates\.io|rubygems\.org)\b"
@@ -113,7 +115,9 @@ def test_no_file_is_too_large() -> None:
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:
-    assert not (faults := faults_of(MACHINE_PATH, "a folder of one machine")), report(faults)
+    found = faults_of(MACHINE_PATH, "a folder of one machine")
+    faults = [fault for fault in found if not fault.startswith(GUESTS)]
+    assert not faults, report(faults)
 
 
 def test_no_file_names_a_registry_host() -> None:
