@@ -208,7 +208,8 @@ def _validate(
     try:
         return adapter.validate_python(data)
     except ValidationError as exc:
-        problem = exc.errors()[0]
+        # A misspelt key is both unknown and missing under its right name: say the first.
+        problem = min(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")
         loc = _without_tags(problem["loc"])
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
@@ -219,6 +220,8 @@ def _validate(
             text = f"a source needs a kind; valid: {', '.join(_SOURCE_TYPES)}"
         elif problem["type"] == "missing":
             text = "is required"
+        elif problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+            text = f"{problem['input']} is a number here; write it in quotes"
         raise _error(path, _line(tree, loc), _spell(loc), text) from exc
 
 

@@ -212,6 +212,8 @@ class Fetcher:
             self._progress.finish(f"{megabytes(file.size_bytes)}, sha256 is right" if is_large else "")
             logger.info("file fetched", extra={"file": file.filename, "source": name})
             return
+        if size_of(partial) == 0:
+            self._drop(partial)
         raise FetchError(file.filename, attempts)
 
     def _take(self, file: FileEntry, source: Source, label: str, partial: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import re
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,7 @@ class PackageClient:
         out.mkdir()
         (work / "tmp").mkdir()
         if registry == "npm":
-            command = [npm_command(), "pack", f"{package}@{version}", "--ignore-scripts", "--silent"]
+            command = [npm_command(), "pack", f"{package}@{version}", "--ignore-scripts", "--loglevel=error"]
             command += ["--pack-destination", str(out), "--cache", str(work / "tmp" / "cache")]
         else:
             command = [*pip_command(), "download", "--quiet", "--no-input", "--no-deps", "--no-cache-dir"]
@@ -191,10 +192,15 @@ def _arrived(work: Path) -> int:
 
 
 def _reason(log: Path, code: int) -> str:
+    """Return what the client complained about, without its decoration."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    told = [line for line in lines if "error" in line.lower() or "no space left" in line.lower()]
-    text = (told or [line for line in lines if line] or [f"exit code {code}"])[-1]
-    return text[:300]
+    told = [
+        re.sub(r"^(ERROR:|npm error|npm ERR!)\s*", "", line)
+        for line in lines
+        if re.search(r"error|ERR!|no space left", line, re.IGNORECASE) and "complete log" not in line
+    ]
+    shown = [line for line in told if line][:3] or [line for line in lines if line][-1:]
+    return "; ".join(shown)[:400] or f"exit code {code}"
 
 
 def copy_member(archive: Path, member: str, target: BinaryIO, on_bytes: Callable[[int], None]) -> None:

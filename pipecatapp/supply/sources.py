@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import httpx
 
-from pipecatapp.supply.disk import BLOCK_BYTES, size_of
+from pipecatapp.supply.disk import size_of
 from pipecatapp.supply.packages import CarrierError, PackageClient, Registry, copy_member
 from pipecatapp.supply.schema import (
     FileEntry,
@@ -217,7 +217,8 @@ class SourceReader:
 
     def _receive(self, response: httpx.Response, target: BinaryIO, start: int, job: Job) -> None:
         count = start
-        for block in response.iter_raw(BLOCK_BYTES):
+        # Blocks as they come: a fixed size would hold back, and lose at a cut, what is short of it.
+        for block in response.iter_raw():
             count += len(block)
             if count > job.file.size_bytes:
                 raise SourceError(f"sends more than the {job.file.size_bytes} bytes of the catalogue")
