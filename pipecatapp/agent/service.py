@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipecatapp.agent.session import RunWorkflow, Session
+from pipecatapp.agent.session import ReadAhead, RunWorkflow, Session, read_nothing
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import SessionError
 from pipecatapp.events import SessionStarted, TurnFinished
@@ -54,12 +54,20 @@ class TwinService:
         store: Long-term memory; closed by whoever made it.
         clock: Time.
         settings: Bounds, this worker's number and the folder of saved states (`<data_dir>/states`).
+        read_ahead: Warms the model's prompt cache: `WorkflowRunner.read_ahead`.
     """
 
     def __init__(
-        self, run_workflow: RunWorkflow, store: MemoryStore, clock: Clock, settings: Settings
+        self,
+        run_workflow: RunWorkflow,
+        store: MemoryStore,
+        clock: Clock,
+        settings: Settings,
+        *,
+        read_ahead: ReadAhead = read_nothing,
     ) -> None:
         self._run_workflow = run_workflow
+        self._read_ahead = read_ahead
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -282,6 +290,7 @@ class TwinService:
             "store": self._store,
             "clock": self._clock,
             "max_text_chars": self._settings.max_text_chars,
+            "read_ahead": self._read_ahead,
         }
 
     def _unknown(self, session_id: str) -> SessionError:

@@ -26,6 +26,13 @@ logger = logging.getLogger(__name__)
 RunWorkflow = Callable[[Mapping[str, object], RunContext], AsyncIterator[RunEvent]]
 """Makes the answer to `{"user_text": str, "history": list[Message]}`; closing the iterator stops the work."""
 
+ReadAhead = Callable[[list[Message], str], Coroutine[Any, Any, None]]
+"""Lets the model read the conversation, and what is heard so far, before it has to answer."""
+
+
+async def read_nothing(_history: list[Message], _heard: str) -> None:
+    """Read nothing ahead."""
+
 
 class Session:
     """One conversation, shared by voice and text; made by `TwinService.open`.
@@ -37,6 +44,7 @@ class Session:
         clock: Time.
         turns: What was said before, oldest first.
         max_text_chars: Longest text of a turn.
+        read_ahead: Warms the model's prompt cache.
         spoken_grace_s: Seconds that the voice layer has to say what was spoken of an interrupted turn.
     """
 
@@ -49,6 +57,7 @@ class Session:
         clock: Clock,
         turns: Iterable[StoredTurn] = (),
         max_text_chars: int,
+        read_ahead: ReadAhead = read_nothing,
         spoken_grace_s: float = SPOKEN_GRACE_S,
     ) -> None:
         self.id = session_id
@@ -60,6 +69,8 @@ class Session:
         self._short_term = ShortTermMemory(turns)
         self._max_text_chars = max_text_chars
         self._spoken_grace_s = spoken_grace_s
+        self._read_ahead = read_ahead
+        self._reading: asyncio.Task[None] | None = None
         self._current: Turn | None = None
         self._speculation: Turn | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,6 +146,8 @@ class Session:
             raise SessionError("session-closed", "This conversation is closed; open a new one.", status=410)
         text = self.check_text(text, self._max_text_chars)
         self.touch()
+        if self._reading is not None:
+            self._reading.cancel()
         turn = Turn(self, secrets.token_urlsafe(9), text, channel, spoken_grace_s=self._spoken_grace_s)
         if speculative:
             if self._speculation is not None:
@@ -143,6 +156,15 @@ class Session:
         else:
             turn.confirm()
         return turn
+
+    def read_ahead(self, heard: str = "") -> None:
+        """Let the model read the conversation and `heard`, in the background, while nobody waits for it.
+
+        The beginning of a turn stops it; while one reading runs, another is not begun.
+        """
+        if self._reading is not None and not self._reading.done():
+            return
+        self._reading = self.spawn(self._read_ahead(self._short_term.messages(), heard), "read-ahead")
 
     def interrupt(self) -> bool:
         """Stop the running turn; False when there is none."""
@@ -211,6 +233,8 @@ class Session:
         """
         self._short_term.add(turn)
         self.touch()
+        # The next prompt differs from what the model has read: the turn now stands in it as it was said.
+        self.read_ahead()
         await self._store.append_turn(self.id, turn)
 
     def on_confirmed(self, turn: Turn) -> Turn | None:

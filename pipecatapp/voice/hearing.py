@@ -208,6 +208,8 @@ class HearingService(STTService):
             utterance.eager_sent = True
             await self.push_frame(EagerTranscriptionFrame(text, self._user_id, time_now_iso8601()))
         else:
+            # The last word may still change; the model reads the others while the user goes on.
+            self._room.session.read_ahead(self._room.join_heard(text.rpartition(" ")[0]))
             await self.push_frame(InterimTranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
     async def _finish(self, utterance: _Utterance) -> None:
