@@ -27,6 +27,10 @@ _QUESTION_WORDS = (
 )
 _QUESTION = re.compile(rf"^(?:{'|'.join(_QUESTION_WORDS.split())})\b", re.IGNORECASE)
 _USER = re.compile(r"\b(?:i|i['’]m|i['’]ve|i['’]d|my|mine|me|we|we['’]re|our|ours|us)\b", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"^(?:i|i['’](?:m|ve|d)|we|we['’](?:re|ve)|my|our|mine|the|a|an|both|all|most)\b", re.IGNORECASE
+)
+"""How statements begin; requests ("Tell me ...") begin with their verb."""
 _TO_YOU = {
     "i": "you",
     "i'm": "you are",
@@ -72,8 +76,9 @@ def is_request(sentence: str) -> bool:
 
 
 def is_about_user(sentence: str) -> bool:
-    """Return whether a sentence speaks of the speaker."""
-    return bool(_USER.search(sentence))
+    """Return whether a sentence states something of the speaker: "My ...", "I ...", "The name of my ..."."""
+    bare = without_opening(sentence)
+    return bool(_SUBJECT.match(bare)) and bool(_USER.search(bare))
 
 
 def as_fact(sentence: str) -> str:

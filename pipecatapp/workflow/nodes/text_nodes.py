@@ -51,12 +51,15 @@ class PromptConfig(NodeConfig):
 
     system: str
     """Prompt that opens the conversation; it has no placeholders, so that a prompt cache keeps it."""
+    opening: str = ""
+    """Prompt with an exchange that every conversation begins with, as an example: lines that start with
+    `user:` or `assistant:`, in turn; further lines belong to the message above."""
     user: str
     """Prompt for the last message; its placeholders are the node's inputs."""
 
 
 class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
-    """System prompt, then the conversation, then a last message from a template.
+    """System prompt, an example of a conversation, the conversation, a last message from a template.
 
     What changes from turn to turn stands only in the last message: everything before it is a prefix of
     the next turn's prompt, which the model's server need not read again.
@@ -71,6 +74,12 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
         if names := placeholders(known_prompt(prompts, "system", config.system)):
             message = f"prompt '{config.system}' must be constant, but has {{{names[0]}}}"
             raise ConfigProblem("system", message)
+        if config.opening:
+            text = known_prompt(prompts, "opening", config.opening)
+            roles = [message.role for message in _exchange(text)]
+            if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+                message = f"prompt '{config.opening}' must be of 'user:' and 'assistant:' in turn"
+                raise ConfigProblem("opening", message)
         if not placeholders(known_prompt(prompts, "user", config.user)):
             raise ConfigProblem("user", f"prompt '{config.user}' has no {{placeholder}}")
 
@@ -88,7 +97,21 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
         history = cast(Messages, inputs.values.get("history", ()))
         last = filled(prompts.get(self.config.user), inputs.values)
         system = Message("system", prompts.get(self.config.system))
-        return PromptOutputs((system, *history, Message("user", last)))
+        opening = _exchange(prompts.get(self.config.opening)) if self.config.opening else ()
+        return PromptOutputs((system, *opening, *history, Message("user", last)))
+
+
+def _exchange(text: str) -> Messages:
+    """Read messages from lines; what stands before the first role is left out."""
+    messages: list[Message] = []
+    for line in text.splitlines():
+        role, mark, rest = line.partition(":")
+        if mark and role in ("user", "assistant"):
+            messages.append(Message("user" if role == "user" else "assistant", rest.strip()))
+        elif messages and line.strip():
+            last = messages.pop()
+            messages.append(Message(last.role, f"{last.content}\n{line.strip()}"))
+    return tuple(messages)
 
 
 @dataclass(frozen=True, slots=True)

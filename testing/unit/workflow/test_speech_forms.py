@@ -92,6 +92,17 @@ def test_sentences_end_at_their_marks() -> None:
     assert sentences("   ") == []
 
 
-@pytest.mark.parametrize(("text", "about"), [("My car is red", True), ("Paris is big", False)])
-def test_only_sentences_with_the_speaker_are_about_them(text: str, about: bool) -> None:
+@pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("My car is red", True),
+        ("The name of my dog is Biscuit", True),
+        ("Well, I am a teacher", True),
+        ("Paris is big", False),
+        ("The sky is blue", False),
+        ("Tell me about my dog", False),
+        ("Find me a name for my cat", False),
+    ],
+)
+def test_only_statements_of_the_speaker_are_about_them(text: str, about: bool) -> None:
     assert is_about_user(text) is about
