@@ -37,11 +37,12 @@ FRAMES_STEP = 16
 MARGIN_FRAMES = 50
 """Silence after the speech, without which the last word is lost."""
 TOKENS_PER_S = 5
-"""Quickest speech: about 3.5 words, 5 tokens a second. Without a bound a short window loops."""
+"""Quickest speech: about 3.5 words, 5 tokens a second. Without a bound a short window loops.
+
+Forbidding repeated n-grams instead costs words: people do say "what is the" twice in an utterance.
+"""
 EXTRA_TOKENS = 8
 """Room for the prompt's own tokens and for very short utterances."""
-NO_REPEAT_NGRAM = 3
-"""No three tokens twice in a row of decoding: shortens a stutter."""
 PIECE_S = 28.0
 """Longest stretch decoded at once (seconds): Whisper's 30 less the margin."""
 CUT_FROM_S = 20.0
@@ -190,6 +191,9 @@ class ShortWindowWhisper:
     def _recognise(self, samples: Samples, final: bool) -> str:
         if len(samples) < SHORTEST_S * SPEECH_RATE_HZ or np.abs(samples).max() < SILENCE_LEVEL:
             return ""
+        if final and not self._is_short(samples):
+            # Rare and long: a third of a second more is worth a window that does not loop.
+            return self._decode_stock(samples)
         decoded = self._decode_short(samples)
         if final and is_odd(decoded.text, decoded.logprob, len(samples) / SPEECH_RATE_HZ):
             self._redecoded += 1
@@ -198,6 +202,10 @@ class ShortWindowWhisper:
         if decoded.no_speech > NO_SPEECH_LIMIT and decoded.logprob < LOGPROB_LIMIT:
             return ""
         return cleaned(said_once(decoded.text))
+
+    def _is_short(self, samples: Samples) -> bool:
+        frames = len(samples) * FRAMES_PER_S / SPEECH_RATE_HZ
+        return frames + MARGIN_FRAMES <= self._window_frames
 
     def _decode_short(self, samples: Samples) -> _Decoded:
         features = self._model.feature_extractor(samples)
@@ -216,7 +224,6 @@ class ShortWindowWhisper:
             max_length=min(2 * tokens_max, self._model.max_length),
             suppress_blank=True,
             suppress_tokens=[-1],
-            no_repeat_ngram_size=NO_REPEAT_NGRAM,
             return_scores=True,
             return_no_speech_prob=True,
         )[0]

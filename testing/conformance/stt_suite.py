@@ -46,8 +46,20 @@ def recordings(*names: str) -> list[Utterance]:
     return utterances
 
 
+NUMBERS = {
+    "17": "seventeen",
+    "23": "twenty three",
+    "125": "one hundred twenty five",
+    "250": "two hundred fifty",
+    "5": "five",
+}
+"""The numbers that are spoken in tests, since some engines write digits and some words."""
+
+
 def words_of(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9']+", text.lower().replace("favourite", "favorite"))
+    plain = text.lower().replace("favourite", "favorite").replace("colours", "colors").replace("-", " ")
+    words = " ".join(NUMBERS.get(word, word) for word in re.findall(r"[a-z0-9']+", plain))
+    return words.split()
 
 
 def word_overlap(expected: str, heard: str) -> float:
@@ -73,6 +85,10 @@ class SttSuite:
     """Share of the words that must be right over all of `spoken`."""
     min_long_overlap = 0.85
     """The same for an utterance of more than 30 seconds."""
+
+    def long_speech(self) -> list[Utterance]:
+        """Return what the long utterance is made of: every recording, unless a fake hears none."""
+        return recordings()
 
     async def test_is_a_recogniser_with_a_name(self, stt: SpeechToText) -> None:
         assert isinstance(stt, SpeechToText)
@@ -116,7 +132,7 @@ class SttSuite:
     async def test_more_than_thirty_seconds_lose_nothing(
         self, stt: SpeechToText, spoken: list[Utterance]
     ) -> None:
-        long = one_after_another(spoken, 40)
+        long = one_after_another(self.long_speech() or spoken, 40)
         heard = (await stt.transcribe(long.pcm, final=True)).text
         assert word_overlap(long.text, heard) >= self.min_long_overlap, heard
 
