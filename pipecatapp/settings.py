@@ -19,6 +19,7 @@ from pipecatapp.errors import ConfigError
 SttService = Literal["auto", "embedded", "faster-whisper", "realtimestt", "pocketsphinx", "openai"]
 TtsService = Literal["auto", "piper", "kokoro", "espeak", "openai"]
 LlmService = Literal["auto", "xllamacpp", "llama-server", "openai"]
+EmbedderService = Literal["auto", "minilm", "openai"]
 Profile = Literal["auto", "embedded", "hub"]
 
 _REPO = Path(__file__).resolve().parent.parent
@@ -74,6 +75,12 @@ class Settings(BaseSettings):
     """OpenAI-compatible server, ending in /v1, for `TTS_SERVICE=openai`."""
     tts_threads: int = Field(2, alias="TTS_THREADS", ge=1, le=64)
     """CPU threads of a synthesis."""
+    embedder_service: EmbedderService = Field("auto", alias="EMBEDDER_SERVICE")
+    """Embeddings for memory and the router; `auto` is `minilm`."""
+    embedder_model: str = Field("", alias="EMBEDDER_MODEL")
+    """Model name in `models.yaml`, or the server's."""
+    embedder_base_url: str = Field("", alias="EMBEDDER_BASE_URL")
+    """OpenAI-compatible server, ending in /v1, for `EMBEDDER_SERVICE=openai`."""
     llm_service: LlmService = Field("auto", alias="LLM_SERVICE")
     """Engine of the child LLM server; `openai` starts none and needs LLM_BASE_URL."""
     llm_base_url: str = Field("", alias="LLM_BASE_URL")
@@ -170,5 +177,7 @@ STT_SERVICES: tuple[str, ...] = get_args(SttService)
 """Valid values of STT_SERVICE."""
 TTS_SERVICES: tuple[str, ...] = get_args(TtsService)
 """Valid values of TTS_SERVICE."""
+EMBEDDER_SERVICES: tuple[str, ...] = get_args(EmbedderService)
+"""Valid values of EMBEDDER_SERVICE."""
 LLM_SERVICES: tuple[str, ...] = get_args(LlmService)
 """Valid values of LLM_SERVICE."""

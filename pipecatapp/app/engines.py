@@ -6,6 +6,7 @@ with a sentence for the log and the status page.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 WHISPER_FLAGS = ("sse4_1",)
 """What CTranslate2's wheels need; without it transcription ends in SIGILL."""
+WHISPER_SERVICES = ("embedded", "faster-whisper", "realtimestt")
+"""Values of STT_SERVICE that run on CTranslate2."""
 MEMORY_SHARE = 0.5
 """Part of the machine's memory that the language model may take."""
 
@@ -72,19 +75,35 @@ class PickedLlm:
             await self.server.close()
 
 
+def stt_choice(settings: Settings, cpu: CpuInfo) -> tuple[str, str]:
+    """Return the recogniser's name in STT_SERVICE, and why it is this one.
+
+    Raises:
+        ConfigError: The one that is asked for cannot run on this CPU.
+    """
+    name = settings.stt_service
+    missing = cpu.missing(WHISPER_FLAGS)
+    if name == "auto" and missing:
+        return "pocketsphinx", f"this CPU lacks {', '.join(missing)}, which Whisper's runtime needs"
+    if name == "auto":
+        return "embedded", "this CPU has SSE4.1"
+    if name in WHISPER_SERVICES and missing:
+        raise ConfigError(
+            "cpu-too-old",
+            f"STT_SERVICE={name} needs {', '.join(missing)}, which this CPU lacks; valid here: "
+            "auto, pocketsphinx, openai",
+        )
+    return name, f"STT_SERVICE={name}"
+
+
 async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picked[SpeechToText]:
     """Return the recogniser.
 
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    name, why = settings.stt_service, f"STT_SERVICE={settings.stt_service}"
-    if name == "auto":
-        if cpu.supports(WHISPER_FLAGS):
-            name, why = "embedded", "this CPU has SSE4.1"
-        else:
-            name, why = "pocketsphinx", "this CPU lacks SSE4.1, which Whisper's runtime needs"
-    if name in ("embedded", "faster-whisper", "realtimestt"):
+    name, why = stt_choice(settings, cpu)
+    if name in WHISPER_SERVICES:
         model = settings.stt_model or store.choose("stt", profile=settings.profile, cpu_flags=cpu.flags).name
         engine = await _whisper(name, store.path(model), settings)
     elif name == "openai":
@@ -125,9 +144,7 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         has_piper = any(voice.startswith("piper-") for voice in voices)
         name = "piper" if has_piper else "espeak"
         why = (
-            "its voice is here"
-            if has_piper
-            else "no Piper voice is here (`twin models fetch --expert tts_models`)"
+            "its voice is here" if has_piper else "no Piper voice is here (`twin models fetch --expert tts`)"
         )
     if name == "piper":
         from pipecatapp.adapters.tts_piper import PiperTts
@@ -138,16 +155,20 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         from pipecatapp.adapters.tts_kokoro import KokoroTts
 
         model = settings.tts_model or _first(store, "tts", "kokoro", cpu)
-        engine = await KokoroTts.load(store.path(model), voice=settings.tts_voice)
+        engine = await KokoroTts.load(
+            store.path(model), voice=settings.tts_voice, threads=settings.tts_threads
+        )
     elif name == "openai":
         from pipecatapp.adapters.tts_openai import OpenAiTts
 
         base_url = _needed(settings.tts_base_url, "TTS_BASE_URL", "TTS_SERVICE=openai")
-        engine = OpenAiTts(base_url, settings.tts_model or "tts-1", settings.tts_voice, _key(settings))
+        engine = OpenAiTts(
+            base_url, settings.tts_model or "tts-1", settings.tts_voice or "alloy", _key(settings)
+        )
     else:
         from pipecatapp.adapters.tts_espeak import EspeakTts
 
-        engine = EspeakTts(voice=settings.tts_voice)
+        engine = await EspeakTts.load(voice=settings.tts_voice or "en-us")
     return Picked(engine, f"{engine.name}, because {why}")
 
 
@@ -157,10 +178,19 @@ async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> 
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
+    if settings.embedder_service == "openai":
+        from pipecatapp.adapters.embedder_openai import OpenAiEmbedder
+
+        base_url = _needed(settings.embedder_base_url, "EMBEDDER_BASE_URL", "EMBEDDER_SERVICE=openai")
+        model = settings.embedder_model or "text-embedding-3-small"
+        served = await OpenAiEmbedder.load(base_url, model, _key(settings))
+        return Picked(served, f"{served.name}, because EMBEDDER_SERVICE=openai")
     from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
 
-    model = store.choose("embedding", profile=settings.profile, cpu_flags=cpu.flags).name
-    engine = await MiniLmEmbedder.load(store.path(model))
+    name = settings.embedder_model
+    if not name:
+        name = store.choose("embedding", profile=settings.profile, cpu_flags=cpu.flags).name
+    engine = await MiniLmEmbedder.load(store.path(name))
     return Picked(engine, f"{engine.name}, because it runs on every CPU")
 
 
@@ -201,24 +231,52 @@ def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[C
     )
     threads, context, slots = settings.llm_threads, settings.llm_context, settings.llm_slots
     binary = built_llama_server(settings)
-    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
-    wants = settings.llm_service
-    if wants == "xllamacpp" or (wants == "auto" and not missing):
-        reason = "this CPU runs the prebuilt engine" if not missing else "LLM_SERVICE=xllamacpp"
-        command = xllamacpp_command(store.path(model), threads=threads, context=context, slots=slots)
-        return command, model, f"{model} in xllamacpp, because {reason}"
-    if binary is None:
-        lack = f"this CPU lacks {', '.join(missing)}, so " if missing else ""
-        raise ConfigError(
-            "no-llm-engine",
-            f"{lack}the language model needs llama-server built from source, which is not here yet.",
-            hint="Build it with: twin artifacts fetch llama.cpp",
-            status=503,
-        )
-    reason = f"this CPU lacks {', '.join(missing)}" if missing else f"LLM_SERVICE={wants}"
+    engine, reason = llm_choice(settings, cpu, has_wheel=_has_wheel(), has_binary=binary is not None)
     path = store.path(model)
-    command = llama_server_command(binary, path, threads=threads, context=context, slots=slots)
-    return command, model, f"{model} in llama-server, because {reason}"
+    if engine == "xllamacpp" or binary is None:
+        command = xllamacpp_command(path, threads=threads, context=context, slots=slots)
+    else:
+        command = llama_server_command(binary, path, threads=threads, context=context, slots=slots)
+    return command, model, f"{model} in {engine}, because {reason}"
+
+
+def llm_choice(settings: Settings, cpu: CpuInfo, *, has_wheel: bool, has_binary: bool) -> tuple[str, str]:
+    """Return the engine of the child server, `xllamacpp` or `llama-server`, and why it is this one.
+
+    Args:
+        settings: LLM_SERVICE counts.
+        cpu: This machine's.
+        has_wheel: The `xllamacpp` package is installed.
+        has_binary: `llama-server` is on this machine.
+
+    Raises:
+        ConfigError: The one that is asked for, or any, cannot run here; the hint says how to get one.
+    """
+    wants = settings.llm_service
+    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
+    lacks = f"this CPU lacks {', '.join(missing)}, which the prebuilt engine needs"
+    if wants == "xllamacpp" and missing:
+        raise ConfigError(
+            "cpu-too-old", f"LLM_SERVICE=xllamacpp: {lacks}; valid here: auto, llama-server, openai"
+        )
+    if wants == "xllamacpp" and not has_wheel:
+        raise ConfigError("engine-missing", "xllamacpp is not installed", hint="pip install 'twin[voice]'")
+    if wants != "llama-server" and has_wheel and not missing:
+        return "xllamacpp", "this CPU runs the prebuilt engine" if wants == "auto" else f"LLM_SERVICE={wants}"
+    if has_binary:
+        why = lacks if missing else "the prebuilt engine is not installed"
+        return "llama-server", why if wants == "auto" else f"LLM_SERVICE={wants}"
+    why = f"{lacks}, and " if missing and wants == "auto" else ""
+    raise ConfigError(
+        "no-llm-engine",
+        f"{why}llama-server, built from source, is not here yet.",
+        hint="Build it with: twin artifacts fetch llama.cpp",
+        status=503,
+    )
+
+
+def _has_wheel() -> bool:
+    return importlib.util.find_spec("xllamacpp") is not None
 
 
 def built_llama_server(settings: Settings) -> Path | None:

@@ -1,0 +1,76 @@
+"""The choice of engines by name, CPU and what is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
+from pipecatapp.app.engines import llm_choice, stt_choice
+from pipecatapp.errors import ConfigError
+from pipecatapp.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+SSSE3 = frozenset({"sse2", "ssse3"})
+CORE2 = CpuInfo("Core 2 Duo T7700", SSSE3, 2, 8000, 6000)
+PENRYN = CpuInfo("Core 2 Duo E8400", SSSE3 | {"sse4_1"}, 2, 8000, 6000)
+MODERN = CpuInfo("modern", SSSE3 | {"sse4_1", *LLAMA_WHEEL_FLAGS}, 2, 8000, 6000)
+
+
+def settings(**values: str) -> Settings:
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "name"), [(CORE2, "pocketsphinx"), (PENRYN, "embedded"), (MODERN, "embedded")]
+)
+def test_the_recogniser_follows_the_cpu(cpu: CpuInfo, name: str) -> None:
+    assert stt_choice(settings(), cpu)[0] == name
+
+
+def test_the_reason_names_the_missing_feature() -> None:
+    assert "sse4_1" in stt_choice(settings(), CORE2)[1]
+
+
+@pytest.mark.parametrize("service", ["embedded", "faster-whisper", "realtimestt"])
+def test_whisper_is_refused_where_it_would_crash(service: str) -> None:
+    with pytest.raises(ConfigError, match="sse4_1.*valid here: auto, pocketsphinx, openai"):
+        stt_choice(settings(stt_service=service), CORE2)
+
+
+def test_a_named_recogniser_is_taken() -> None:
+    assert stt_choice(settings(stt_service="pocketsphinx"), MODERN)[0] == "pocketsphinx"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "service", "has_wheel", "has_binary", "engine"),
+    [
+        (MODERN, "auto", True, True, "xllamacpp"),
+        (MODERN, "auto", False, True, "llama-server"),
+        (MODERN, "llama-server", True, True, "llama-server"),
+        (MODERN, "xllamacpp", True, False, "xllamacpp"),
+        (PENRYN, "auto", True, True, "llama-server"),
+    ],
+)
+def test_the_llm_engine_follows_cpu_and_presence(
+    cpu: CpuInfo, service: str, has_wheel: bool, has_binary: bool, engine: str
+) -> None:
+    choice = llm_choice(settings(llm_service=service), cpu, has_wheel=has_wheel, has_binary=has_binary)
+    assert choice[0] == engine
+    assert choice[1]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "service", "has_wheel", "has_binary", "words"),
+    [
+        (PENRYN, "xllamacpp", True, True, "lacks avx2, bmi2, f16c, fma"),
+        (MODERN, "xllamacpp", False, True, "not installed"),
+        (PENRYN, "auto", True, False, "lacks .* llama-server, built from source, is not here"),
+        (MODERN, "llama-server", True, False, "is not here"),
+    ],
+)
+def test_an_impossible_llm_engine_says_why(
+    cpu: CpuInfo, service: str, has_wheel: bool, has_binary: bool, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        llm_choice(settings(llm_service=service), cpu, has_wheel=has_wheel, has_binary=has_binary)
