@@ -100,10 +100,12 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         tts = await _keep(stack, whys, "text to speech", pick_tts(settings, store, cpu))
         for part, why in whys.items():
             log.info("Picked %s: %s", part, why)
-        service = TwinService(runner.run, memory, clock, settings)
+        await runner.warm()
+        service = TwinService(runner.run, memory, clock, settings, read_ahead=runner.read_ahead)
         stack.push_async_callback(service.close)
         calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
+        _background(stack, runner.read_ahead([], ""), "read-ahead")
         health = Health(probes_of(stt, tts, services.llm, memory), {"llm": lambda: llm.is_up()})
         _background(stack, health.run(), "health")
         _background(stack, _sweep(service), "idle-sessions")

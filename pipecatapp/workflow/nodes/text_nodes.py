@@ -93,12 +93,15 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
 
     async def run(self, inputs: OpenInputs, run: NodeRun) -> PromptOutputs:
         """Put the messages together."""
-        prompts = run.services.prompts
         history = cast(Messages, inputs.values.get("history", ()))
-        last = filled(prompts.get(self.config.user), inputs.values)
+        last = filled(run.services.prompts.get(self.config.user), inputs.values)
+        return PromptOutputs(self.beginning(run.services.prompts, history, last))
+
+    def beginning(self, prompts: PromptLibrary, history: Messages, last: str) -> Messages:
+        """Return the messages of a prompt whose last one is `last`, or, so far, begins with it."""
         system = Message("system", prompts.get(self.config.system))
         opening = _exchange(prompts.get(self.config.opening)) if self.config.opening else ()
-        return PromptOutputs((system, *opening, *history, Message("user", last)))
+        return (system, *opening, *history, Message("user", last))
 
 
 def _exchange(text: str) -> Messages:

@@ -11,8 +11,9 @@ from contextlib import aclosing
 import pytest
 
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
-from pipecatapp.ports import ToolResult, ToolSpec
+from pipecatapp.ports import Message, ToolResult, ToolSpec
 from pipecatapp.workflow.run_events import TextPiece
+from pipecatapp.workflow.services import RunContext
 from testing.fakes.fake_llm import BreaksOff, FakeLlm
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
@@ -416,3 +417,23 @@ async def test_one_runner_serves_many_turns_at_once(bench: MakeBench) -> None:
     outcomes = await asyncio.gather(*(under_test.run(user_text=f"Say {number}") for number in range(8)))
 
     assert [outcome.finished.text for outcome in outcomes] == [f"Say {number}" for number in range(8)]
+
+
+async def test_the_conversation_is_read_ahead_as_the_next_prompt_begins(bench: MakeBench) -> None:
+    llm = FakeLlm(["Yes."])
+    under_test = bench(
+        CHAT.replace("{user_text: text}", "{user_text: text, history: messages}").replace(
+            "inputs: {user_text: input.user_text}\n",
+            "inputs: {user_text: input.user_text, history: input.history}\n",
+        ),
+        llm=llm,
+    )
+    history = [Message("user", "Hi."), Message("assistant", "Hello.")]
+
+    await under_test.runner.read_ahead(history, "What is")
+    _ = [event async for event in under_test.runner.run(
+        {"user_text": "What is it?", "history": history}, RunContext("s", "t"))]  # fmt: skip
+
+    read, asked = llm.prefills[0].messages, llm.requests[0].messages
+    assert read[:-1] == asked[:-1]
+    assert asked[-1].content.startswith(read[-1].content)
