@@ -25,6 +25,8 @@ from pipecatapp.app.models import model_store
 from pipecatapp.errors import ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
+from pipecatapp.supply.artifacts import ArtifactStore
+from pipecatapp.supply.catalogue import load_catalogue
 from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ WHISPER_FLAGS = ("sse4_1",)
 """What CTranslate2's wheels need; without it transcription ends in SIGILL."""
 WHISPER_SERVICES = ("embedded", "faster-whisper", "realtimestt")
 """Values of STT_SERVICE that run on CTranslate2."""
+LLAMA_CPP = "llama.cpp"
+"""Name of the built engine in `artifacts.yaml`."""
 MEMORY_SHARE = 0.5
 """Part of the machine's memory that the language model may take."""
 
@@ -280,12 +284,14 @@ def _has_wheel() -> bool:
 
 
 def built_llama_server(settings: Settings) -> Path | None:
-    """Return the newest `llama-server` that was built on or fetched to this machine, or None."""
-    found = sorted(
-        (settings.cache_dir / "artifacts" / "llama.cpp").glob("*/bin/llama-server"),
-        key=lambda path: path.stat().st_mtime,
-    )
-    return found[-1] if found else None
+    """Return this machine's whole, built `llama-server`, or None.
+
+    Raises:
+        ConfigError: The catalogue is wrong.
+    """
+    catalogue = load_catalogue(settings.catalogue_dir)
+    artifacts = ArtifactStore(settings.cache_dir / "artifacts", catalogue)
+    return artifacts.path(LLAMA_CPP, "llama-server") if artifacts.is_present(LLAMA_CPP) else None
 
 
 def _first(store: ModelStore, expert: str, prefix: str, cpu: CpuInfo) -> str:

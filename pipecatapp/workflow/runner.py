@@ -70,7 +70,7 @@ class WorkflowRunner:
             await node.warm(self._services)
 
     async def read_ahead(self, history: Sequence[Message], heard: str) -> None:
-        """Let the model read what the next turn's prompt will begin with, so that its first word comes sooner.
+        """Let the model read what the next prompt will begin with, so that its first word comes sooner.
 
         It is done for the prompts that carry the conversation on; what is read in vain costs nobody's time.
 
