@@ -20,6 +20,8 @@ pytestmark = pytest.mark.e2e
 
 HEARD_OVERLAP = 0.8
 SPOKEN_OVERLAP = 0.7
+LISTENED_S = 3.0
+"""How much of a story is listened to before it is interrupted (seconds)."""
 BARGE_IN_LIMIT_S = 1.2
 """From the first sound of the user to silence: about 0.55 s of it are voice activity and the network."""
 
@@ -45,9 +47,8 @@ async def test_three_questions_are_heard_right_and_answered_in_words(base_url: s
     assert "paris" in capital.reply.lower()
     assert "391" in product.reply
     assert "seven" in week.reply.lower() or "7" in week.reply
-    for exchange in (capital, product, week):
-        await assert_spoken_as_written(exchange)
-        assert not exchange.was_cut_early
+    await assert_spoken_as_written(capital, product, week)
+    assert not any(exchange.was_cut_early for exchange in (capital, product, week))
 
 
 async def test_arithmetic_is_done_by_a_tool(base_url: str) -> None:
@@ -95,7 +96,7 @@ async def test_barge_in_cuts_the_sound_and_keeps_only_what_was_said(base_url: st
         story = client.speak("talk-story")
         await story.is_over.wait()
         sound_s = await client.ear.first_sound_after(story.end_s, timeout_s=20)
-        await asyncio.sleep(max(0.0, sound_s + 1.2 - time.perf_counter()))
+        await asyncio.sleep(max(0.0, sound_s + LISTENED_S - time.perf_counter()))
         stop = client.speak("talk-stop")
         await client.stream.kind("interrupted", after=mark)
         first = await client.stream.kind("turn_finished", after=mark)
@@ -111,9 +112,9 @@ async def test_barge_in_cuts_the_sound_and_keeps_only_what_was_said(base_url: st
 
     assert silent_s - stop.start_s < BARGE_IN_LIMIT_S
     assert first["interrupted"] is True
-    assert len(first["text"]) < len(written), "the whole answer was kept though it was cut"
     heard = await asyncio.to_thread(transcribe, said)
-    assert overlap(first["text"], heard) >= 0.5, f"kept: {first['text']!r}, heard: {heard!r}"
+    assert 0 < len(first["text"]) < len(written), f"kept {first['text']!r} of {written!r}, heard: {heard!r}"
+    assert overlap(first["text"], heard) >= 0.6, f"kept: {first['text']!r}, heard: {heard!r}"
 
 
 async def test_text_and_voice_share_one_conversation(base_url: str) -> None:
