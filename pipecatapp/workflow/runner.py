@@ -20,7 +20,7 @@ from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition,
 from pipecatapp.workflow.node import Node, NodeRegistry, NodeRun, OpenInputs, OpenOutputs, stream_outputs
 from pipecatapp.workflow.nodes import default_registry
 from pipecatapp.workflow.nodes.text_nodes import PromptNode
-from pipecatapp.workflow.port_types import TextStream, converted
+from pipecatapp.workflow.port_types import Messages, TextStream, converted
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
 from pipecatapp.workflow.services import NodeServices, RunContext
 
@@ -72,17 +72,21 @@ class WorkflowRunner:
     async def read_ahead(self, history: Sequence[Message], heard: str) -> None:
         """Let the model read what the next prompt will begin with, so that its first word comes sooner.
 
-        It is done for the prompts that carry the conversation on; what is read in vain costs nobody's time.
+        It is done once for each beginning of a prompt that carries the conversation on; what is read in vain
+        costs nobody's time.
 
         Args:
             history: The conversation.
             heard: What the user has said of the next turn so far; may be "".
         """
+        beginnings: list[Messages] = []
         for definition in self.workflow.nodes:
             node = self._nodes[id(definition)]
             if isinstance(node, PromptNode) and "history" in definition.inputs:
                 messages = node.beginning(self._services.prompts, tuple(history), heard)
-                await self._services.llm.prefill(ChatRequest(messages, max_tokens=1))
+                if messages not in beginnings:
+                    beginnings.append(messages)
+                    await self._services.llm.prefill(ChatRequest(messages, max_tokens=1))
 
     async def run(self, inputs: Mapping[str, object], context: RunContext) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens, as it happens; closing the iterator cancels every node at once.

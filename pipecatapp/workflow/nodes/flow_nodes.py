@@ -107,16 +107,24 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
 
     async def run(self, inputs: RouteInputs, run: NodeRun) -> RouteOutputs:
         """Decide."""
-        tools = self._tools(run.services)
+        return await self.decide(inputs.text, run.services)
+
+    async def decide(self, text: str, services: NodeServices) -> RouteOutputs:
+        """Return where `text` goes.
+
+        Raises:
+            AdapterError: The embedder failed.
+        """
+        tools = self._tools(services)
         for rule in self.config.rules:
             if (rule.label in tools or rule.label in self.config.classes) and re.search(
-                rule.pattern, inputs.text, re.IGNORECASE
+                rule.pattern, text, re.IGNORECASE
             ):
                 return _routed(rule.label, 1.0, is_tool=rule.label in tools)
         for name in tools:
-            if run.services.toolbox.extract(name, inputs.text) is not None:
+            if services.toolbox.extract(name, text) is not None:
                 return _routed(name, 1.0, is_tool=True)
-        scores = await run.services.router.classify(inputs.text, self._examples(run.services))
+        scores = await services.router.classify(text, self._examples(services))
         best = scores[0]
         best_class = next(each for each in scores if each.label not in tools)
         if best.label in tools and best.score - best_class.score < self.config.margin:

@@ -70,7 +70,7 @@ class ToolPlanNode(Node[ToolPlanInputs, ToolPlanOutputs, ToolPlanConfig]):
         if inputs.notes and self.config.ending and self.config.ending != spec.name:
             offered.append(spec_of(toolbox, self.config.ending))
         calls = [call_schema(each, self.config.argument_chars) for each in offered]
-        described = tuple(f"{each.name}: {each.description}" for each in offered)
+        described = tuple(described_tool(each) for each in offered)
         return ToolPlanOutputs(
             True, schema=calls[0] if len(calls) == 1 else {"anyOf": calls}, tools=described
         )
@@ -148,13 +148,26 @@ def spec_of(toolbox: ToolBox, name: str) -> ToolSpec:
     raise WorkflowRuntimeError("unknown-tool", f"There is no tool '{name}'; there are: {known}.")
 
 
+def described_tool(spec: ToolSpec) -> str:
+    """Return a tool and its arguments in words."""
+    properties = cast(Mapping[str, Mapping[str, Any]], spec.parameters.get("properties", {}))
+    arguments = "; ".join(f"{name}: {each.get('description', '')}" for name, each in properties.items())
+    return f"{spec.name}: {spec.description}" + (f" Arguments: {arguments}" if arguments else "")
+
+
 def call_schema(spec: ToolSpec, argument_chars: int = MAX_ARGUMENT_CHARS) -> dict[str, Any]:
-    """Return the JSON schema of a call of `spec`, with every text bounded."""
+    """Return the JSON schema of a call of `spec`, with every text bounded and every argument required.
+
+    A small model leaves out whatever it may, also what the request says; asked for each argument, it
+    fills in the right one or an empty one.
+    """
+    parameters = _bounded(spec.parameters, argument_chars)
+    parameters["required"] = list(parameters.get("properties", {}))
     return {
         "type": "object",
         "properties": {
             "name": {"const": spec.name},
-            "arguments": _bounded(spec.parameters, argument_chars),
+            "arguments": parameters,
         },
         "required": ["name", "arguments"],
         "additionalProperties": False,
