@@ -74,6 +74,7 @@ class CallbackModule(CallbackBase):
         self._progress = Path(os.environ.get("TWIN_PROGRESS_FILE", os.devnull))
         self._watch = os.environ.get("TWIN_WATCH", "")
         self._to_watch = False
+        self._waiting_for = ""
         self._terminal = sys.stdout.isatty()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
@@ -90,6 +91,7 @@ class CallbackModule(CallbackBase):
         self._pause(role)
         self._task, self._role = task.get_name().split(" : ")[-1], role
         self._to_watch = self._to_watch or (bool(self._watch) and self._watch in (self._task, role))
+        self._waiting_for = ""
         self._task_begun_s = time.monotonic()
         if not task.action.endswith(("include_tasks", "import_tasks", "include_role", "meta")):
             self._running = threading.Event()
@@ -114,6 +116,12 @@ class CallbackModule(CallbackBase):
         elif elapsed_s >= SHOW_PROGRESS_AFTER_S:
             self._end_task()
             self._say(f"   {self._task}: in order ({elapsed_s:.1f} s)")
+
+    def v2_runner_retry(self, result: Any) -> None:
+        """Remember what is still waited for."""
+        checks = (result._result.get("json") or {}).get("checks") or {}
+        missing = [f"{name}: {check.get('detail', '')}" for name, check in checks.items() if not check.get("ok")]
+        self._waiting_for = "; ".join(missing) or str(result._result.get("msg", ""))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Say what went wrong."""
@@ -165,7 +173,8 @@ class CallbackModule(CallbackBase):
             if now_s - begun_s < SHOW_PROGRESS_AFTER_S:
                 continue
             line = last_line(self._progress)
-            detail = f": {line}" if line and line != stale else ""
+            line = self._waiting_for or (line if line != stale else "")
+            detail = f": {line}" if line else ""
             text = f"        ... {task}{detail} ({now_s - begun_s:.0f} s)"
             if self._terminal:
                 width = shutil.get_terminal_size().columns
