@@ -1,0 +1,166 @@
+"""The shipped workflow's ways, each with scripted engines behind it.
+
+It owns the claims about which way a turn goes; whether the real small model follows is tested end to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Message, ToolResult, ToolSpec
+from pipecatapp.settings import Settings
+from pipecatapp.workflow.loader import load_workflow
+from pipecatapp.workflow.runner import WorkflowRunner
+from pipecatapp.workflow.services import RunContext
+from testing.fakes.fake_llm import FakeLlm
+from testing.fakes.fake_memory import FakeMemory
+from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
+from testing.unit.workflow.conftest import Bench, services_of
+
+pytestmark = pytest.mark.unit
+
+TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+LOOK_UP = ToolSpec("look_up", "Look something up.", TEXT, examples=("Look up the postcode",))
+ENDING = ToolSpec("final_answer", "Answer and end the turn.", TEXT, examples=("Hello there",))
+LOAD = load_workflow(Settings.model_fields["workflows_dir"].default / "default_agent_loop.yaml")
+
+
+def bench_of(
+    llm: FakeLlm, *tools: FakeTool, memory: FakeMemory | None = None, confirmed: bool = True
+) -> Bench:
+    ending = FakeTool(
+        ENDING, lambda given: ToolResult(True, given["text"], speech=given["text"], is_final=True)
+    )
+    context = RunContext("session-1", "turn-1", asyncio.Event())
+    if confirmed:
+        context.confirmed.set()
+    services = services_of(llm, FakeToolBox(ending, *tools), memory)
+    return Bench(WorkflowRunner(LOAD, services), context)
+
+
+async def test_talk_goes_to_the_model_with_history_before_what_changes() -> None:
+    llm = FakeLlm(["The answer."])
+    history = (Message("user", "Hi"), Message("assistant", "Hello."))
+
+    outcome = await bench_of(llm).run(user_text="Why is winter cold?", history=history)
+
+    messages = llm.requests[0].messages
+    assert outcome.finished.text == "The answer."
+    assert messages[0].role == "system"
+    assert messages[-3:-1] == history
+    assert messages[-1].content.splitlines()[0] == "Why is winter cold?"
+    assert "Today is" in messages[-1].content
+    assert not any("Today is" in message.content for message in messages[:-1])
+
+
+async def test_the_prompt_of_a_turn_begins_like_the_one_before() -> None:
+    llm = FakeLlm(["First.", "Second."])
+    bench = bench_of(llm)
+
+    await bench.run(user_text="Why is the sky blue?", history=())
+    history = (Message("user", "Why is the sky blue?"), Message("assistant", "First."))
+    await bench.run(user_text="Who painted it?", history=history)
+
+    before, after = (request.messages for request in llm.requests)
+    assert after[: len(before)] == before
+
+
+async def test_a_sure_tool_answers_without_the_model() -> None:
+    llm = FakeLlm()
+    tool = FakeTool(LOOK_UP, ToolResult(True, "1010", speech="It is 1010."), lambda _: {"text": "Vienna"})
+
+    outcome = await bench_of(llm, tool).run(user_text="Look up the postcode of Vienna", history=())
+
+    assert outcome.finished.text == "It is 1010."
+    assert llm.requests == []
+    assert outcome.raised == ["tool_started", "tool_finished"]
+
+
+async def test_the_model_fills_arguments_in_bound_to_the_tools_schema() -> None:
+    llm = FakeLlm(['{"name": "look_up", "arguments": {"text": "Vienna"}}'])
+    tool = FakeTool(LOOK_UP, ToolResult(True, "1010", speech="It is 1010."))
+
+    outcome = await bench_of(llm, tool).run(user_text="Look up the postcode", history=())
+
+    schema = llm.requests[0].json_schema
+    assert schema is not None
+    assert schema["properties"]["name"] == {"const": "look_up"}
+    assert schema["properties"]["arguments"]["properties"]["text"]["maxLength"] == 200
+    assert outcome.finished.tool_calls[0]["arguments"] == {"text": "Vienna"}
+
+
+async def test_a_result_without_a_sentence_is_phrased_by_the_model() -> None:
+    llm = FakeLlm(["The postcode is 1010."])
+    tool = FakeTool(LOOK_UP, ToolResult(True, "1010"), lambda _: {"text": "Vienna"})
+
+    outcome = await bench_of(llm, tool).run(user_text="Look up the postcode", history=())
+
+    assert outcome.finished.text == "The postcode is 1010."
+    assert "The result is: 1010" in llm.requests[0].messages[-1].content
+
+
+async def test_after_a_failed_call_the_model_may_end_the_turn() -> None:
+    llm = FakeLlm(['{"name": "final_answer", "arguments": {"text": "I cannot look that up."}}'])
+    tool = FakeTool(LOOK_UP, ToolResult(False, "no such place"), lambda _: {"text": "?"})
+
+    outcome = await bench_of(llm, tool).run(user_text="Look up the postcode", history=())
+
+    schema = llm.requests[0].json_schema
+    assert schema is not None
+    assert [each["properties"]["name"]["const"] for each in schema["anyOf"]] == ["look_up", "final_answer"]
+    assert outcome.finished.text == "I cannot look that up."
+    assert [call["ok"] for call in outcome.finished.tool_calls] == [False, True]
+
+
+async def test_three_failed_calls_are_enough() -> None:
+    llm = FakeLlm(['{"name": "look_up", "arguments": {"text": "x"}}'])
+    tool = FakeTool(LOOK_UP, ToolResult(False, "no such place"))
+
+    outcome = await bench_of(llm, tool).run(user_text="Look up the postcode", history=())
+
+    assert len(outcome.finished.tool_calls) == 3
+    assert outcome.finished.text == "Sorry, that did not work."
+
+
+async def test_what_was_kept_reaches_the_model_beside_the_question() -> None:
+    memory = FakeMemory()
+    await memory.add_fact("My dog is called Biscuit.")
+    llm = FakeLlm(["Your dog is called Biscuit."])
+
+    outcome = await bench_of(llm, memory=memory).run(user_text="What is my dog called?", history=())
+
+    assert "(Facts: Your dog is called Biscuit.)" in llm.requests[0].messages[-1].content
+    assert outcome.raised == ["memory_recalled"]
+
+
+async def test_an_unknown_fact_is_not_asked_of_the_model() -> None:
+    llm = FakeLlm()
+
+    outcome = await bench_of(llm).run(user_text="What is my name?", history=())
+
+    assert outcome.finished.text == "I do not know that yet. Tell me, and I will remember it."
+    assert llm.requests == []
+
+
+async def test_a_withdrawn_turn_leaves_no_fact() -> None:
+    memory = FakeMemory()
+    bench = bench_of(FakeLlm(), memory=memory, confirmed=False)
+    events = bench.runner.run({"user_text": "Remember that I have two cats.", "history": ()}, bench.context)
+
+    first = await anext(events)
+    await events.aclose()
+
+    assert first.text == "I will remember that. You have two cats."  # type: ignore[union-attr]
+    assert await memory.list_facts() == []
+
+
+async def test_without_embeddings_the_model_still_answers() -> None:
+    bench = bench_of(FakeLlm(["Still here."]))
+    bench.runner._services.embedder.error = AdapterError("engine-failed", "no embeddings")  # type: ignore[attr-defined]
+
+    outcome = await bench.run(user_text="Why is the sky blue?", history=())
+
+    assert outcome.finished.text == "Still here."
