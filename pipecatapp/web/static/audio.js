@@ -143,13 +143,13 @@ export class Call {
     peer.addEventListener("track", (event) => this.hear(event));
     peer.addEventListener("connectionstatechange", () => this.watch(peer));
     const queue = new CandidateQueue(peer);
+    this.mendTimer = window.setTimeout(() => this.peer === peer && this.again(), CONNECT_MS);
     await peer.setLocalDescription(await peer.createOffer());
     const sdp = /** @type {RTCSessionDescription} */ (peer.localDescription).sdp;
     const reply = await offerCall(sdp, this.sessionId);
     if (this.peer !== peer) return;
     await peer.setRemoteDescription({ sdp: reply.sdp, type: reply.type });
     await queue.release(reply.pc_id);
-    this.mendTimer = window.setTimeout(() => this.peer === peer && this.again(), CONNECT_MS);
   }
 
   /** @param {RTCDataChannel} channel */
