@@ -37,7 +37,7 @@ export class Transcript {
 
   /** Keep the newest in sight, unless the reader has scrolled up. */
   follow() {
-    if (this.isAtEnd) this.options.scroller.scrollTop = this.options.scroller.scrollHeight;
+    if (this.isAtEnd && this.drawn.size) this.options.scroller.scrollTop = this.options.scroller.scrollHeight;
   }
 
   /** @param {readonly Item[]} items */
@@ -61,7 +61,7 @@ export class Transcript {
       this.announce(before?.item, item);
       this.drawn.set(item.id, { item, element });
     }
-    if (changed && items.length) this.follow();
+    if (changed) this.follow();
   }
 
   /** @param {HTMLElement} element @param {Item} item */
@@ -99,7 +99,7 @@ export class Transcript {
     setText(aheadElement, ahead);
     const meta = [];
     if (item.interrupted) meta.push("interrupted");
-    if (item.done && item.latencyS > 0) meta.push(`${item.latencyS.toFixed(1)} s`);
+    if (item.done && item.latencyS >= 0.05) meta.push(`${item.latencyS.toFixed(1)} s`);
     setText(/** @type {Element} */ (element.querySelector(".meta")), meta.join(" · "));
     element.classList.toggle("is-pending", !said && !ahead);
   }

@@ -1,0 +1,83 @@
+"""Runs one engine once and prints what it gave, as JSON; `test_old_cpu.py` runs it in an emulated CPU.
+
+It owns no claim; those are the test's. Usage: python -m testing.e2e.old_cpu_engines NAME
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pipecatapp.adapters.cpu import read_cpu
+from testing.conformance.stt_suite import recordings
+from testing.e2e.engine_models import MINILM, PIPER, WHISPER, model
+
+SENTENCE = "know-france.flac"
+
+
+async def pick() -> dict[str, Any]:
+    from pipecatapp.app.composition import model_store
+    from pipecatapp.app.engines import llm_choice, pick_stt
+    from pipecatapp.settings import Settings
+
+    cpu, settings = read_cpu(), Settings()  # type: ignore[call-arg]
+    picked = await pick_stt(settings, model_store(settings), cpu)
+    await picked.engine.close()
+    return {"stt": picked.why, "llm": llm_choice(settings, cpu, has_wheel=True, has_binary=True)}
+
+
+async def piper() -> dict[str, Any]:
+    from pipecatapp.adapters.tts_piper import PiperTts
+
+    voice = await PiperTts.load(model(PIPER), threads=1)
+    pcm = b"".join([chunk async for chunk in voice.synthesize("Hello.")])
+    await voice.close()
+    return {"seconds": len(pcm) / 2 / voice.sample_rate_hz}
+
+
+async def minilm() -> dict[str, Any]:
+    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+
+    embedder = await MiniLmEmbedder.load(model(MINILM))
+    dog, puppy, bank = await embedder.embed(["dog", "puppy", "bank"])
+    await embedder.close()
+    return {"near": float(dog @ puppy), "far": float(dog @ bank)}
+
+
+async def pocketsphinx() -> dict[str, Any]:
+    from pipecatapp.adapters.stt_pocketsphinx import PocketSphinxStt
+
+    engine = await PocketSphinxStt.load()
+    heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=True)
+    await engine.close()
+    return {"text": heard.text}
+
+
+async def whisper() -> dict[str, Any]:
+    from pipecatapp.adapters.stt_embedded import ShortWindowWhisper
+
+    engine = await ShortWindowWhisper.load(model(WHISPER))
+    heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=False)
+    await engine.close()
+    return {"text": heard.text}
+
+
+async def faiss() -> dict[str, Any]:
+    import faiss
+    import numpy as np
+
+    index = faiss.IndexFlatIP(8)
+    index.add(np.eye(8, dtype=np.float32))
+    _, nearest = index.search(np.eye(8, dtype=np.float32)[3:4], 1)
+    return {"nearest": int(nearest[0][0])}
+
+
+PROGRAMS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, faiss)
+}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(PROGRAMS[sys.argv[1]]())) + "\n")

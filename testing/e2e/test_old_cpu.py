@@ -1,0 +1,124 @@
+"""Every engine of the old-CPU path runs, or is replaced, on a Core 2 Duo without AVX or SSE4.
+
+QEMU runs the real programs instruction by instruction and ends them with SIGILL at the first one that the
+CPU lacks, so that a pass means "runs", and says nothing about speed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
+from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.ports import ChatRequest, Message
+from testing.conformance.llm_suite import collect, text_of
+from testing.conformance.stt_suite import word_overlap
+from testing.e2e.engine_models import SMOLLM, llama_binary, model
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+CORE2 = "core2duo"
+"""65 nm Core 2 Duo (T7700): SSSE3, no SSE4.1."""
+PENRYN = "Penryn"
+"""45 nm Core 2 Duo: SSE4.1."""
+SIGILL = -4
+ROOT = Path(__file__).parents[2]
+TUNING = ("OPENBLAS_", "OMP_", "MKL_")
+"""Variables by which a development machine may force code for its own CPU."""
+
+
+def emulator(cpu: str) -> list[str]:
+    program = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
+    assert program, "there is no qemu-x86_64; bring it with: apt-get install qemu-user-static"
+    return [program, "-cpu", cpu]
+
+
+def run(cpu: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(TUNING)}
+    return subprocess.run(
+        [*emulator(cpu), *command],
+        cwd=ROOT,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=850,
+        check=False,
+    )
+
+
+def result_of(cpu: str, name: str) -> dict[str, Any]:
+    done = run(cpu, [sys.executable, "-m", "testing.e2e.old_cpu_engines", name])
+    assert done.returncode == 0, f"{name} on {cpu}: {done.returncode}\n{done.stderr[-2000:]}"
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_without_sse41_the_agent_picks_what_runs_and_says_so() -> None:
+    picked = result_of(CORE2, "pick")
+    assert picked["stt"].startswith("pocketsphinx")
+    assert "lacks sse4_1" in picked["stt"]
+    assert picked["llm"][0] == "llama-server"
+    assert "lacks avx2" in picked["llm"][1]
+
+
+def test_what_was_refused_would_have_crashed() -> None:
+    done = run(CORE2, [sys.executable, "-m", "testing.e2e.old_cpu_engines", "whisper"])
+    assert done.returncode in {SIGILL, 128 - SIGILL}, done.stderr[-2000:]
+
+
+def test_pocketsphinx_hears_a_sentence() -> None:
+    heard = result_of(CORE2, "pocketsphinx")["text"]
+    assert word_overlap("what is the capital of france", heard) > 0.8
+
+
+def test_piper_speaks() -> None:
+    assert 0.2 < result_of(CORE2, "piper")["seconds"] < 2
+
+
+def test_minilm_knows_what_is_near() -> None:
+    vectors = result_of(CORE2, "minilm")
+    assert vectors["near"] > 0.6 > vectors["far"]
+
+
+def test_faiss_finds_the_nearest() -> None:
+    assert result_of(CORE2, "faiss") == {"nearest": 3}
+
+
+def test_with_sse41_whisper_hears_a_sentence() -> None:
+    heard = result_of(PENRYN, "whisper")["text"]
+    assert word_overlap("what is the capital of france", heard) == 1
+
+
+def test_llama_bench_generates() -> None:
+    gguf = str(model(SMOLLM))
+    command = [str(llama_binary("llama-bench")), "-m", gguf, "-p", "4", "-n", "4", "-r", "1", "-o", "json"]
+    done = run(CORE2, command)
+    assert done.returncode == 0, done.stderr[-2000:]
+    speeds = [entry["avg_ts"] for entry in json.loads(done.stdout)]
+    assert len(speeds) == 2
+    assert all(speed > 0 for speed in speeds)
+
+
+class TestServer:
+    @pytest.fixture
+    async def server(self) -> AsyncIterator[LlmServerProcess]:
+        build = llama_server_command(llama_binary(), model(SMOLLM), threads=2, context=256, slots=1)
+        process = LlmServerProcess(lambda port: [*emulator(CORE2), *build(port)], ready_timeout_s=400)
+        await process.start()
+        yield process
+        await process.close()
+
+    async def test_llama_server_answers(self, server: LlmServerProcess) -> None:
+        llm = OpenAiLlm(server.base_url, "smollm2", server.api_key, request_timeout_s=400)
+        request = ChatRequest((Message("user", "Is water wet?"),), 4, grammar='root ::= "yes" | "no"')
+        assert text_of(await collect(llm, request)) in {"yes", "no"}
+        await llm.close()
