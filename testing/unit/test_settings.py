@@ -19,7 +19,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
 @pytest.mark.parametrize(
     ("variable", "value", "valid"),
-    [("STT_SERVICE", "ears", "pocketsphinx"), ("TTS_SERVICE", "mouth", "piper"), ("TWIN_PORT", "0", "greater")],
+    [
+        ("STT_SERVICE", "ears", "pocketsphinx"),
+        ("TTS_SERVICE", "mouth", "piper"),
+        ("TWIN_PORT", "0", "greater"),
+    ],
 )
 def test_a_wrong_value_names_the_variable_and_what_is_valid(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, valid: str
