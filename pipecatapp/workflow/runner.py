@@ -8,16 +8,16 @@ soon as it is: a stream already when its node begins.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, cast
 
 from pipecatapp.errors import AgentError, WorkflowRuntimeError
 from pipecatapp.events import Event
 from pipecatapp.ports import ChatRequest, Message
+from pipecatapp.workflow.attempts import AnyNode, Attempts
 from pipecatapp.workflow.conditions import holds
 from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition, Source, Workflow
-from pipecatapp.workflow.node import Node, NodeRegistry, NodeRun, OpenInputs, OpenOutputs, stream_outputs
+from pipecatapp.workflow.node import NodeRegistry, OpenInputs
 from pipecatapp.workflow.nodes import default_registry
 from pipecatapp.workflow.nodes.text_nodes import PromptNode
 from pipecatapp.workflow.port_types import Messages, TextStream, converted
@@ -28,9 +28,6 @@ __all__ = ["EventRaised", "RunEvent", "RunFinished", "TextPiece", "WorkflowRunne
 
 TEXT_OUTPUT = "text"
 """The workflow output that is the answer."""
-
-AnyNode = Node[Any, Any, Any]
-_log = logging.getLogger(__name__)
 
 
 class WorkflowRunner:
@@ -221,6 +218,30 @@ class _Scope:
         if not cell.done():
             cell.set_result(value)
 
+    @property
+    def services(self) -> NodeServices:
+        """The outside."""
+        return self._run.services
+
+    @property
+    def context(self) -> RunContext:
+        """The turn."""
+        return self._run.context
+
+    def raise_event(self, event: Event) -> None:
+        """Publish an event through the run's caller."""
+        self._run.queue.put_nowait(EventRaised(event))
+
+    def record_tool_call(self, call: dict[str, Any]) -> None:
+        """Note a tool call for the end of the run."""
+        self._run.tool_calls.append(call)
+
+    async def run_body(self, body: Body, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Run a loop body once and return its outputs."""
+        scope = _Scope(self._run, body.nodes, given, in_loop=True)
+        await scope.execute()
+        return await scope.values()
+
     async def execute(self) -> None:
         """Run every node to its end."""
         async with asyncio.TaskGroup() as group:
@@ -263,7 +284,7 @@ class _Scope:
         names = self._output_names(node)
         inputs = await self._inputs(node) if await self._holds(definition.when) else None
         if inputs is not None:
-            await _Attempts(self, self._run, node).run(inputs)
+            await Attempts(self, node).run(inputs)
         for name in names:
             self.settle(definition.id, name, None)
 
@@ -292,111 +313,3 @@ class _Scope:
                 message = f"Node '{definition.id}', input '{name}': {exc}."
                 raise WorkflowRuntimeError("wrong-type", message) from exc
         return OpenInputs(taken) if node.inputs_type is OpenInputs else node.inputs_type(**taken)
-
-
-class _Attempts(NodeRun):
-    """One node's work: its attempts, its time and its streams.
-
-    Args:
-        scope: Where its outputs go.
-        run: The run.
-        node: The node.
-    """
-
-    def __init__(self, scope: _Scope, run: _Run, node: AnyNode) -> None:
-        self.services = run.services
-        self.context = run.context
-        self._scope = scope
-        self._run = run
-        self._node = node
-        self._definition = node.definition
-        self._streams = {name: TextStream() for name in stream_outputs(type(node))}
-        self._timer: asyncio.Timeout | None = None
-        for name, stream in self._streams.items():
-            scope.settle(node.definition.id, name, stream)
-
-    async def run(self, inputs: Any) -> None:
-        """Run the node until it succeeds, or its attempts are used up and its fallback is taken."""
-        for attempt in range(self._definition.retry_limit + 1):
-            try:
-                async with asyncio.timeout(self._definition.timeout_s) as self._timer:
-                    outputs = await self._node.run(inputs, self)
-            except TimeoutError as exc:
-                if self._timer is None or not self._timer.expired():
-                    raise
-                message = f"no progress for {self._definition.timeout_s:g} seconds"
-                error = WorkflowRuntimeError("node-timeout", self._named(message), retryable=True)
-                error.__cause__ = exc
-            except AgentError as exc:
-                error = WorkflowRuntimeError(
-                    exc.code, self._named(exc.message), hint=exc.hint, retryable=exc.retryable
-                )
-                error.__cause__ = exc
-            else:
-                self._publish(outputs)
-                return
-            is_last = attempt == self._definition.retry_limit
-            if is_last or not error.retryable or any(s.has_text for s in self._streams.values()):
-                break
-            await asyncio.sleep(self._definition.retry_delay_s)
-        if self._definition.fallback is None:
-            raise error
-        _log.warning("node fell back", extra={"node": self._definition.id, "code": error.code})
-        self._fall_back(self._definition.fallback)
-
-    def _named(self, message: str) -> str:
-        return f"Node '{self._definition.id}': {message}"
-
-    def _publish(self, outputs: Any) -> None:
-        is_open = isinstance(outputs, OpenOutputs)
-        names = (
-            outputs.values if is_open else self._node.output_ports(self._node.config, self.services.prompts)
-        )
-        for name in names:
-            if name in self._streams:
-                self._streams[name].close()
-            else:
-                value = outputs.values[name] if is_open else getattr(outputs, name)
-                self._scope.settle(self._definition.id, name, value)
-
-    def _fall_back(self, fallback: Mapping[str, object]) -> None:
-        for name, stream in self._streams.items():
-            if name in fallback:
-                stream.put((" " if stream.has_text else "") + str(fallback[name]))
-            stream.close()
-        for name, value in fallback.items():
-            if name not in self._streams:
-                taken = tuple(value) if isinstance(value, list) else value
-                self._scope.settle(self._definition.id, name, taken)
-
-    def emit(self, output: str, piece: str) -> None:
-        """Add a piece to a stream output; the node's time starts again."""
-        self._streams[output].put(piece)
-        self._restart_timer()
-
-    def _restart_timer(self) -> None:
-        if self._timer is not None and self._definition.timeout_s is not None:
-            self._timer.reschedule(asyncio.get_running_loop().time() + self._definition.timeout_s)
-
-    def raise_event(self, event: Event) -> None:
-        """Publish an event through the run's caller."""
-        self._run.queue.put_nowait(EventRaised(event))
-
-    def record_tool_call(self, call: dict[str, Any]) -> None:
-        """Note a tool call for the end of the run."""
-        self._run.tool_calls.append(call)
-
-    async def confirmed(self) -> None:
-        """Wait until the turn is certain; the node's time stands still."""
-        if self.context.confirmed.is_set():
-            return
-        if self._timer is not None:
-            self._timer.reschedule(None)
-        await self.context.confirmed.wait()
-        self._restart_timer()
-
-    async def run_body(self, body: Body, given: Mapping[str, object]) -> Mapping[str, object]:
-        """Run a loop body once and return its outputs."""
-        scope = _Scope(self._run, body.nodes, given, in_loop=True)
-        await scope.execute()
-        return await scope.values()
