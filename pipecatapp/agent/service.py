@@ -18,7 +18,7 @@ from pipecatapp.agent.session import ReadAhead, RunWorkflow, Session, read_nothi
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import SessionError
 from pipecatapp.events import SessionStarted, TurnFinished
-from pipecatapp.memory.short_term import SHORT_TERM_TURNS
+from pipecatapp.memory.short_term import KEPT_TURNS
 from pipecatapp.memory.state_file import SavedState, list_states, load_state, save_state
 from pipecatapp.ports import Clock, Fact, MemoryStore
 from pipecatapp.settings import Settings
@@ -94,7 +94,7 @@ class TwinService:
             return await self._start(Session(prefix + secrets.token_urlsafe(12), **self._session_parts()))
         if not _SESSION_ID.fullmatch(session_id):
             raise self._unknown(session_id)
-        turns = await self._store.recent_turns(session_id, limit=SHORT_TERM_TURNS)
+        turns = await self._store.recent_turns(session_id, limit=KEPT_TURNS)
         if session_id in self._sessions:
             return self._sessions[session_id]
         if not turns:

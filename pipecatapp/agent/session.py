@@ -16,7 +16,7 @@ from pipecatapp.agent.bus import EventBus
 from pipecatapp.agent.turn import SPOKEN_GRACE_S, Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import Channel, Event
-from pipecatapp.memory.short_term import SHORT_TERM_TURNS, ShortTermMemory
+from pipecatapp.memory.short_term import KEPT_TURNS, ShortTermMemory
 from pipecatapp.ports import Clock, MemoryStore, Message, StoredTurn
 from pipecatapp.workflow.run_events import RunEvent
 from pipecatapp.workflow.services import RunContext
@@ -175,7 +175,7 @@ class Session:
 
     async def reload(self) -> None:
         """Read the last turns from the store again: they were replaced or forgotten there."""
-        self._short_term.replace(await self._store.recent_turns(self.id, limit=SHORT_TERM_TURNS))
+        self._short_term.replace(await self._store.recent_turns(self.id, limit=KEPT_TURNS))
 
     async def close(self) -> None:
         """Interrupt what runs, keep what was said, and end every subscription."""

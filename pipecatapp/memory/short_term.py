@@ -6,25 +6,32 @@ memory store's.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from pipecatapp.ports import Message, StoredTurn
 
 SHORT_TERM_TURNS = 10
 """Turns that a prompt remembers word for word (the mission's number)."""
+SLIDE_TURNS = 5
+"""Turns that are forgotten at once.
+
+A prompt that lost its oldest turn each time would begin anew each time, and the model's server would read
+all of it again; so it grows by this many and then loses them together.
+"""
+KEPT_TURNS = SHORT_TERM_TURNS + SLIDE_TURNS - 1
+"""Most turns that are kept."""
 
 
 class ShortTermMemory:
-    """A conversation's last turns, oldest first.
+    """A conversation's last turns, oldest first: at least `SHORT_TERM_TURNS`, at most `KEPT_TURNS`.
 
     Args:
         turns: What was already said; only the newest are kept.
-        limit: How many turns are kept, > 0.
     """
 
-    def __init__(self, turns: Iterable[StoredTurn] = (), *, limit: int = SHORT_TERM_TURNS) -> None:
-        self._turns: deque[StoredTurn] = deque(turns, maxlen=limit)
+    def __init__(self, turns: Iterable[StoredTurn] = ()) -> None:
+        self._turns: list[StoredTurn] = []
+        self.replace(turns)
 
     @property
     def turns(self) -> tuple[StoredTurn, ...]:
@@ -32,13 +39,18 @@ class ShortTermMemory:
         return tuple(self._turns)
 
     def add(self, turn: StoredTurn) -> None:
-        """Keep a finished turn; the oldest goes when there are too many."""
+        """Keep a finished turn; the oldest go when there are too many."""
         self._turns.append(turn)
+        if len(self._turns) > KEPT_TURNS:
+            del self._turns[:SLIDE_TURNS]
 
     def replace(self, turns: Iterable[StoredTurn]) -> None:
-        """Forget what was kept and keep `turns`."""
-        self._turns.clear()
-        self._turns.extend(turns)
+        """Keep `turns` instead, from the oldest that was kept before if it is among them."""
+        newest = list(turns)[-KEPT_TURNS:]
+        ids = [turn.turn_id for turn in newest]
+        oldest = self._turns[0].turn_id if self._turns else ""
+        start = ids.index(oldest) if oldest in ids else max(0, len(newest) - SHORT_TERM_TURNS)
+        self._turns = newest[start:]
 
     def messages(self) -> list[Message]:
         """Return the turns as messages that alternate, user first.

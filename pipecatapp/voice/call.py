@@ -207,6 +207,7 @@ class Call:
         async def connected(_transport: Any, _client: Any) -> None:
             self.room.publish(CallConnected(pc_id=self.pc_id))
             log.info("Call connected", extra={"session": self.room.session.id})
+            self.room.session.read_ahead()
             greeting = "" if self._settings.benchmark_mode else self._settings.greeting
             if greeting:
                 self.room.is_greeting = True

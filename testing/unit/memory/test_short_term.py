@@ -14,12 +14,42 @@ def turn(user: str, assistant: str) -> StoredTurn:
     return StoredTurn(user, user, assistant, False, 1.0)
 
 
-def test_only_the_last_ten_turns_are_kept() -> None:
-    memory = ShortTermMemory(turn(f"u{number}", f"a{number}") for number in range(9))
-    memory.add(turn("u9", "a9"))
-    memory.add(turn("u10", "a10"))
-    assert [kept.user_text for kept in memory.turns] == [f"u{number}" for number in range(1, 11)]
-    assert len(memory.messages()) == 20
+def kept(memory: ShortTermMemory) -> list[str]:
+    return [turn.user_text for turn in memory.turns]
+
+
+def numbered(first: int, last: int) -> list[str]:
+    return [f"u{number}" for number in range(first, last + 1)]
+
+
+def test_the_last_ten_turns_are_always_kept() -> None:
+    memory = ShortTermMemory()
+    for number in range(40):
+        memory.add(turn(f"u{number}", f"a{number}"))
+        assert kept(memory)[-10:] == numbered(max(0, number - 9), number)
+        assert len(memory.turns) <= 14
+
+
+def test_the_oldest_turns_go_five_at_a_time_so_that_a_prompt_keeps_its_beginning() -> None:
+    memory = ShortTermMemory()
+    beginnings = []
+    for number in range(30):
+        memory.add(turn(f"u{number}", f"a{number}"))
+        beginnings.append(kept(memory)[0])
+    assert set(beginnings) == {"u0", "u5", "u10", "u15", "u20"}
+
+
+def test_reading_the_turns_again_keeps_the_beginning() -> None:
+    turns = [turn(f"u{number}", "a") for number in range(12)]
+    memory = ShortTermMemory(turns[:11])
+    memory.add(turns[11])
+    memory.replace(turns)
+    assert kept(memory) == numbered(1, 11)
+
+
+def test_a_conversation_that_is_revived_begins_ten_turns_ago() -> None:
+    memory = ShortTermMemory(turn(f"u{number}", "a") for number in range(30))
+    assert kept(memory) == numbered(20, 29)
 
 
 def test_messages_alternate_from_the_user_on() -> None:
