@@ -2,8 +2,8 @@
 # Summary: run a command in a network without a way out, and count what tries to leave.
 # Usage: cell.sh REPORT COMMAND [ARGUMENT...]
 #   REPORT   file that gets two lines: packets after one deliberate attempt, packets after COMMAND
-# The cell has the loopback and an empty interface that holds the default route: every packet for
-# elsewhere goes there, is counted and is lost. IPv6 has no route at all, and such attempts are counted too.
+# The cell has the loopback and a cable to nobody that holds the default route: every packet for
+# elsewhere is counted there and lost. For IPv6 there is no route at all.
 set -euo pipefail
 
 INTERFACE=outside
@@ -14,13 +14,14 @@ need_cmd() {
 
 build_cell() {
   ip link set lo up
-  ip link add "$INTERFACE" type dummy
+  ip link add "$INTERFACE" type veth peer name nobody
   nft add table inet cell
   nft add chain inet cell leaving '{ type filter hook output priority 0 ; }'
   nft add rule inet cell leaving oifname "$INTERFACE" counter
   # The kernel's own neighbour discovery is none of ours.
   echo 1 >"/proc/sys/net/ipv6/conf/$INTERFACE/disable_ipv6"
   ip address add 192.0.2.1/24 dev "$INTERFACE"
+  ip link set nobody up
   ip link set "$INTERFACE" up
   ip route add default dev "$INTERFACE"
 }

@@ -9,6 +9,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipecatapp.adapters.cpu import read_cpu
@@ -65,18 +67,22 @@ async def whisper() -> dict[str, Any]:
     return {"text": heard.text}
 
 
-async def faiss() -> dict[str, Any]:
-    import faiss
-    import numpy as np
+async def memory() -> dict[str, Any]:
+    from pipecatapp.adapters.faiss_store import SqliteFaissStore
+    from pipecatapp.app.clock import SystemClock
+    from testing.fakes.fake_embedder import FakeEmbedder
 
-    index = faiss.IndexFlatIP(8)
-    index.add(np.eye(8, dtype=np.float32))
-    _, nearest = index.search(np.eye(8, dtype=np.float32)[3:4], 1)
-    return {"nearest": int(nearest[0][0])}
+    with TemporaryDirectory() as folder:
+        store = SqliteFaissStore(Path(folder) / "memory.sqlite", FakeEmbedder(), SystemClock())
+        for fact in ("The dog is called Biscuit.", "The cat is called Tiger."):
+            await store.add_fact(fact)
+        found = await store.search("What is the dog called?", limit=1)
+        await store.close()
+    return {"found": [fact.text for fact in found]}
 
 
 PROGRAMS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, faiss)
+    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, memory)
 }
 
 if __name__ == "__main__":

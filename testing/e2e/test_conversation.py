@@ -26,11 +26,11 @@ BARGE_IN_LIMIT_S = 1.2
 """From the first sound of the user to silence: about 0.55 s of it are voice activity and the network."""
 
 
-async def assert_spoken_as_written(exchange: Exchange) -> None:
-    spoken = await asyncio.to_thread(transcribe, exchange.audio)
-    assert overlap(exchange.reply, spoken) >= SPOKEN_OVERLAP, (
-        f"written: {exchange.reply!r}, spoken: {spoken!r}"
-    )
+async def assert_spoken_as_written(*exchanges: Exchange) -> None:
+    written = " ".join(exchange.reply for exchange in exchanges)
+    spoken = " ".join([await asyncio.to_thread(transcribe, exchange.audio) for exchange in exchanges])
+    share = overlap(written, spoken)
+    assert share >= SPOKEN_OVERLAP, f"written: {written!r}, spoken: {spoken!r}"
 
 
 async def test_three_questions_are_heard_right_and_answered_in_words(base_url: str) -> None:

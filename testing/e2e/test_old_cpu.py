@@ -89,8 +89,8 @@ def test_minilm_knows_what_is_near() -> None:
     assert vectors["near"] > 0.6 > vectors["far"]
 
 
-def test_faiss_finds_the_nearest() -> None:
-    assert result_of(CORE2, "faiss") == {"nearest": 3}
+def test_the_memory_finds_a_fact() -> None:
+    assert result_of(CORE2, "memory") == {"found": ["The dog is called Biscuit."]}
 
 
 def test_with_sse41_whisper_hears_a_sentence() -> None:
