@@ -1,8 +1,8 @@
 """The long-term memory: facts found by meaning, conversations by name.
 
-It owns the FAISS index and keeps it equal to the database, which is the truth; the tables are
-`memory_database`'s and the order of equals is `fact_ranking`'s. The index is exact (inner product of unit
-vectors): 10 000 facts are 15 MB and are searched in a millisecond.
+It owns the index and keeps it equal to the database, which is the truth; the tables are
+`memory_database`'s, FAISS is `vector_index`'s and the order of equals is `fact_ranking`'s. The index is
+exact (inner product of unit vectors): 10 000 facts are 15 MB and are searched in a millisecond.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
 import numpy as np
 
 from pipecatapp.adapters.fact_ranking import Candidate, rank
 from pipecatapp.adapters.memory_database import FactRow, Marks, MemoryDatabase
+from pipecatapp.adapters.vector_index import VectorIndex, open_index
 from pipecatapp.adapters.worker_thread import WorkerThread
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Clock, Embedder, Fact, MemoryState, StoredTurn, Vectors
@@ -183,7 +184,7 @@ class _FactIndex:
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
-        self._faiss: Any = None
+        self._index: VectorIndex | None = None
         self._facts: list[tuple[int, Fact]] = []
         self._said: dict[int, int] = {}
         self.seqs: set[int] = set()
@@ -193,7 +194,7 @@ class _FactIndex:
         return len(self._facts)
 
     def clear(self) -> None:
-        self._faiss = None
+        self._index = None
         self._facts.clear()
         self.seqs.clear()
 
@@ -202,20 +203,16 @@ class _FactIndex:
         if not rows:
             return
         vectors = np.stack([np.frombuffer(row.vector or b"", np.float32) for row in rows])
-        if self._faiss is None:
-            import faiss
-
-            # One search is a millisecond; faiss's own threads would only take cores from speech.
-            faiss.omp_set_num_threads(1)
-            self._faiss = faiss.IndexFlatIP(self._dimensions)
-        self._faiss.add(vectors)
+        if self._index is None:
+            self._index = open_index(self._dimensions)
+        self._index.add(vectors)
         self._facts += [(row.seq, row.fact) for row in rows]
         self.seqs |= {row.seq for row in rows}
 
     def search(self, vectors: Vectors, limit: int) -> list[Candidate]:
-        if self._faiss is None:
+        if self._index is None:
             return []
-        scores, places = self._faiss.search(_rows(vectors), min(limit, self.size))
+        scores, places = self._index.search(_rows(vectors), min(limit, self.size))
         found = []
         for score, place in zip(scores[0], places[0], strict=True):
             seq, fact = self._facts[place]
