@@ -41,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"xllamacpp cannot serve {options.model}: {exc}\n")
         return 1
     sys.stderr.write(f"listening on {server.listening_address}\n")
+    # `twin llm` becomes this process, so that the parent it named is this process itself: none to watch.
+    watched = options.parent if options.parent != os.getpid() else 0
     while not stop.wait(PARENT_POLL_S):
-        if options.parent and os.getppid() != options.parent:
+        if watched and os.getppid() != watched:
             break
     del server
     return 0
