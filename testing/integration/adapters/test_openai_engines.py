@@ -1,0 +1,181 @@
+"""The OpenAI-compatible engines over real HTTP: the ports' suites, and every way a server can fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import numpy as np
+import pytest
+
+from pipecatapp.adapters.embedder_openai import OpenAiEmbedder
+from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.stt_openai import OpenAiStt
+from pipecatapp.adapters.tts_openai import OpenAiTts
+from pipecatapp.errors import AdapterError
+from pipecatapp.ports import ChatRequest
+from testing.conformance.embedder_suite import EmbedderSuite
+from testing.conformance.llm_suite import COUNT, collect
+from testing.conformance.stt_suite import SttSuite, Utterance
+from testing.conformance.tts_suite import TtsSuite, speak
+from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_stt import FakeStt
+from testing.fakes.fake_tts import FakeTts
+from testing.fakes.openai_server import KEY, OpenAiServer, serving
+
+pytestmark = pytest.mark.integration
+
+TEXT = "what is the capital of france"
+TONE = (9000 * np.sin(np.arange(16_000) * 0.1)).astype("<i2").tobytes()
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAiServer]:
+    engines = OpenAiServer(FakeStt([TEXT] * 9), FakeTts(rate_hz=24_000), FakeEmbedder())
+    with serving(engines):
+        yield engines
+
+
+class TestOpenAiStt(SttSuite):
+    @pytest.fixture
+    async def stt(self, server: OpenAiServer) -> AsyncIterator[OpenAiStt]:
+        engine = OpenAiStt(server.url, "whisper-1", KEY)
+        yield engine
+        await engine.close()
+
+    @pytest.fixture
+    def spoken(self) -> list[Utterance]:
+        return [Utterance(TONE * 3, TEXT)]
+
+    async def test_more_than_thirty_seconds_lose_nothing(
+        self, stt: OpenAiStt, server: OpenAiServer, spoken: list[Utterance]
+    ) -> None:
+        await stt.transcribe(TONE * 42, final=True)
+        assert isinstance(server.stt, FakeStt)
+        assert server.stt.heard_s == [42.0]
+
+    async def test_the_form_is_openais(self, stt: OpenAiStt, server: OpenAiServer) -> None:
+        await stt.transcribe(TONE, final=True)
+        wanted = {"model": "whisper-1", "response_format": "json", "temperature": "0", "language": "en"}
+        assert server.requests == [("/v1/audio/transcriptions", wanted)]
+
+
+class TestOpenAiTts(TtsSuite):
+    @pytest.fixture
+    async def tts(self, server: OpenAiServer) -> AsyncIterator[OpenAiTts]:
+        engine = OpenAiTts(server.url, api_key=KEY)
+        yield engine
+        await engine.close()
+
+
+class TestOpenAiEmbedder(EmbedderSuite):
+    @pytest.fixture
+    async def embedder(self, server: OpenAiServer) -> AsyncIterator[OpenAiEmbedder]:
+        engine = await OpenAiEmbedder.load(server.url, "text-embedding-3-small", KEY)
+        yield engine
+        await engine.close()
+
+
+async def ask_llm(url: str, key: str, timeout_s: float) -> None:
+    engine = OpenAiLlm(url, "model", key, name="the LLM", request_timeout_s=timeout_s)
+    try:
+        await collect(engine, ChatRequest((COUNT,)))
+    finally:
+        await engine.close()
+
+
+async def ask_stt(url: str, key: str, timeout_s: float) -> None:
+    engine = OpenAiStt(url, "model", key, timeout_s=timeout_s)
+    try:
+        await engine.transcribe(TONE, final=True)
+    finally:
+        await engine.close()
+
+
+async def ask_tts(url: str, key: str, timeout_s: float) -> None:
+    engine = OpenAiTts(url, "model", api_key=key, timeout_s=timeout_s)
+    try:
+        await speak(engine, "hello there")
+    finally:
+        await engine.close()
+
+
+async def ask_embedder(url: str, key: str, timeout_s: float) -> None:
+    engine = OpenAiEmbedder(url, "model", key, timeout_s=timeout_s)
+    try:
+        await engine.embed(["hello"])
+    finally:
+        await engine.close()
+
+
+ASK = {"llm": ask_llm, "stt": ask_stt, "tts": ask_tts, "embedder": ask_embedder}
+Ask = Callable[[str, str, float], Awaitable[None]]
+
+
+@pytest.mark.parametrize("kind", ASK)
+@pytest.mark.parametrize(
+    ("failure", "code", "retryable", "words"),
+    [
+        ("refuse", "refused", False, r"\(400\).*does not exist"),
+        ("busy", "refused", True, r"\(503\): overloaded"),
+        ("hang", "timeout", True, "silent for 0.2 seconds"),
+        ("cut", "broke-off", True, "."),
+    ],
+)
+async def test_every_failure_has_its_name(
+    server: OpenAiServer, kind: str, failure: str, code: str, retryable: bool, words: str
+) -> None:
+    server.failure = failure
+    with pytest.raises(AdapterError, match=words) as error:
+        await ASK[kind](server.url, KEY, 0.2)
+    assert (error.value.code, error.value.retryable) == (f"{kind}-{code}", retryable)
+
+
+@pytest.mark.parametrize("kind", ["llm", "stt", "embedder"])
+@pytest.mark.parametrize("failure", ["nonsense", "shape"])
+async def test_what_is_not_json_of_our_shape_broke_off(server: OpenAiServer, kind: str, failure: str) -> None:
+    server.failure = failure
+    with pytest.raises(AdapterError) as error:
+        await ASK[kind](server.url, KEY, 2)
+    assert error.value.code == f"{kind}-broke-off"
+
+
+@pytest.mark.parametrize("kind", ASK)
+async def test_a_wrong_key_is_not_tried_again(server: OpenAiServer, kind: str) -> None:
+    with pytest.raises(AdapterError, match="401.*no such key") as error:
+        await ASK[kind](server.url, "wrong", 2)
+    assert not error.value.retryable
+
+
+@pytest.mark.parametrize("kind", ASK)
+async def test_an_absent_server_is_named(kind: str) -> None:
+    with pytest.raises(AdapterError, match="cannot be reached at http://127.0.0.1:9/v1") as error:
+        await ASK[kind]("http://127.0.0.1:9/v1", KEY, 2)
+    assert (error.value.code, error.value.retryable) == (f"{kind}-unreachable", True)
+
+
+async def test_prefill_fails_in_silence_and_asks_only_llama(server: OpenAiServer) -> None:
+    server.failure = "refuse"
+    engine = OpenAiLlm(server.url, "model", KEY)
+    await engine.prefill(ChatRequest((COUNT,)))
+    await engine.close()
+
+
+async def test_a_server_without_grammars_is_not_asked_for_one(server: OpenAiServer) -> None:
+    engine = OpenAiLlm(server.url, "model", KEY, llama_extensions=False)
+    with pytest.raises(AdapterError, match="takes no grammar"):
+        await collect(engine, ChatRequest((COUNT,), grammar='root ::= "yes"'))
+    await engine.close()
+
+
+async def test_a_cancelled_speech_closes_its_connection(server: OpenAiServer) -> None:
+    server.failure = "hang"
+    engine = OpenAiTts(server.url, api_key=KEY)
+    task = asyncio.create_task(speak(engine, "hello there"))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    server.failure = ""
+    assert await speak(engine, "hello there")
+    await engine.close()
