@@ -35,10 +35,19 @@ class RecallInputs:
 
 @dataclass(frozen=True, slots=True)
 class RecallOutputs:
-    """What is known, said to the user ("Your dog is called Biscuit."), best first; may be empty."""
+    """What is known, said to the user ("Your dog is called Biscuit."), best first; may be empty.
+
+    Args:
+        facts: The facts.
+        has_facts: Whether there are any.
+        best: The nearest one, or "".
+        best_score: How near it is, -1 to 1; -1 without any.
+    """
 
     facts: Names
     has_facts: bool
+    best: str
+    best_score: float
 
 
 class RecallConfig(NodeConfig):
@@ -66,7 +75,8 @@ class MemoryRecallNode(Node[RecallInputs, RecallOutputs, RecallConfig]):
         near = tuple(fact.text for fact in found if fact.score >= least)
         if near:
             run.raise_event(MemoryRecalled(turn_id=run.context.turn_id, facts=near))
-        return RecallOutputs(tuple(to_you(text) for text in near), bool(near))
+        said = tuple(to_you(text) for text in near)
+        return RecallOutputs(said, bool(near), said[0] if said else "", best if said else -1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,12 +125,26 @@ async def test_three_failed_calls_are_enough() -> None:
     assert outcome.finished.text == "Sorry, that did not work."
 
 
-async def test_what_was_kept_reaches_the_model_beside_the_question() -> None:
+async def test_a_fact_that_is_the_answer_is_said_as_it_stands() -> None:
     memory = FakeMemory()
     await memory.add_fact("My dog is called Biscuit.")
-    llm = FakeLlm(["Your dog is called Biscuit."])
+    llm = FakeLlm()
 
     outcome = await bench_of(llm, memory=memory).run(user_text="What is my dog called?", history=())
+
+    assert outcome.finished.text == "Your dog is called Biscuit."
+    assert outcome.raised == ["memory_recalled"]
+    assert llm.requests == []
+
+
+async def test_a_fact_that_only_touches_the_question_reaches_the_model_beside_it() -> None:
+    memory = FakeMemory()
+    await memory.add_fact("My dog is called Biscuit.")
+    llm = FakeLlm(["Take Biscuit to the lake."])
+
+    outcome = await bench_of(llm, memory=memory).run(
+        user_text="Can my dog called Biscuit swim in the lake?", history=()
+    )
 
     assert "(Facts: Your dog is called Biscuit.)" in llm.requests[0].messages[-1].content
     assert outcome.raised == ["memory_recalled"]
