@@ -169,7 +169,7 @@ check_machine() {
 
 install_packages() { # what Ansible needs before it can install the rest
   step=packages
-  local wanted=(python3 python3-venv python3-apt ca-certificates) missing=() name
+  local wanted=(python3 python3-venv python3-apt ca-certificates iproute2) missing=() name
   for name in "${wanted[@]}"; do
     dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
   done
