@@ -170,7 +170,7 @@ class ShortWindowWhisper:
         texts = []
         try:
             while start < len(samples):
-                end = _piece_end(samples, start)
+                end = piece_end(samples, start)
                 is_last = end == len(samples)
                 piece = samples[start:end]
                 texts.append(self._recognise(piece, final) if is_last else self._finished(start, piece))
@@ -309,7 +309,7 @@ def cleaned(text: str) -> str:
     return kept if re.search(r"\w", kept) else ""
 
 
-def _piece_end(samples: Samples, start: int) -> int:
+def piece_end(samples: Samples, start: int) -> int:
     """Return where the piece from `start` ends: at a quiet moment, or with the audio.
 
     The cut depends only on samples before `start + PIECE_S`, so it stays as the utterance grows.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipecatapp.adapters.pcm import to_float
-from pipecatapp.adapters.stt_embedded import SHORTEST_S, SILENCE_LEVEL, cleaned
+from pipecatapp.adapters.stt_embedded import SHORTEST_S, SILENCE_LEVEL, cleaned, piece_end
 from pipecatapp.adapters.worker_thread import WorkerThread
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Transcript
@@ -117,11 +117,19 @@ class RealtimeStt:
         samples = to_float(pcm)
         if len(samples) < SHORTEST_S * SPEECH_RATE_HZ or np.abs(samples).max() < SILENCE_LEVEL:
             return ""
+        start, texts = 0, []
+        while start < len(samples):
+            end = piece_end(samples, start)
+            texts.append(self._record(pcm[start * BYTES_PER_SAMPLE : end * BYTES_PER_SAMPLE]))
+            start = end
+        return " ".join(text for text in texts if text)
+
+    def _record(self, pcm: bytes) -> str:
+        """Return the text of one recording, which is short enough for Whisper's window."""
         recorder = self._recorder
-        whole = pcm[: len(pcm) - len(pcm) % BYTES_PER_SAMPLE]
         try:
             recorder.start()
-            recorder.feed_audio(whole + bytes(BYTES_PER_SAMPLE * round(TAIL_S * SPEECH_RATE_HZ)))
+            recorder.feed_audio(pcm + bytes(BYTES_PER_SAMPLE * round(TAIL_S * SPEECH_RATE_HZ)))
             if not recorder.drain_audio_input(timeout=DRAIN_TIMEOUT_S):
                 raise AdapterError("engine-failed", "RealtimeSTT takes no audio in", retryable=True)
             recorder.stop()

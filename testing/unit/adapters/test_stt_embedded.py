@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipecatapp.adapters.pcm import to_float, to_pcm, trim_leading_silence
-from pipecatapp.adapters.stt_embedded import PIECE_S, _piece_end, cleaned, is_odd, said_once
+from pipecatapp.adapters.stt_embedded import PIECE_S, cleaned, is_odd, piece_end, said_once
 from pipecatapp.units import SPEECH_RATE_HZ
 
 pytestmark = pytest.mark.unit
@@ -50,7 +50,7 @@ def test_a_long_utterance_is_cut_where_it_is_quiet_and_stays_cut_as_it_grows() -
     samples = np.sin(np.arange(70 * SPEECH_RATE_HZ) * 0.05).astype(np.float32)
     quiet_s = 23.5
     samples[round(quiet_s * SPEECH_RATE_HZ) : round((quiet_s + 0.4) * SPEECH_RATE_HZ)] = 0
-    ends = {_piece_end(samples[: seconds * SPEECH_RATE_HZ], 0) for seconds in (29, 40, 70)}
+    ends = {piece_end(samples[: seconds * SPEECH_RATE_HZ], 0) for seconds in (29, 40, 70)}
     assert len(ends) == 1
     assert quiet_s < ends.pop() / SPEECH_RATE_HZ < quiet_s + 0.4
 
@@ -59,7 +59,7 @@ def test_pieces_cover_everything_and_fit_the_window() -> None:
     samples = np.random.default_rng(0).normal(size=100 * SPEECH_RATE_HZ).astype(np.float32)
     start, pieces = 0, []
     while start < len(samples):
-        end = _piece_end(samples, start)
+        end = piece_end(samples, start)
         pieces.append(end - start)
         start = end
     assert sum(pieces) == len(samples)
