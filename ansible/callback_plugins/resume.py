@@ -14,7 +14,7 @@ DOCUMENTATION = """
 name: resume
 type: notification
 short_description: Write down which plays are complete
-description: Appends a line to the file that TWIN_STATE_FILE names, when each play has ended without a failure.
+description: Appends a line to the file that TWIN_STATE_FILE names for each play that ended well.
 """
 
 

@@ -21,7 +21,7 @@ DOCUMENTATION = """
 name: steps
 type: stdout
 short_description: One line per step
-description: Prints each task that changed something or took a while, with its time, and progress while it runs.
+description: Prints each task that changed something or took a while, with its time and progress.
 """
 
 SHOW_PROGRESS_AFTER_S = 2.0
@@ -95,7 +95,9 @@ class CallbackModule(CallbackBase):
         self._task_begun_s = time.monotonic()
         if not task.action.endswith(("include_tasks", "import_tasks", "include_role", "meta")):
             self._running = threading.Event()
-            threading.Thread(target=self._show_progress, args=(self._task, self._running), daemon=True).start()
+            threading.Thread(
+                target=self._show_progress, args=(self._task, self._running), daemon=True
+            ).start()
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Begin a step that a change made necessary."""
@@ -120,7 +122,9 @@ class CallbackModule(CallbackBase):
     def v2_runner_retry(self, result: Any) -> None:
         """Remember what is still waited for."""
         checks = (result._result.get("json") or {}).get("checks") or {}
-        missing = [f"{name}: {check.get('detail', '')}" for name, check in checks.items() if not check.get("ok")]
+        missing = [
+            f"{name}: {check.get('detail', '')}" for name, check in checks.items() if not check.get("ok")
+        ]
         self._waiting_for = "; ".join(missing) or str(result._result.get("msg", ""))
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:

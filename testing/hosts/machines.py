@@ -1,8 +1,8 @@
 """Machines that tests boot: a fresh Debian each, with its own network, gone when the test ends.
 
 It owns a machine's root (an overlay over a base image), its PID 1 and its way of running commands. What a
-machine needs to reach this machine's package registries (authority certificates, name servers, the settings of
-pip and uv) is lent to it here: that is the test's business, not the product's.
+machine needs to reach the package registries (authority certificates, name servers, the settings of pip and
+uv) is lent to it here: that is the test's business, not the product's.
 """
 
 from __future__ import annotations
@@ -23,18 +23,50 @@ from testing.hosts.network import Network
 BOOT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 LENT_VARIABLES = (
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_DEFAULT_TIMEOUT", "PIP_DISABLE_PIP_VERSION_CHECK",
-    "UV_DEFAULT_INDEX", "UV_INDEX_URL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NPM_CONFIG_REGISTRY",
-    "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CERT",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_DISABLE_PIP_VERSION_CHECK",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "NPM_CONFIG_REGISTRY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 """Settings of package clients that a machine is lent."""
 LENT_FILES = ("/etc/resolv.conf", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 NSPAWN = (
-    "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off",
-    "--link-journal=no", "--console=passive", "--capability=all", "--boot",
-)  # fmt: skip
-MASKED_UNITS = ("systemd-modules-load.service", "apt-daily.timer", "apt-daily-upgrade.timer", "console-getty.service")
+    "systemd-nspawn",
+    "--quiet",
+    "--register=no",
+    "--keep-unit",
+    "--resolv-conf=off",
+    "--timezone=off",
+    "--link-journal=no",
+    "--console=passive",
+    "--capability=all",
+    "--boot",
+)
+MASKED_UNITS = (
+    "systemd-modules-load.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "console-getty.service",
+)
 """Units that have no place here: the kernel is this machine's, and apt is the test's to run."""
+BARE_BOOT = """mount --make-rprivate /
+mount -t proc proc "$0/proc"
+mount --rbind /sys "$0/sys"
+mount --rbind /dev "$0/dev"
+mount -t tmpfs tmpfs "$0/run"
+mount -t tmpfs tmpfs "$0/tmp"
+hostname "$1"
+exec chroot "$0" bash -c "$2"
+"""
 BARE_INIT = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"
 """PID 1 of a machine without systemd: does nothing, and reaps who is orphaned."""
 
@@ -84,11 +116,28 @@ class Machine:
     def command(self, *command: str) -> list[str]:
         """The command line that runs `command` on the machine, as root, with a login's environment."""
         lent = [f"{name}={os.environ[name]}" for name in LENT_VARIABLES if name in os.environ]
-        environment = ["env", "-i", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb",
-                       "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]  # fmt: skip
-        return ["nsenter", f"--target={self._pid_one()}", "--mount", "--uts", "--ipc", "--net", "--pid",
-                f"--root=/proc/{self._pid_one()}/root", f"--wd=/proc/{self._pid_one()}/root/root",
-                *environment, *lent, *command]  # fmt: skip
+        environment = [
+            "env",
+            "-i",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "TERM=dumb",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ]
+        return [
+            "nsenter",
+            f"--target={self._pid_one()}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            f"--root=/proc/{self._pid_one()}/root",
+            f"--wd=/proc/{self._pid_one()}/root/root",
+            *environment,
+            *lent,
+            *command,
+        ]
 
     def run(
         self, *command: str, timeout_s: float = 60.0, log: Path | None = None
@@ -101,9 +150,13 @@ class Machine:
         out = log or self._folder / "last.log"
         with out.open("w+", encoding="utf-8", errors="replace") as file:
             done = subprocess.run(
-                self.command(*command), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-                timeout=timeout_s, check=False,
-            )  # fmt: skip
+                self.command(*command),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+                check=False,
+            )
             file.seek(0)
             text = file.read()
         if done.returncode != 0:
@@ -133,7 +186,9 @@ class Machine:
 
     def _lend(self, lent: Mapping[str, Path]) -> None:
         (self.root / "etc/hostname").write_text(self.name + "\n", encoding="utf-8")
-        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n", encoding="utf-8")
+        (self.root / "etc/hosts").write_text(
+            f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n", encoding="utf-8"
+        )
         for name in LENT_FILES:
             if Path(name).is_file():
                 target = self.root / name.lstrip("/")
@@ -155,24 +210,36 @@ class Machine:
 
     def _boot(self) -> None:
         entry = "".join(f"echo $$ > {self._own_cgroup(root)}/cgroup.procs; " for root in cgroup_roots())
-        environment = {**os.environ}
-        if self.image.has_systemd:
-            # Without its own branch of the cgroup tree the units of all machines would collide.
-            environment |= {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
-            command = [*NSPAWN, f"--network-namespace-path=/run/netns/{self._namespace}",
-                       f"--machine={self.name}", f"--hostname={self.name}", f"--directory={self.root}"]  # fmt: skip
-        else:
-            bare = ("mount --make-rprivate /; mount -t proc proc $0/proc; mount --rbind /sys $0/sys; "
-                    "mount --rbind /dev $0/dev; mount -t tmpfs tmpfs $0/run; mount -t tmpfs tmpfs $0/tmp; "
-                    'hostname "$1"; exec chroot $0 bash -c "$2"')  # fmt: skip
-            command = ["nsenter", f"--net=/run/netns/{self._namespace}", "unshare", "--mount", "--pid", "--fork",
-                       "--uts", "--ipc", "--kill-child", "bash", "-c", bare, str(self.root), self.name, BARE_INIT]  # fmt: skip
+        # Without its own branch of the cgroup tree the units of all machines would collide.
+        environment = os.environ | {
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
+            "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
+        }
+        command = self._systemd_command() if self.image.has_systemd else self._bare_command()
         with (self._folder / "console.log").open("wb") as console:
             self._process = subprocess.Popen(
-                ["bash", "-c", entry + 'exec "$@"', "cgroup", *command], env=environment,
-                stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                ["bash", "-c", entry + 'exec "$@"', "cgroup", *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self._wait_until_up()
+
+    def _systemd_command(self) -> list[str]:
+        return [
+            *NSPAWN,
+            f"--network-namespace-path=/run/netns/{self._namespace}",
+            f"--machine={self.name}",
+            f"--hostname={self.name}",
+            f"--directory={self.root}",
+        ]
+
+    def _bare_command(self) -> list[str]:
+        namespaces = ("--mount", "--pid", "--fork", "--uts", "--ipc", "--kill-child")
+        enter = ["nsenter", f"--net=/run/netns/{self._namespace}", "unshare", *namespaces]
+        return [*enter, "bash", "-c", BARE_BOOT, str(self.root), self.name, BARE_INIT]
 
     def _own_cgroup(self, root: Path) -> Path:
         cgroup = root / f"twin-{self._folder.name}"

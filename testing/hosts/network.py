@@ -32,7 +32,7 @@ class Network:
     """The bridge, up from construction to `close`.
 
     Args:
-        number: Second and third number of the addresses, 0 to 99: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside.
+        number: N of the addresses, 0 to 99: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside.
     """
 
     def __init__(self, number: int = os.getpid() % 100) -> None:

@@ -19,7 +19,9 @@ def main() -> None:
     """Boot, hand over, clean up."""
     network = Network()
     try:
-        with Machine(sys.argv[1] if len(sys.argv) > 1 else "trixie", network, {"/srv/checkout": ROOT}) as machine:
+        with Machine(
+            sys.argv[1] if len(sys.argv) > 1 else "trixie", network, {"/srv/checkout": ROOT}
+        ) as machine:
             sys.stdout.write(f"{machine.name} at {machine.address}; this checkout is /srv/checkout there.\n")
             subprocess.run(machine.command("bash", "-l"), check=False)
     finally:

@@ -22,7 +22,7 @@ options:
   folders: {type: dict, required: true, description: Free space that each folder needs, in MB.}
   ports: {type: list, elements: int, required: true, description: TCP ports that must be free or ours.}
   user: {type: str, required: true, description: User whose listeners are ours.}
-  memory_mb: {type: int, required: true, description: Least memory that the models and one worker need, in MB.}
+  memory_mb: {type: int, required: true, description: Least memory for the models and one worker, in MB.}
 """
 
 PYTHON_MINIMUM = (3, 11)
