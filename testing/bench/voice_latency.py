@@ -155,7 +155,8 @@ def summary(turns: list[Turn]) -> dict[str, Any]:
     """Return the figures of a run."""
     seconds = [turn.voice_to_voice_s for turn in turns if turn.voice_to_voice_s is not None]
     staged = [turn for turn in turns if turn.stages_s]
-    reached = sorted({stage for turn in staged for stage in turn.stages_s})
+    known = {stage for turn in staged for stage in turn.stages_s}
+    reached = sorted(known, key=lambda stage: median_of(staged, stage))
     return {
         "turns": len(turns),
         "answered": len(seconds),
