@@ -233,7 +233,8 @@ def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[C
         settings.llm_model
         or store.choose("main", profile=settings.profile, memory_mb=budget_mb, cpu_flags=cpu.flags).name
     )
-    threads, context, slots = settings.llm_threads, settings.llm_context, settings.llm_slots
+    threads = settings.llm_threads or max(1, cpu.cores - 1)
+    context, slots = settings.llm_context, settings.llm_slots
     binary = built_llama_server(settings)
     engine, reason = llm_choice(settings, cpu, has_wheel=_has_wheel(), has_binary=binary is not None)
     path = store.path(model)
