@@ -5,7 +5,7 @@
 # PATH holds the harmless programs that are named here and nothing else, so that a script can neither install nor
 # stop anything. `record NAME [STATUS]` adds a program that writes its arguments to calls.log and ends with STATUS.
 
-HARMLESS=(awk basename bash cat chmod cmp cp cut date dirname env find grep head hostname id ln ls mkdir mktemp
+HARMLESS=(awk basename bash cat chmod chown install cmp cp cut date dirname env find grep head hostname id ln ls mkdir mktemp
   mv paste printenv printf rm sed seq sh sleep sort stat tail tee touch tr true uname wc xargs)
 
 seal() {
