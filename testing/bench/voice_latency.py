@@ -43,9 +43,10 @@ ANSWERING = (
     ("stt", "transcript"),
     ("llm_first_token", "llm_first_token"),
     ("sentence", "first_clause"),
-    ("tts", "first_audio"),
 )
 """How an answer is made ready."""
+SPEAKING = (("tts", "first_audio"), ("output", "bot_started"))
+"""What follows both."""
 COLOURS = ("#4c78a8", "#72b7b2", "#9ecae9", "#f58518", "#ffbf79", "#54a24b", "#88d27a", "#bab0ac")
 PEOPLE_PACKAGE = "moonshine-voice==0.1.5"
 PEOPLE = (
@@ -73,11 +74,11 @@ class Turn:
 def critical_path(stages_s: dict[str, float], voice_to_voice_s: float) -> dict[str, float]:
     """Return how long the answer waited for each stage, one after the other; the sum is the whole time.
 
-    The server says when each stage was reached, in seconds after the end of speech. The first sound needs
-    two things: the end of the turn, and a prepared answer. The later one is the critical path, and what the
+    The server says when each stage was reached, in seconds after the end of speech. Speaking needs two:
+    the end of the turn, and the first clause of an answer. The later one is the critical path, and what the
     other one took cost nothing.
     """
-    ready_s, over_s = stages_s.get("first_audio", 0.0), stages_s.get("turn_end", 0.0)
+    ready_s, over_s = stages_s.get("first_clause", 0.0), stages_s.get("turn_end", 0.0)
     if over_s >= ready_s:
         chain = ENDING
     elif stages_s.get("transcript", 0.0) < stages_s.get("vad_stop", 0.0):
@@ -86,7 +87,7 @@ def critical_path(stages_s: dict[str, float], voice_to_voice_s: float) -> dict[s
         chain = ENDING[:1] + ANSWERING
     costs = dict.fromkeys(STAGES, 0.0)
     reached_s = 0.0
-    for name, stage in (*chain, ("output", "bot_started")):
+    for name, stage in (*chain, *SPEAKING):
         at_s = stages_s.get(stage, 0.0)
         if at_s > reached_s:
             costs[name] = at_s - reached_s
