@@ -19,9 +19,7 @@
 #   --system-cleanup         first free disk space: apt's cache, old logs, unused Docker data (asks)
 #   --help                   this text
 #
-# Run it again at any time: what is in order is left alone. docs/bootstrap.md tells more.
-#
-# Variables:
+# Run it again at any time: what is in order is left alone. docs/bootstrap.md tells more. Variables:
 #   LLM_BASE_URL  OpenAI-compatible server, ending in /v1, for --external-model-server
 #   PIP_*, UV_*, *_proxy, SSL_CERT_*  the registries' settings, handed on to pip, uv and apt
 set -euo pipefail
@@ -36,8 +34,7 @@ user="" tags="" role=all verbose=0 debug="" dry_run="" resume="" watch_target=""
 standalone="" external="" run_local="" benchmark="" clean="" system_cleanup=""
 step="the start"
 
-elapsed() { printf '[%2d:%02d]' $((SECONDS / 60)) $((SECONDS % 60)); }
-say() { printf '%s %s\n' "$(elapsed)" "$*" >&2; }
+say() { printf '[%2d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$*" >&2; }
 warn() { say "note: $*"; }
 die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 need_cmd() { command -v "$1" >/dev/null || die "this needs the program '$1'. ${2:-}"; }
@@ -66,7 +63,7 @@ quietly() { # quietly CMD...: its output goes to the log; on a terminal its last
 
 usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
-refuse_later() { # refuse_later FLAG: a flag of a cluster, which this machine alone is not
+refuse_later() { # refuse_later FLAG: it belongs to a cluster, which this machine alone is not
   die "$1 belongs to a cluster, and the cluster is not there yet. This machine can be set up alone: ./bootstrap.sh"
 }
 
@@ -142,7 +139,7 @@ ask_model_server() {
     is_terminal || die "--external-model-server needs its address: LLM_BASE_URL=http://HOST:PORT/v1 ./bootstrap.sh ..."
     read -r -p "Address of the model server (http://HOST:PORT/v1): " LLM_BASE_URL
   fi
-  [[ "$LLM_BASE_URL" == http*://*/v1 ]] || die "LLM_BASE_URL is '$LLM_BASE_URL'; it begins with http:// and ends in /v1."
+  [[ "$LLM_BASE_URL" == http*://*/v1 ]] || die "LLM_BASE_URL is '$LLM_BASE_URL'; it is like http://HOST:PORT/v1."
 }
 
 check_machine() {
@@ -219,6 +216,7 @@ run_playbooks() {
   vars+=", \"twin_init\": \"${init/supervisord/supervisor}\""
   if [[ -n "$user" ]]; then vars+=", \"twin_user\": \"$user\""; fi
   if [[ -n "$run_local" ]]; then vars+=', "software_run_local": true'; fi
+  if [[ -n "$benchmark" ]]; then vars+=', "pipecatapp_benchmark_mode": true'; fi
   if [[ -n "$external" ]]; then vars+=", \"twin_llm_base_url\": \"${LLM_BASE_URL:-}\""; fi
   args=(-e "$vars}")
   if [[ -n "$tags" ]]; then args+=(--tags "$tags"); fi
@@ -230,17 +228,20 @@ run_playbooks() {
     if [[ -z "$resume" ]]; then : >"$STATE"; fi
   fi
   local output=/dev/null
-  if [[ -n "$debug" ]]; then output="$ROOT/playbook_output.log"; fi
-  if [[ -n "$dry_run" ]]; then run "$PREFIX/bootstrap/bin/ansible-playbook" "${args[@]}" "${plays[@]}"; return; fi
-  "$PREFIX/bootstrap/bin/ansible-playbook" "${args[@]}" "${plays[@]}" | tee "$output" ||
+  if [[ -n "$debug" && -z "$dry_run" ]]; then output="$ROOT/playbook_output.log"; fi
+  run "$PREFIX/bootstrap/bin/ansible-playbook" "${args[@]}" "${plays[@]}" | tee "$output" ||
     die "a step failed; the lines above say which. When it is put right: ./bootstrap.sh --continue"
-  rm -f "$STATE"
+  run rm -f "$STATE"
 }
 
-run_benchmark() {
+run_benchmark() { # in an environment of its own, with what draws the plot
   step=benchmark
-  say "Measuring the latency of voice"
-  run "$PREFIX/twin" bench --url http://127.0.0.1:8000
+  local uv="$PREFIX/bootstrap/bin/uv" python="$CACHE/bench/bin/python"
+  say "Measuring the latency of voice; the results go to build/bench"
+  export UV_CACHE_DIR="$CACHE/uv"
+  quietly "$uv" venv --quiet --clear --python /usr/bin/python3 "$CACHE/bench"
+  quietly "$uv" pip install --python "$python" --require-hashes -r "$ROOT/requirements-dev.txt"
+  (cd "$ROOT" && run "$python" -m testing.bench.voice_latency --url http://127.0.0.1:8000) || warn "the measurement failed"
 }
 
 report() {

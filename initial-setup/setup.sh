@@ -61,7 +61,7 @@ check_settings() {
 main() {
   local module name
   parse "$@"
-  # shellcheck source=initial-setup/setup.conf
+  # shellcheck source=/dev/null
   source "$config"
   check_settings
   ((EUID == 0)) || [[ -n "$dry_run" ]] || die "this needs root: sudo $0"

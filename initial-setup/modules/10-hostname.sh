@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: The machine's name, and that name in /etc/hosts.
 # Usage: sourced by setup.sh
+set -euo pipefail
 
 check_hostname() {
   [[ -n "$SETUP_HOSTNAME" && "$(cat "$SETUP_ROOT/etc/hostname" 2>/dev/null)" != "$SETUP_HOSTNAME" ]]

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: A fixed address, by systemd-networkd. Nothing is done for "dhcp".
 # Usage: sourced by setup.sh
+set -euo pipefail
 
 NETWORK_FILE=/etc/systemd/network/10-twin.network
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: The Debian packages that a machine needs before ./bootstrap.sh.
 # Usage: sourced by setup.sh
+set -euo pipefail
 
 missing_packages() {
   local name

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Summary: A user who may administer the machine by sudo, with a public SSH key.
 # Usage: sourced by setup.sh
+set -euo pipefail
 
 admin_home() { printf '/home/%s' "$SETUP_ADMIN"; }
 

@@ -10,7 +10,7 @@ setup() {
   mkdir -p "$SETUP_ROOT/etc/network"
   printf 'old\n' >"$SETUP_ROOT/etc/hostname"
   printf '127.0.0.1 localhost\n127.0.1.1 old\n' >"$SETUP_ROOT/etc/hosts"
-  printf 'root:x:0:0:root:/root:/bin/bash\n' >"$SETUP_ROOT/etc/passwd"
+  printf 'daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n' >"$SETUP_ROOT/etc/passwd"
   CONFIG="$BATS_TEST_TMPDIR/setup.conf"
   cp "$ROOT/initial-setup/setup.conf" "$CONFIG"
   record dpkg-query 0 "install ok installed"
