@@ -245,7 +245,8 @@ run_benchmark() { # in an environment of its own, with what draws the plot
 }
 
 report() {
-  local address ctl
+  local address ctl units
+  units="$(find /etc/systemd/system/multi-user.target.wants -name 'twin-*' -printf '%f ' 2>/dev/null | sed 's/\.service//g' || true)"
   ctl="$PREFIX/bootstrap/bin/supervisorctl -c /etc/twin/supervisord.conf"
   address="$(ip -4 -o addr show scope global 2>/dev/null | awk '{sub("/.*", "", $4); print $4; exit}' || true)"
   say "Twin is ready."
@@ -256,9 +257,9 @@ report() {
   Mode            $mode, because: $why
 TEXT
   if [[ "$init" == systemd ]]; then
-    cat <<'TEXT'
+    cat <<TEXT
   Services        systemctl status 'twin-*'      (they start again with the machine)
-  Stop, start     systemctl stop 'twin-*'        systemctl start twin-llm twin-front 'twin-agent@1'
+  Stop, start     systemctl stop 'twin-*'        systemctl start $units
   Log             journalctl -u 'twin-*' -f
 TEXT
   else
