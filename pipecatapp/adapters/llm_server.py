@@ -192,7 +192,9 @@ class LlmServerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,
+                # Its own group, so that all of it can be ended, but our session: a new one would be a
+                # scheduling group of its own (sched(7), autogroup), inside which niceness means nothing.
+                process_group=0,
             )
         except OSError as exc:
             raise AdapterError("llm-server-failed", f"{self._name} cannot be run: {exc.strerror}") from exc

@@ -1,6 +1,6 @@
 """Runs one engine once and prints what it gave, as JSON; `test_old_cpu.py` runs it in an emulated CPU.
 
-It owns no claim; those are the test's. Usage: python -m testing.e2e.old_cpu_engines NAME
+It owns no claim; those are the test's. Usage: python -m testing.old_cpu.engines NAME
 """
 
 from __future__ import annotations
@@ -81,8 +81,26 @@ async def memory() -> dict[str, Any]:
     return {"found": [fact.text for fact in found]}
 
 
+async def media() -> dict[str, Any]:
+    import av
+    import numpy as np
+    from pipecat.audio.vad.silero import SileroVADAnalyzer
+
+    encoder = av.CodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "mono", "s16"
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), format="s16", layout="mono")
+    frame.sample_rate = 48_000
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    detector = SileroVADAnalyzer(sample_rate=16_000)
+    detector.set_sample_rate(16_000)
+    pcm = recordings(SENTENCE)[0].pcm
+    blocks = [pcm[start : start + 1024] for start in range(0, len(pcm) - 1024, 1024)]
+    voiced = [float(detector.voice_confidence(block)) > 0.5 for block in blocks]
+    return {"opus_packets": len(packets), "voiced": sum(voiced) / len(voiced)}
+
+
 PROGRAMS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, memory)
+    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, memory, media)
 }
 
 if __name__ == "__main__":

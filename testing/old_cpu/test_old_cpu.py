@@ -56,7 +56,7 @@ def run(cpu: str, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def result_of(cpu: str, name: str) -> dict[str, Any]:
-    done = run(cpu, [sys.executable, "-m", "testing.e2e.old_cpu_engines", name])
+    done = run(cpu, [sys.executable, "-m", "testing.old_cpu.engines", name])
     assert done.returncode == 0, f"{name} on {cpu}: {done.returncode}\n{done.stderr[-2000:]}"
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -71,7 +71,7 @@ def test_without_sse41_the_agent_picks_what_runs_and_says_so() -> None:
 
 
 def test_what_was_refused_would_have_crashed() -> None:
-    done = run(CORE2, [sys.executable, "-m", "testing.e2e.old_cpu_engines", "whisper"])
+    done = run(CORE2, [sys.executable, "-m", "testing.old_cpu.engines", "whisper"])
     assert done.returncode in {SIGILL, 128 - SIGILL}, done.stderr[-2000:]
 
 
@@ -91,6 +91,12 @@ def test_minilm_knows_what_is_near() -> None:
 
 def test_the_memory_finds_a_fact() -> None:
     assert result_of(CORE2, "memory") == {"found": ["The dog is called Biscuit."]}
+
+
+def test_calls_encode_sound_and_hear_voice() -> None:
+    heard = result_of(CORE2, "media")
+    assert heard["opus_packets"] >= 1
+    assert heard["voiced"] > 0.4
 
 
 def test_with_sse41_whisper_hears_a_sentence() -> None:
