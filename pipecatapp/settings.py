@@ -166,6 +166,24 @@ def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 
+_QUIET_LIBRARIES = {
+    # onnxruntime reports its use to its vendor unless it is told not to.
+    "ORT_DISABLE_TELEMETRY": "1",
+    # Models are the supply's business: the library that faster-whisper brings must not ask the hub.
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def keep_libraries_in_the_house() -> None:
+    """Make the libraries of this process, and of its children, send nothing outside.
+
+    It must be called before an engine is imported. A user's own setting is overruled: nothing leaves the house.
+    """
+    os.environ.update(_QUIET_LIBRARIES)
+
+
 def let_openmp_wait_idly() -> None:
     """Make this process's OpenMP threads sleep between two pieces of work instead of spinning.
 

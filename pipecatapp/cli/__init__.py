@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from pipecatapp import __version__
 from pipecatapp.errors import AgentError
+from pipecatapp.settings import keep_libraries_in_the_house
 
 COMMANDS = ("serve", "llm", "talk", "chat", "status", "doctor", "models", "artifacts", "workflow", "tls")
 """Modules of this package, in the order of `twin --help`; each has `add_parser(subparsers)`."""
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in COMMANDS:
         importlib.import_module(f"pipecatapp.cli.{name}").add_parser(subparsers)
     options = parser.parse_args(arguments)
+    keep_libraries_in_the_house()
     try:
         return int(options.func(options))
     except AgentError as exc:

@@ -13,7 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from pipecat.frames.frames import ErrorFrame, Frame
 from pipecat.services.settings import TTSSettings
-from pipecat.services.tts_service import TextAggregationMode, TTSService
+from pipecat.services.tts_service import TTSService
+from pipecat.utils.text.base_text_aggregator import Aggregation, BaseTextAggregator, TextType
 
 from pipecatapp.errors import AgentError
 from pipecatapp.ports import TextToSpeech
@@ -62,6 +63,34 @@ class PreparedSpeech:
         return b"".join([chunk async for chunk in self._engine.synthesize(text)])
 
 
+class _WholePieces(BaseTextAggregator):
+    """Takes each text as a whole: the thinking stage has cut the answer already.
+
+    Pipecat's own token mode would do so too, but it tells what was spoken only sentence by sentence, and
+    an interruption would lose the clauses that were heard.
+    """
+
+    @property
+    def text(self) -> Aggregation:
+        """Nothing is ever held back."""
+        return Aggregation("", TextType.SENTENCE)
+
+    async def aggregate(self, text: str) -> AsyncIterator[Aggregation]:
+        """Yield `text`."""
+        if text.strip():
+            yield Aggregation(text.strip(), TextType.SENTENCE)
+
+    async def flush(self) -> Aggregation | None:
+        """Return None: nothing is held back."""
+        return None
+
+    async def handle_interruption(self) -> None:
+        """Nothing to drop."""
+
+    async def reset(self) -> None:
+        """Nothing to drop."""
+
+
 class SpeakingService(TTSService):
     """Pipecat's TTS stage over our TextToSpeech port.
 
@@ -77,10 +106,10 @@ class SpeakingService(TTSService):
         super().__init__(
             push_start_frame=True,
             push_stop_frames=True,
-            # The thinking stage has cut the answer already.
-            text_aggregation_mode=TextAggregationMode.TOKEN,
             settings=TTSSettings(model=engine.name, voice=engine.name, language=None),
         )
+        # Pipecat types it by its own default and takes any aggregator.
+        self._text_aggregator = _WholePieces()  # type: ignore[assignment]
         self._engine = engine
         self._prepared = prepared
         self._room = room

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.settings import Settings, child_environment, load_settings
+from pipecatapp.settings import Settings, child_environment, keep_libraries_in_the_house, load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -55,3 +55,14 @@ def test_the_settings_page_names_no_variable_that_is_gone() -> None:
 def test_a_child_does_not_inherit_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     assert "OMP_WAIT_POLICY" not in child_environment(without=["OMP_WAIT_POLICY"])
+
+
+def test_libraries_are_told_to_report_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
+    monkeypatch.setenv("DO_NOT_TRACK", "0")
+    keep_libraries_in_the_house()
+    environment = child_environment()
+    assert environment["ORT_DISABLE_TELEMETRY"] == "1"
+    assert environment["HF_HUB_OFFLINE"] == "1"
