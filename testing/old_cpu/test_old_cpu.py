@@ -70,7 +70,14 @@ def test_without_sse41_the_agent_picks_what_runs_and_says_so() -> None:
     assert "lacks avx2" in picked["llm"][1]
 
 
-def test_what_was_refused_would_have_crashed() -> None:
+@pytest.mark.parametrize("cpu", [CORE2, PENRYN])
+def test_the_prebuilt_llm_engine_was_refused_for_it_would_have_crashed(cpu: str) -> None:
+    options = ["--model", str(model(SMOLLM)), "--port", "0", "--context", "256", "--slots", "1"]
+    done = run(cpu, [sys.executable, "-m", "pipecatapp.adapters.xllamacpp_server", *options])
+    assert done.returncode in {SIGILL, 128 - SIGILL}, done.stderr[-2000:]
+
+
+def test_whisper_was_refused_for_it_would_have_crashed() -> None:
     done = run(CORE2, [sys.executable, "-m", "testing.old_cpu.engines", "whisper"])
     assert done.returncode in {SIGILL, 128 - SIGILL}, done.stderr[-2000:]
 
