@@ -63,9 +63,7 @@ quietly() { # quietly CMD...: its output goes to the log; on a terminal its last
 
 usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
-refuse_later() { # refuse_later FLAG: it belongs to a cluster, which this machine alone is not
-  die "$1 belongs to a cluster, and the cluster is not there yet. This machine can be set up alone: ./bootstrap.sh"
-}
+refuse_later() { die "$1 belongs to a cluster, and the cluster is not there yet. One machine alone: ./bootstrap.sh"; }
 
 parse() {
   local flag value
@@ -223,10 +221,7 @@ run_playbooks() {
   if ((verbose > 0)); then args+=("-$(printf 'v%.0s' $(seq "$verbose"))"); export ANSIBLE_STDOUT_CALLBACK=default; fi
   export ANSIBLE_CONFIG="$ROOT/ansible.cfg" LC_ALL=C.UTF-8 HOME="${HOME:-/root}"
   export TWIN_PROGRESS_FILE="$PROGRESS" TWIN_STATE_FILE="$STATE" TWIN_WATCH="$watch_target" TWIN_ELAPSED_S="$SECONDS"
-  if [[ -z "$dry_run" ]]; then
-    : >"$PROGRESS"
-    if [[ -z "$resume" ]]; then : >"$STATE"; fi
-  fi
+  if [[ -z "$dry_run" ]]; then : >"$PROGRESS"; [[ -n "$resume" ]] || : >"$STATE"; fi
   local output=/dev/null
   if [[ -n "$debug" && -z "$dry_run" ]]; then output="$ROOT/playbook_output.log"; fi
   run "$PREFIX/bootstrap/bin/ansible-playbook" "${args[@]}" "${plays[@]}" | tee "$output" ||
@@ -234,14 +229,19 @@ run_playbooks() {
   run rm -f "$STATE"
 }
 
+agent_state() { # agent_state save|load
+  curl -fsS -o /dev/null --json '{"name": "before-benchmark"}' "http://127.0.0.1:8000/api/state/$1"
+}
+
 run_benchmark() { # in an environment of its own, with what draws the plot
-  step=benchmark
-  local uv="$PREFIX/bootstrap/bin/uv" python="$CACHE/bench/bin/python"
-  say "Measuring the latency of voice; the results go to build/bench"
+  local step=benchmark uv="$PREFIX/bootstrap/bin/uv" python="$CACHE/bench/bin/python"
   export UV_CACHE_DIR="$CACHE/uv"
+  say "Measuring the latency of voice; the results go to build/bench"
   quietly "$uv" venv --quiet --clear --python /usr/bin/python3 "$CACHE/bench"
   quietly "$uv" pip install --python "$python" --require-hashes -r "$ROOT/requirements-dev.txt"
+  run agent_state save # the questions tell it facts, which are not the house's
   (cd "$ROOT" && run "$python" -m testing.bench.voice_latency --url http://127.0.0.1:8000) || warn "the measurement failed"
+  run agent_state load
 }
 
 report() {
