@@ -179,7 +179,7 @@ _QUIET_LIBRARIES = {
 def keep_libraries_in_the_house() -> None:
     """Make the libraries of this process, and of its children, send nothing outside.
 
-    It must be called before an engine is imported. A user's own setting is overruled: nothing leaves the house.
+    It must be called before an engine is imported. A user's own setting is overruled.
     """
     os.environ.update(_QUIET_LIBRARIES)
 
