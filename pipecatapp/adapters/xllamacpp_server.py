@@ -21,6 +21,8 @@ from pipecatapp.settings import child_environment
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
+END_TIMEOUT_S = 2.0
+"""Time for a clean end (seconds)."""
 PARENT_POLL_S = 2.0
 """Time between two looks at the parent, where prctl did not help (seconds)."""
 
@@ -28,9 +30,9 @@ PARENT_POLL_S = 2.0
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to end; return the exit status."""
     options = _parse(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked before the engine makes its threads, so that only the wait below takes these signals.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     _die_with_parent()
     import xllamacpp  # heavy, and needs a CPU that `app.engines` has checked
 
@@ -43,9 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stderr.write(f"listening on {server.listening_address}\n")
     # `twin llm` becomes this process, so that the parent it named is this process itself: none to watch.
     watched = options.parent if options.parent != os.getpid() else 0
-    while not stop.wait(PARENT_POLL_S):
+    while signal.sigtimedwait(ends, PARENT_POLL_S) is None:
         if watched and os.getppid() != watched:
             break
+    _end_within(END_TIMEOUT_S)
     del server
     return 0
 
@@ -77,6 +80,13 @@ def _parameters(xllamacpp: ModuleType, options: argparse.Namespace) -> object:
     if key:
         parameters.api_keys = [key]
     return parameters
+
+
+def _end_within(timeout_s: float) -> None:
+    """End the process by force when its clean end, which waits for requests, takes longer."""
+    watchdog = threading.Timer(timeout_s, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 def _die_with_parent() -> None:
