@@ -90,10 +90,7 @@ class Settings(BaseSettings):
     llm_model: str = Field("", alias="LLM_MODEL")
     """Model name in `models.yaml`, or the external server's; "" chooses by memory and CPU."""
     llm_threads: int = Field(0, alias="LLM_THREADS", ge=0, le=256)
-    """CPU threads of the child LLM server; 0 takes all cores but one, which is for the sound.
-
-    On a core that it must share, a further thread makes it ten times slower, not quicker (docs/latency.md).
-    """
+    """CPU threads of the child LLM server; 0 takes all cores but one (docs/latency.md says why)."""
     llm_context: int = Field(4096, alias="LLM_CONTEXT", ge=512, le=131072)
     """Context of each of the child server's slots (tokens)."""
     llm_slots: int = Field(2, alias="LLM_SLOTS", ge=1, le=32)
