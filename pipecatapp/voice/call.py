@@ -19,6 +19,7 @@ from pipecat.frames.frames import (
     Frame,
     InterruptionFrame,
     LLMMessagesAppendFrame,
+    OutputAudioRawFrame,
     TTSSpeakFrame,
     TTSTextFrame,
 )
@@ -220,6 +221,7 @@ class Call:
         async def spoken(_aggregator: Any, message: Any) -> None:
             if self.room.is_greeting:
                 self.room.is_greeting = False
+                self.room.spoken.clear()
                 self.room.publish(
                     TurnFinished(
                         GREETING_TURN, text=" ".join(message.content.split()), interrupted=message.interrupted
@@ -265,7 +267,10 @@ class _SpokenText(FrameProcessor):
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Note spoken words, pass everything."""
         await super().process_frame(frame, direction)
-        if isinstance(frame, TTSTextFrame):
+        if isinstance(frame, OutputAudioRawFrame):
+            self._room.spoken.sent(len(frame.audio))
+        elif isinstance(frame, TTSTextFrame):
+            self._room.spoken.ended()
             if self._room.turn is not None:
                 self._room.turn.spoke(frame.text.strip())
             elif self._room.is_greeting:

@@ -14,6 +14,7 @@ from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
 from pipecatapp.events import ErrorRaised, Event, LatencyMeasured
 from pipecatapp.ports import Clock
+from pipecatapp.voice.spoken import SpokenMeter
 from pipecatapp.voice.trace import TurnTrace
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Room:
     turn: Turn | None = None
     """The confirmed turn that is being answered."""
     is_greeting: bool = False
+    spoken: SpokenMeter = field(default_factory=SpokenMeter)
     trace: TurnTrace = field(init=False)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from pipecat.frames.frames import ErrorFrame, Frame
+from pipecat.frames.frames import ErrorFrame, Frame, TTSAudioRawFrame
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.text.base_text_aggregator import Aggregation, BaseTextAggregator, TextType
@@ -122,10 +122,13 @@ class SpeakingService(TTSService):
         """Yield the sound of `text`."""
         if not _SAYABLE.search(text):
             return
+        self._room.spoken.begin(text)
         try:
             async for frame in self._stream_audio_frames_from_iterator(
                 self._sound(text), in_sample_rate=self._engine.sample_rate_hz, context_id=context_id
             ):
+                if isinstance(frame, TTSAudioRawFrame):
+                    self._room.spoken.made(len(frame.audio))
                 self._room.trace.mark("first_audio")
                 await self.stop_ttfb_metrics()
                 yield frame

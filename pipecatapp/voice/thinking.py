@@ -81,9 +81,17 @@ class ThinkingService(LLMService):
         await self.push_frame(frame, direction)
 
     async def spoken(self, text: str, *, interrupted: bool) -> None:
-        """End the turn under way: `text` is what was really said of it."""
+        """End the turn under way.
+
+        Args:
+            text: The pieces that were sent whole.
+            interrupted: Whether the answer was cut; then the words of the piece that was cut are added.
+        """
         turn, self._turn = self._turn, None
         self._prepared.clear()
+        if interrupted:
+            text = f"{text} {self._room.spoken.cut_piece()}".strip()
+        self._room.spoken.clear()
         if turn is None:
             return
         if self._is_confirmed:

@@ -147,10 +147,12 @@ async def test_a_denied_microphone_is_explained(service: Service) -> None:
         await expect(watched.page.locator("#call")).to_have_attribute("aria-pressed", "false")
 
 
-async def test_a_busy_agent_says_so(service: Service) -> None:
+async def test_a_busy_agent_says_so_also_aloud(service: Service) -> None:
     async with calling(service.base_url), browsing(service.base_url) as watched:
         await watched.open()
-        await watched.page.get_by_role("button", name="Start").click()
+        async with watched.page.expect_response("**/busy.wav") as spoken:
+            await watched.page.get_by_role("button", name="Start").click()
+        assert (await (await spoken.value).body()).startswith(b"RIFF")
         await expect(watched.page.get_by_role("alert")).to_contain_text("calls already", timeout=15_000)
         await watched.shoot("busy")
 

@@ -66,7 +66,12 @@ const call = new Call({
     apply({ type: "call", call: phase });
     if (phase === "live") requestAnimationFrame(drawLevels);
   },
-  onProblem: (error) => apply({ type: "problem", problem: explain(error) }),
+  onProblem: (error) => {
+    const problem = explain(error);
+    apply({ type: "problem", problem });
+    // A caller who was refused hears it too: they may not be looking at the page.
+    if (problem.code === "busy") call.play("api/offer/busy.wav");
+  },
 });
 
 const socket = new EventSocket({

@@ -107,6 +107,14 @@ export class Call {
     this.enter("idle");
   }
 
+  /**
+   * Say a fixed sentence outside a call; a browser that will not play it has shown it already.
+   * @param {string} url
+   */
+  play(url) {
+    new Audio(url).play().catch(() => undefined);
+  }
+
   /** Silence what is still on its way: the user spoke over the agent. */
   hush() {
     this.options.speaker.muted = true;

@@ -1,0 +1,59 @@
+"""How much of an answer has really been heard, to the word.
+
+It owns the count of sound made and sent for each piece; a piece that was sent whole is reported by
+pipecat, and one that was cut in its middle is measured here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Piece:
+    text: str
+    made_bytes: int = 0
+
+
+class SpokenMeter:
+    """Compares the sound that was sent with the sound of each piece of an answer.
+
+    Words are taken to be as long as each other within a piece, whose few words make that a good guess.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[_Piece] = deque()
+        self._sent_bytes = 0
+
+    def begin(self, text: str) -> None:
+        """Note that the sound of a further piece is being made."""
+        self._pieces.append(_Piece(text))
+
+    def made(self, count: int) -> None:
+        """Note `count` bytes of sound of the piece that was begun last."""
+        if self._pieces:
+            self._pieces[-1].made_bytes += count
+
+    def sent(self, count: int) -> None:
+        """Note that `count` bytes of sound were sent."""
+        self._sent_bytes += count
+
+    def ended(self) -> None:
+        """Note that the oldest piece was sent whole."""
+        if self._pieces:
+            self._sent_bytes = max(0, self._sent_bytes - self._pieces.popleft().made_bytes)
+
+    def cut_piece(self) -> str:
+        """Return what was sent of the oldest piece that was not sent whole; "" when nothing was."""
+        if not self._pieces or not self._pieces[0].made_bytes:
+            return ""
+        piece = self._pieces[0]
+        words = piece.text.split()
+        count = int(len(words) * self._sent_bytes / piece.made_bytes)
+        return " ".join(words[:count])
+
+    def clear(self) -> None:
+        """Forget everything: an answer is over."""
+        self._pieces.clear()
+        self._sent_bytes = 0
