@@ -39,5 +39,10 @@ def write_json(name: str, result: dict[str, Any]) -> Path:
     """Write a result to `build/bench` and return its path."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1, default=_plain) + "\n")
     return path
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number as Python's own."""
+    return value.item()
