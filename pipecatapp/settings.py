@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     llm_base_url: str = Field("", alias="LLM_BASE_URL")
     """OpenAI-compatible server, ending in /v1; set, no child server is started."""
     llm_api_key: SecretStr = Field(SecretStr(""), alias="LLM_API_KEY")
-    """Key of the LLM server; a child server without one makes its own."""
+    """Key of the LLM server; without one, this machine's own server makes one."""
     llm_model: str = Field("", alias="LLM_MODEL")
     """Model name in `models.yaml`, or the external server's; "" chooses by memory and CPU."""
     llm_threads: int = Field(0, alias="LLM_THREADS", ge=0, le=256)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo, read_cpu
+from pipecatapp.adapters.llm_key import ensure_llm_key, is_loopback
 from pipecatapp.adapters.llm_server import (
     CommandBuilder,
     LlmServerProcess,
@@ -206,7 +207,7 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     """
     if settings.llm_base_url or settings.llm_service == "openai":
         base_url = _needed(settings.llm_base_url, "LLM_BASE_URL", "LLM_SERVICE=openai")
-        key = settings.llm_api_key.get_secret_value() or _key(settings)
+        key = _llm_key(settings, base_url)
         extensions = settings.llm_service != "openai"
         client = OpenAiLlm(base_url, settings.llm_model or "default", key, llama_extensions=extensions)
         return PickedLlm(client, None, f"the server at {base_url}, because LLM_BASE_URL names it")
@@ -214,6 +215,14 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     server = LlmServerProcess(build, port=settings.llm_port, nice=settings.llm_nice)
     await server.start()
     return PickedLlm(OpenAiLlm(server.base_url, model, server.api_key), server, why)
+
+
+def _llm_key(settings: Settings, base_url: str) -> str:
+    """Return the key for the server at `base_url`: the one set, this machine's own, or the one for others."""
+    key = settings.llm_api_key.get_secret_value()
+    if not key and settings.llm_service != "openai" and is_loopback(base_url):
+        return ensure_llm_key(settings.data_dir)
+    return key or _key(settings)
 
 
 def llm_command(settings: Settings, port: int) -> tuple[Sequence[str], str]:

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 
+from pipecatapp.adapters.llm_key import ensure_llm_key
 from pipecatapp.app.engines import llm_command
 from pipecatapp.settings import child_environment, load_settings
 
@@ -35,7 +36,6 @@ def _llm(options: argparse.Namespace) -> int:
         print(" ".join(command))
         return 0
     environment = child_environment(without=OPENMP_WAITING)
-    key = settings.llm_api_key.get_secret_value()
-    if key:
-        environment["LLAMA_API_KEY"] = key
+    key = settings.llm_api_key.get_secret_value() or ensure_llm_key(settings.data_dir)
+    environment["LLAMA_API_KEY"] = key
     os.execvpe(command[0], list(command), environment)
