@@ -49,11 +49,7 @@ class MiniLmEmbedder:
             AdapterError: The package or the model is missing or does not work.
         """
         engine = cls(model_dir, threads=threads)
-        try:
-            await engine._worker.run(engine._open)
-        except BaseException:
-            await engine.close()
-            raise
+        await engine._worker.open(engine._open)
         return engine
 
     @property

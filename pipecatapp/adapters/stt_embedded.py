@@ -117,11 +117,7 @@ class ShortWindowWhisper:
             AdapterError: The package or the model is missing or does not work.
         """
         engine = cls(model_dir, threads=threads, window_s=window_s, language=language)
-        try:
-            await engine._worker.run(engine._open)
-        except BaseException:
-            await engine.close()
-            raise
+        await engine._worker.open(engine._open)
         return engine
 
     @property

@@ -39,11 +39,7 @@ class PocketSphinxStt:
             AdapterError: The package is missing or does not work.
         """
         engine = cls()
-        try:
-            await engine._worker.run(engine._open)
-        except BaseException:
-            await engine.close()
-            raise
+        await engine._worker.open(engine._open)
         return engine
 
     @property

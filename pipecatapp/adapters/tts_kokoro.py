@@ -58,11 +58,7 @@ class KokoroTts:
             AdapterError: The package, the model or the voice is missing or does not work.
         """
         engine = cls(model_dir, voice=voice or DEFAULT_VOICE, threads=threads, speed=speed)
-        try:
-            await engine._worker.run(engine._open)
-        except BaseException:
-            await engine.close()
-            raise
+        await engine._worker.open(engine._open)
         return engine
 
     @property

@@ -65,11 +65,7 @@ class PiperTts:
             AdapterError: The package or the voice is missing or does not work.
         """
         engine = cls(voice, threads=threads, length_scale=length_scale, speaker=speaker, spin=spin)
-        try:
-            await engine._worker.run(engine._open)
-        except BaseException:
-            await engine.close()
-            raise
+        await engine._worker.open(engine._open)
         return engine
 
     @property

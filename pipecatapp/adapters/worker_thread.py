@@ -40,6 +40,18 @@ class WorkerThread:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
 
+    async def open(self, call: Callable[[], None]) -> None:
+        """Run what brings an engine up; when it fails, the thread is closed.
+
+        Raises:
+            AdapterError: The worker is closed, or the engine does not come up.
+        """
+        try:
+            await self.run(call)
+        except BaseException:
+            await self.close()
+            raise
+
     async def close(self) -> None:
         """Drop what waits, let the running call end, and end the thread."""
         if self._is_closed:

@@ -1,16 +1,14 @@
 """Fixed sentences as sound files.
 
-It owns the WAV form and that a sentence is made once; which sentences there are is said by who asks.
+It owns that a sentence is made once; which sentences there are is said by who asks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
 
+from pipecatapp.adapters.pcm import to_wav
 from pipecatapp.ports import TextToSpeech
-from pipecatapp.units import BYTES_PER_SAMPLE
 
 
 class Lines:
@@ -34,15 +32,5 @@ class Lines:
         async with self._lock:
             if text not in self._made:
                 pcm = b"".join([chunk async for chunk in self._tts.synthesize(text)])
-                self._made[text] = _wav_of(pcm, self._tts.sample_rate_hz)
+                self._made[text] = to_wav(pcm, self._tts.sample_rate_hz)
         return self._made[text]
-
-
-def _wav_of(pcm: bytes, rate_hz: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(BYTES_PER_SAMPLE)
-        writer.setframerate(rate_hz)
-        writer.writeframes(pcm)
-    return file.getvalue()
