@@ -45,11 +45,7 @@ class FasterWhisperStt:
             AdapterError: The package or the model is missing or does not work.
         """
         engine = cls(model_dir, threads=threads, language=language)
-        try:
-            engine._model = await engine._worker.run(open_whisper, model_dir, threads)
-        except BaseException:
-            await engine.close()
-            raise
+        engine._model = await engine._worker.open(open_whisper, model_dir, threads)
         return engine
 
     @property

@@ -40,14 +40,14 @@ class WorkerThread:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
 
-    async def open(self, call: Callable[[], None]) -> None:
-        """Run what brings an engine up; when it fails, the thread is closed.
+    async def open(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return `call(*args, **kwargs)`, which brings an engine up; when it fails, the thread is closed.
 
         Raises:
             AdapterError: The worker is closed, or the engine does not come up.
         """
         try:
-            await self.run(call)
+            return await self.run(call, *args, **kwargs)
         except BaseException:
             await self.close()
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +172,17 @@ class TwinService:
             SessionError: Unknown session (404), empty (422) or too long a text (413); at once, not at the
                 first piece.
         """
+        return self.pieces(*await self.begin_text(session_id, text))
+
+    async def begin_text(self, session_id: str, text: str) -> tuple[Session, Turn]:
+        """Begin to answer `text` in a session ("" for a new one); a text that is refused opens none.
+
+        Raises:
+            SessionError: Unknown session (404), empty (422) or too long a text (413).
+        """
         Session.check_text(text, self._settings.max_text_chars)
         session = await self.open(session_id)
-        return self._pieces(session, session.begin_turn(text, "text"))
+        return session, session.begin_turn(text, "text")
 
     async def close_idle(self, idle_s: float) -> int:
         """Close the sessions that nobody has used for `idle_s` seconds; return how many."""
@@ -245,7 +253,11 @@ class TwinService:
         await self._reload_sessions()
         return count
 
-    async def _pieces(self, session: Session, turn: Turn) -> AsyncIterator[str | ChatReply]:
+    async def pieces(self, session: Session, turn: Turn) -> AsyncGenerator[str | ChatReply, None]:
+        """Yield a text turn's answer piece by piece, and last the reply.
+
+        Closed before its end, it ends the turn with what was written so far.
+        """
         is_whole = False
         result: TurnFinished | None = None
         try:

@@ -11,10 +11,11 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pipecatapp import __version__
-from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
@@ -22,8 +23,8 @@ from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, p
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.models import model_store
-from pipecatapp.ports import MemoryStore
 from pipecatapp.settings import Settings
+from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.gateway import WebRtcGateway
@@ -45,8 +46,27 @@ Whys = dict[str, str]
 """Part to the sentence that says what was picked for it, and why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """What a workflow needs, up, and what it was made from.
+
+    Args:
+        services: What nodes may use; the memory is among it.
+        llm: The language model and, when there is one, its child server.
+        store: This machine's models.
+        cpu: This machine's processor.
+        whys: What was picked, and why.
+    """
+
+    services: NodeServices
+    llm: PickedLlm
+    store: ModelStore
+    cpu: CpuInfo
+    whys: Whys
+
+
 @asynccontextmanager
-async def thinking(settings: Settings) -> AsyncIterator[tuple[NodeServices, MemoryStore, Whys, PickedLlm]]:
+async def thinking(settings: Settings) -> AsyncIterator[Mind]:
     """Bring up what a workflow needs: LLM, embeddings, memory and tools.
 
     Raises:
@@ -72,7 +92,7 @@ async def thinking(settings: Settings) -> AsyncIterator[tuple[NodeServices, Memo
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield services, memory, whys, llm
+        yield Mind(services, llm, store, cpu, whys)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
@@ -93,12 +113,12 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         AgentError: A part cannot be had; the message says which and what to do.
     """
     async with AsyncExitStack() as stack:
-        store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
-        services, memory, whys, llm = await stack.enter_async_context(thinking(settings))
+        mind = await stack.enter_async_context(thinking(settings))
+        services, memory, clock = mind.services, mind.services.memory, mind.services.clock
         runner = runner_of(settings, services)
-        stt = await _keep(stack, whys, "speech to text", pick_stt(settings, store, cpu))
-        tts = await _keep(stack, whys, "text to speech", pick_tts(settings, store, cpu))
-        for part, why in whys.items():
+        stt = await _keep(stack, mind.whys, "speech to text", pick_stt(settings, mind.store, mind.cpu))
+        tts = await _keep(stack, mind.whys, "text to speech", pick_tts(settings, mind.store, mind.cpu))
+        for part, why in mind.whys.items():
             log.info("Picked %s: %s", part, why)
         await runner.warm()
         service = TwinService(runner.run, memory, clock, settings, read_ahead=runner.read_ahead)
@@ -106,7 +126,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
         _background(stack, runner.read_ahead([], ""), "read-ahead")
-        health = Health(probes_of(stt, tts, services.llm, memory), {"llm": lambda: llm.is_up()})
+        health = Health(probes_of(stt, tts, services.llm, memory), {"llm": mind.llm.is_up})
         _background(stack, health.run(), "health")
         _background(stack, _sweep(service), "idle-sessions")
 
@@ -114,8 +134,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
             return {
                 "version": __version__,
                 "workflow": settings.workflow,
-                "engines": whys,
-                "cpu": cpu.model,
+                "engines": mind.whys,
+                "cpu": mind.cpu.model,
                 "tasks": len(asyncio.all_tasks()),
             }
 

@@ -27,7 +27,7 @@ from pipecatapp.errors import ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import load_catalogue
+from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[C
     )
     threads = settings.llm_threads or max(1, cpu.cores - 1)
     context, slots = settings.llm_context, settings.llm_slots
-    binary = built_llama_server(settings)
+    binary = built_llama_server(settings, store.catalogue)
     engine, reason = llm_choice(settings, cpu, has_wheel=_has_wheel(), has_binary=binary is not None)
     path = store.path(model)
     if engine == "xllamacpp" or binary is None:
@@ -293,13 +293,8 @@ def _has_wheel() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-def built_llama_server(settings: Settings) -> Path | None:
-    """Return this machine's whole, built `llama-server`, or None.
-
-    Raises:
-        ConfigError: The catalogue is wrong.
-    """
-    catalogue = load_catalogue(settings.catalogue_dir)
+def built_llama_server(settings: Settings, catalogue: Catalogue) -> Path | None:
+    """Return this machine's whole, built `llama-server`, or None."""
     artifacts = ArtifactStore(settings.cache_dir / "artifacts", catalogue)
     return artifacts.path(LLAMA_CPP, "llama-server") if artifacts.is_present(LLAMA_CPP) else None
 

@@ -75,7 +75,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    binary = built_llama_server(settings)
+    binary = built_llama_server(settings, model_store(settings).catalogue)
     if binary is not None:
         yield "ok", f"llama-server is built: {binary}", ""
     elif read_cpu().missing(LLAMA_WHEEL_FLAGS):

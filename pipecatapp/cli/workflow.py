@@ -126,8 +126,8 @@ def _run(options: argparse.Namespace, open_services: OpenServices | None = None)
 async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
     from pipecatapp.app.composition import thinking  # heavy: it knows every engine
 
-    async with thinking(settings) as (services, *_):
-        yield services
+    async with thinking(settings) as mind:
+        yield mind.services
 
 
 async def _run_once(options: argparse.Namespace, settings: Settings, open_services: OpenServices) -> int:

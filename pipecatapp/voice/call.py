@@ -157,7 +157,6 @@ class Call:
             engines.stt,
             vad,
             self.room,
-            self.room.clock,
             partial_s=settings.partial_s,
             pause_s=settings.pause_s if settings.speculation else 0.0,
             is_alone=is_alone,

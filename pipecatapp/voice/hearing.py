@@ -31,7 +31,7 @@ from pipecat.utils.time import time_now_iso8601
 
 from pipecatapp.errors import AgentError
 from pipecatapp.events import UserStartedSpeaking, UserStoppedSpeaking, UserTranscript
-from pipecatapp.ports import Clock, SpeechToText
+from pipecatapp.ports import SpeechToText
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ, seconds_of
 from pipecatapp.voice.room import Room
 from pipecatapp.voice.vad import OpenSileroVad
@@ -74,7 +74,6 @@ class HearingService(STTService):
         engine: The recogniser.
         vad: The analyser that runs before this stage.
         room: The call's shared state.
-        clock: Time.
         partial_s: Time between interim transcripts (seconds); 0 for none.
         pause_s: Pause after which the answer is prepared in advance (seconds); 0 for never.
         is_alone: Says whether this is the only call; with others, interim work would delay their answers.
@@ -88,7 +87,6 @@ class HearingService(STTService):
         engine: SpeechToText,
         vad: OpenSileroVad,
         room: Room,
-        clock: Clock,
         *,
         partial_s: float,
         pause_s: float,
@@ -104,7 +102,7 @@ class HearingService(STTService):
         self._engine = engine
         self._vad = vad
         self._room = room
-        self._clock = clock
+        self._clock = room.clock
         self._partial_s = partial_s
         self._pause_s = pause_s
         self._is_alone = is_alone

@@ -60,7 +60,6 @@ class ThinkingService(LLMService):
         self._room = room
         self._prepared = prepared
         self._turn: Turn | None = None
-        self._is_confirmed = False
         self._confirmed_s = 0.0
         self._cut_off = ""
 
@@ -94,7 +93,7 @@ class ThinkingService(LLMService):
         self._room.spoken.clear()
         if turn is None:
             return
-        if self._is_confirmed:
+        if turn.is_confirmed:
             self._room.turn = None
             gap_s = self._room.clock.monotonic_s() - self._confirmed_s
             self._cut_off = turn.text if interrupted and not text and gap_s < CUT_EARLY_S else ""
@@ -105,15 +104,15 @@ class ThinkingService(LLMService):
 
     async def _answer(self, context: LLMContext) -> None:
         await self._leave_previous()
-        self._is_confirmed = not self._speculation_gate.is_speculating
+        speculative = self._speculation_gate.is_speculating
         try:
             text = f"{self._cut_off} {_newest(context)}".strip()
-            turn = self._room.session.begin_turn(text, "voice", speculative=not self._is_confirmed)
+            turn = self._room.session.begin_turn(text, "voice", speculative=speculative)
         except AgentError as exc:
             self._room.report(exc)
             return
         self._turn = turn
-        if self._is_confirmed:
+        if not speculative:
             self._turn_begins(turn)
         await self.push_frame(LLMFullResponseStartFrame())
         await self.start_processing_metrics()
@@ -121,8 +120,7 @@ class ThinkingService(LLMService):
         try:
             await self._stream(turn)
         except asyncio.CancelledError:
-            if not self._is_confirmed:
-                await self._withdraw()
+            await self._withdraw()
             raise
         except AgentError as exc:
             self._room.report(exc)
@@ -138,7 +136,7 @@ class ThinkingService(LLMService):
             nonlocal count
             for piece in pieces:
                 self._room.trace.mark("first_clause")
-                if not self._is_confirmed and count < PREPARED_CLAUSES:
+                if not turn.is_confirmed and count < PREPARED_CLAUSES:
                     self._prepared.prepare(piece)
                 count += 1
                 await self._push_llm_text(piece)
@@ -151,8 +149,7 @@ class ThinkingService(LLMService):
 
     def _confirm(self) -> None:
         self._room.trace.mark("turn_end")
-        if self._turn is not None and not self._is_confirmed:
-            self._is_confirmed = True
+        if self._turn is not None and not self._turn.is_confirmed:
             self._turn.confirm()
             self._turn_begins(self._turn)
 
@@ -163,7 +160,7 @@ class ThinkingService(LLMService):
         self._room.turn_over()
 
     async def _withdraw(self) -> None:
-        if self._turn is not None and not self._is_confirmed:
+        if self._turn is not None and not self._turn.is_confirmed:
             turn, self._turn = self._turn, None
             self._room.trace.withdraw_answer()
             self._prepared.clear()

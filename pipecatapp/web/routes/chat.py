@@ -6,15 +6,15 @@ It owns the request's shape and the stream's; the turn is the agent's.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from pipecatapp.agent.session import Session
-from pipecatapp.agent.turn import Turn
+from pipecatapp.agent.service import ChatReply
 from pipecatapp.errors import AgentError
 from pipecatapp.web.parts import AgentParts
 
@@ -34,41 +34,30 @@ class Chat(BaseModel):
 async def chat(body: Chat, parts: AgentParts) -> Response:
     """Answer one text."""
     service = parts.service
-    session = await service.open(body.session_id)
-    turn = session.begin_turn(body.text, "text")
-    if body.stream:
-        return StreamingResponse(
-            _stream(session, turn), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
-    async for _ in turn.deltas():
-        pass
-    return JSONResponse(await _finish(session, turn))
+    if not body.stream:
+        return JSONResponse((await service.chat(body.session_id, body.text)).to_wire())
+    session, turn = await service.begin_text(body.session_id, body.text)
+    start = {"session_id": session.id, "turn_id": turn.id}
+    return StreamingResponse(
+        _stream(start, service.pieces(session, turn)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store"},
+    )
 
 
-async def _stream(session: Session, turn: Turn) -> AsyncIterator[str]:
-    """Yield `delta` events, then `done`; a client that leaves interrupts the turn."""
-    yield _event("start", {"session_id": session.id, "turn_id": turn.id})
-    try:
-        async for delta in turn.deltas():
-            yield _event("delta", {"text": delta})
-        yield _event("done", await _finish(session, turn))
-    except AgentError as exc:
-        yield _event("error", exc.to_wire()["error"])
-    finally:
-        if not turn.is_finished:
-            turn.interrupt()
+async def _stream(start: dict[str, str], pieces: AsyncGenerator[str | ChatReply, None]) -> AsyncIterator[str]:
+    """Yield `start`, `delta` events, then `done`; a client that leaves ends the turn."""
+    yield _event("start", start)
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                if isinstance(piece, ChatReply):
+                    yield _event("done", piece.to_wire())
+                else:
+                    yield _event("delta", {"text": piece})
+        except AgentError as exc:
+            yield _event("error", exc.to_wire()["error"])
 
 
-async def _finish(session: Session, turn: Turn) -> dict[str, Any]:
-    result = await turn.finish()
-    return {
-        "session_id": session.id,
-        "text": result.text if result else "",
-        "interrupted": bool(result and result.interrupted),
-        "tool_calls": list(result.tool_calls) if result else [],
-        "latency_ms": result.latency_ms if result else 0.0,
-    }
-
-
-def _event(name: str, data: dict[str, Any]) -> str:
+def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"

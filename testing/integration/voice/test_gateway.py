@@ -43,7 +43,7 @@ class Agent:
         )
         self._peers: list[RTCPeerConnection] = []
 
-    async def call(self) -> tuple[Any, RTCPeerConnection]:
+    async def call(self, session_id: str = "") -> tuple[Any, RTCPeerConnection]:
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._peers.append(peer)
         channel = peer.createDataChannel("chat")
@@ -52,7 +52,9 @@ class Agent:
         is_open = asyncio.Event()
         channel.on("open", is_open.set)
         await peer.setLocalDescription(await peer.createOffer())
-        answer = await self.gateway.offer(CallOffer(peer.localDescription.sdp, "offer"))
+        answer = await self.gateway.offer(
+            CallOffer(peer.localDescription.sdp, "offer", session_id=session_id)
+        )
         await peer.setRemoteDescription(RTCSessionDescription(answer.sdp, answer.type))
         async with asyncio.timeout(10):
             await is_open.wait()
@@ -167,14 +169,6 @@ async def test_hanging_up_ends_the_call_and_keeps_the_session(agent: Agent) -> N
 
 async def test_a_new_call_of_the_same_session_replaces_the_old_one(agent: Agent) -> None:
     answer, _ = await agent.call()
-    peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    agent._peers.append(peer)
-    peer.createDataChannel("chat")
-    silence = np.zeros(WIRE_RATE_HZ // 50, np.int16)
-    peer.addTrack(_microphone(lambda: silence))
-    await peer.setLocalDescription(await peer.createOffer())
-    again = await agent.gateway.offer(
-        CallOffer(peer.localDescription.sdp, "offer", session_id=answer.session_id)
-    )
+    again, _ = await agent.call(answer.session_id)
     assert again.session_id == answer.session_id
     await until(lambda: agent.gateway.status()["active"] == 1)
