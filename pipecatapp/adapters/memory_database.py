@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ SCHEMA_VERSION = 1
 """`user_version` of the file."""
 BUSY_TIMEOUT_S = 10.0
 """Seconds to wait for another process's write; one takes milliseconds, also on a slow disk."""
+BUSY_RETRY_S = 0.01
+"""Seconds between two tries where SQLite does not wait by itself: a few disk writes."""
 BATCH = 500
 """Rows named in one statement; SQLite allows 999 parameters in its oldest builds."""
 
@@ -96,7 +99,10 @@ class MemoryDatabase:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        if not path.exists():
+            # Never on a file in use: closing a descriptor of it drops this process's locks on it
+            # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -220,7 +226,7 @@ class MemoryDatabase:
         self._forget_log()
 
     def _prepare(self, path: Path) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._use_write_ahead_log()
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA secure_delete = ON")
@@ -235,6 +241,22 @@ class MemoryDatabase:
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
+
+    def _use_write_ahead_log(self) -> None:
+        """Switch the file over, waiting for another process that does the same.
+
+        SQLite answers "busy" at once here, without its busy timeout: two that change the mode of a new
+        file would wait for each other (https://www.sqlite.org/rescode.html#busy).
+        """
+        give_up_s = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as exc:
+                if not exc.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > give_up_s:
+                    raise
+                time.sleep(BUSY_RETRY_S)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -91,6 +91,17 @@ async def test_two_processes_share_one_file_from_its_first_moment(path: Path, op
     assert len(await store.search("box", limit=100)) == 80
 
 
+async def test_a_new_file_waits_for_another_process_that_makes_it(path: Path, open_store: Open) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        adding = asyncio.create_task(open_store().add_fact("My dog is called Biscuit."))
+        await asyncio.sleep(0.2)
+        assert not adding.done()
+        other.execute("ROLLBACK")
+        assert (await adding).text == "My dog is called Biscuit."
+
+
 async def test_what_another_writes_removes_or_repeats_is_seen_at_once(open_store: Open) -> None:
     here, there = open_store(), open_store()
     await here.add_fact("My cat is called Tom.")
