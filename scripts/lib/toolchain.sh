@@ -28,7 +28,7 @@ PACKAGES_BUILD=(g++:g++ cmake:cmake ninja:ninja-build)
 PACKAGES_ENGINES=(espeak-ng:espeak-ng bwrap:bubblewrap haproxy:haproxy git:git)
 PACKAGES_BROWSER=(chromium:chromium)
 PACKAGES_NETWORK=(nft:nftables ip:iproute2)
-PACKAGES_HOSTS=(debootstrap:debootstrap systemd-nspawn:systemd-container)
+PACKAGES_HOSTS=(debootstrap:debootstrap systemd-nspawn:systemd-container ssh:openssh-client)
 PACKAGES_OLD_CPU=(qemu-x86_64-static:qemu-user-static)
 
 as_root() { # as_root COMMAND...

@@ -13,6 +13,9 @@ from pathlib import Path
 
 COMMON_PACKAGES = ("ca-certificates", "git", "openssl")
 """What a newcomer's machine has beside a minimal Debian: git, to clone with."""
+SYSTEMD_PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "procps", "sudo")
+NODE_PACKAGES = ("openssh-server", "python3", "python3-apt", "nftables", "curl", "iputils-ping")
+"""What a node of a cluster has before Ansible comes: Debian's installer with the task "SSH server"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Image:
 IMAGES = {
     "trixie": Image(
         "trixie",
-        (*COMMON_PACKAGES, "systemd", "systemd-sysv", "dbus", "iproute2", "procps", "sudo"),
+        (*COMMON_PACKAGES, *SYSTEMD_PACKAGES),
         has_systemd=True,
     ),
     "bookworm": Image("bookworm", COMMON_PACKAGES, has_systemd=False),
+    "node": Image("trixie", (*COMMON_PACKAGES, *SYSTEMD_PACKAGES, *NODE_PACKAGES), has_systemd=True),
 }
+"""`trixie` and `bookworm` are a newcomer's; `node` is one that Ansible reaches by ssh."""
 
 
 def hosts_folder() -> Path:

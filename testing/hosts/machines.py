@@ -91,6 +91,7 @@ class Machine:
     def __init__(self, image: str, network: Network, lent: Mapping[str, Path] | None = None) -> None:
         self.image = IMAGES[image]
         base = ensure_image(image)
+        self._network = network
         self._namespace, self.address = network.add_host()
         self.name = f"{image}-{self.address.rsplit('.', 1)[1]}"
         runs = hosts_folder() / "run"
@@ -102,6 +103,7 @@ class Machine:
         try:
             self._mount(base)
             self._lend(lent or {})
+            self._prepare()
             self._boot()
         except BaseException:
             self.close()
@@ -164,6 +166,24 @@ class Machine:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode} on {self.name}:\n{end}")
         return subprocess.CompletedProcess(command, 0, text, "")
 
+    def kill(self) -> None:
+        """End the whole machine at once, as a power cut does; its disk stays for `start`."""
+        assert self._process is not None
+        os.kill(self._pid_one(), signal.SIGKILL)
+        self._process.wait(STOP_TIMEOUT_S)
+
+    def start(self) -> None:
+        """Boot it again after `kill`, with the disk that it had."""
+        self._boot()
+
+    def cut(self) -> None:
+        """Pull its network cable."""
+        self._network.plug(self.address, is_in=False)
+
+    def plug(self) -> None:
+        """Put its network cable in again."""
+        self._network.plug(self.address, is_in=True)
+
     def close(self) -> None:
         """Stop it and remove it."""
         if self._process is not None:
@@ -208,6 +228,9 @@ class Machine:
             if not where.startswith("+"):
                 subprocess.run(["mount", "-o", "remount,bind,ro", str(target)], check=True)
 
+    def _prepare(self) -> None:
+        """What a kind of machine writes to its disk before the first boot."""
+
     def _boot(self) -> None:
         entry = "".join(f"echo $$ > {self._own_cgroup(root)}/cgroup.procs; " for root in cgroup_roots())
         # Without its own branch of the cgroup tree the units of all machines would collide.
@@ -243,8 +266,9 @@ class Machine:
 
     def _own_cgroup(self, root: Path) -> Path:
         cgroup = root / f"twin-{self._folder.name}"
-        cgroup.mkdir()
-        self._cgroups.append(cgroup)
+        cgroup.mkdir(exist_ok=True)
+        if cgroup not in self._cgroups:
+            self._cgroups.append(cgroup)
         return cgroup
 
     def _wait_until_up(self) -> None:

@@ -89,6 +89,10 @@ class Network:
         ip("-n", host, "route", "add", "default", "via", f"{self.prefix}.{GATEWAY}")
         return host, address
 
+    def plug(self, address: str, *, is_in: bool) -> None:
+        """Pull or put in the cable of the host that has this address."""
+        ip("-n", self.name, "link", "set", f"v{address.rsplit('.', 1)[1]}", "up" if is_in else "down")
+
     def close(self) -> None:
         """Remove all of it."""
         for host in self._hosts:
