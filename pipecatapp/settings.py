@@ -21,6 +21,7 @@ TtsService = Literal["auto", "piper", "kokoro", "espeak", "openai"]
 LlmService = Literal["auto", "xllamacpp", "llama-server", "openai"]
 EmbedderService = Literal["auto", "minilm", "openai"]
 Profile = Literal["auto", "embedded", "hub"]
+MemoryChoice = Literal["local", "remote"]
 
 _REPO = Path(__file__).resolve().parent.parent
 
@@ -134,6 +135,19 @@ class Settings(BaseSettings):
     """Least serious level that is logged."""
     search_dir: Path = Field(_REPO, alias="TWIN_SEARCH_DIR")
     """Folder whose files the `search` tool may look through."""
+
+    memory: MemoryChoice = Field("local", alias="TWIN_MEMORY")
+    """Long-term memory: `local` is this node's own file, `remote` the cluster's memory service."""
+    memory_url: str = Field("", alias="TWIN_MEMORY_URL")
+    """Memory service's address, or several with commas between; "" looks `memory-service` up in Consul."""
+    memory_token: SecretStr = Field(SecretStr(""), alias="TWIN_MEMORY_TOKEN")
+    """Token that the memory service wants, and that its callers show."""
+    memory_ca: Path | None = Field(None, alias="TWIN_MEMORY_CA")
+    """Certificate authority (PEM) of a memory service on https; the system's when not set."""
+    consul_url: str = Field("", alias="TWIN_CONSUL_URL")
+    """This node's Consul agent, such as http://127.0.0.1:8500; "" for none."""
+    consul_token: SecretStr = Field(SecretStr(""), alias="CONSUL_HTTP_TOKEN")
+    """Token for Consul."""
 
     @property
     def models_path(self) -> Path:
