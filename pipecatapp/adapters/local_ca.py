@@ -1,7 +1,8 @@
-"""A certificate authority of the house, and this node's certificate.
+"""A certificate authority of the house, this node's certificate, and the signing of other nodes' requests.
 
 It owns the files `ca.crt`, `ca.key`, `node.crt`, `node.key` and `node.pem` (certificate and key in one, as
-HAProxy wants it) in one folder; who serves with them is not decided here.
+HAProxy wants it) in one folder; who serves with them is not decided here. Another node keeps its key to
+itself and sends a request.
 
 Browsers give the microphone only to secure pages, and no public authority signs for a LAN address.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -74,6 +76,66 @@ def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
     return Certificates(result.ca, result.certificate, result.key, result.combined, changed=True)
 
 
+def ensure_authority(folder: Path, adopt: Path | None = None) -> bool:
+    """Make the authority in a folder when there is none; True when it was made now.
+
+    Args:
+        folder: Made with mode 0700 if need be.
+        adopt: A folder whose authority is taken, when it has one, so that people need not trust another.
+
+    Raises:
+        AdapterError: The folder cannot be written, or the adopted files cannot be read.
+    """
+    if (folder / "ca.crt").is_file() and (folder / "ca.key").is_file():
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if adopt is not None and (adopt / "ca.crt").is_file() and (adopt / "ca.key").is_file():
+            _write(folder / "ca.key", (adopt / "ca.key").read_bytes(), 0o600)
+            _write(folder / "ca.crt", (adopt / "ca.crt").read_bytes(), 0o644)
+        else:
+            _make_ca(folder)
+    except OSError as exc:
+        raise AdapterError(
+            "local-ca", f"The authority in {folder} cannot be made: {exc}", hint=f"Make {folder} writable."
+        ) from exc  # fmt: skip
+    return True
+
+
+def sign_request(
+    folder: Path, request: bytes, names: Sequence[str], current: bytes = b"", renew_days: int = RENEW_DAYS
+) -> bytes:
+    """Return a certificate for a node's key, as server and as client: `current` while it is good, or a new one.
+
+    Args:
+        folder: Where the authority is.
+        request: The node's request (PKCS #10, PEM). Only its key is used: who asks does not choose the names.
+        names: Host names and addresses, all that the certificate is good for.
+        current: The certificate that the node has (PEM), b"" for none.
+        renew_days: A certificate with fewer days left is made anew.
+
+    Raises:
+        AdapterError: There is no authority, or the request is none.
+    """
+    try:
+        asked = x509.load_pem_x509_csr(request)
+        ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+        key = asked.public_key()
+        if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("the request is not signed by an EC key of its own")
+        if current and _is_issued(current, ca, key, names, renew_days):
+            return current
+        certificate = _sign(
+            folder, key, names, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        )
+    except (OSError, ValueError) as exc:
+        raise AdapterError(
+            "local-ca", f"The authority in {folder} cannot sign this request: {exc}",
+            hint="Run playbook.yaml again; it makes what is missing.",
+        ) from exc  # fmt: skip
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
 def local_names() -> list[str]:
     """Return the names and addresses under which this machine is reached on its LAN."""
     host = socket.gethostname()
@@ -112,27 +174,60 @@ def _make_ca(folder: Path) -> None:
 
 
 def _make_node(folder: Path, names: Sequence[str]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign(folder, key.public_key(), names, [ExtendedKeyUsageOID.SERVER_AUTH])
+    chain = certificate.public_bytes(serialization.Encoding.PEM)
+    _write(folder / "node.key", _pem_of(key), 0o600)
+    _write(folder / "node.crt", chain, 0o644)
+    _write(folder / "node.pem", chain + _pem_of(key), 0o600)
+
+
+def _sign(
+    folder: Path,
+    key: ec.EllipticCurvePublicKey,
+    names: Sequence[str],
+    usages: Sequence[x509.ObjectIdentifier],
+) -> x509.Certificate:
     ca_key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise ValueError("ca.key is not an EC key")
     ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
-    certificate = (
-        _builder(subject, ca.subject, key.public_key(), NODE_DAYS)
+    return (
+        _builder(subject, ca.subject, key, NODE_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
         )
         .sign(ca_key, hashes.SHA256())
     )
-    chain = certificate.public_bytes(serialization.Encoding.PEM)
-    _write(folder / "node.key", _pem_of(key), 0o600)
-    _write(folder / "node.crt", chain, 0o644)
-    _write(folder / "node.pem", chain + _pem_of(key), 0o600)
+
+
+def _is_issued(
+    current: bytes,
+    ca: x509.Certificate,
+    key: ec.EllipticCurvePublicKey,
+    names: Sequence[str],
+    renew_days: int,
+) -> bool:
+    """Whether a certificate is this authority's, for this key and exactly these names, and lasts."""
+    try:
+        certificate = x509.load_pem_x509_certificate(current)
+        certificate.verify_directly_issued_by(ca)
+        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
+    return (
+        certificate.public_key() == key
+        and set(held) == {_general_name(name) for name in names}
+        and ExtendedKeyUsageOID.CLIENT_AUTH in usages
+        and left > dt.timedelta(days=renew_days)
+    )
 
 
 def _is_good(files: Certificates, names: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""`twin tls`: the local CA and this node's certificate.
+"""`twin tls`: the local CA, this node's certificate, and the signing of other nodes' requests.
 
 It owns the command's arguments and output; certificates are `adapters.local_ca`'s.
 """
@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from pipecatapp.adapters.local_ca import ensure_certificates, local_names
+from pipecatapp.adapters.local_ca import (
+    RENEW_DAYS,
+    ensure_authority,
+    ensure_certificates,
+    local_names,
+    sign_request,
+)
 from pipecatapp.settings import load_settings
 
 
@@ -24,6 +31,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     ensure.add_argument("--json", action="store_true", help="print JSON with `changed`")
     ensure.set_defaults(func=_ensure)
+    authority = actions.add_parser("authority", help="make the authority of a cluster, where there is none")
+    authority.add_argument("--dir", type=Path, required=True, help="folder of the authority")
+    authority.add_argument("--adopt", type=Path, help="folder whose authority is taken over, when it has one")
+    authority.set_defaults(func=_authority)
+    sign = actions.add_parser("sign", help="sign a node's request: JSON on stdin and stdout")
+    sign.add_argument("--dir", type=Path, required=True, help="folder of the authority")
+    sign.add_argument("--host", action="append", required=True, help="a name or address (repeat as needed)")
+    sign.add_argument(
+        "--renew-days",
+        type=int,
+        default=RENEW_DAYS,
+        help="make anew what ends earlier (default: %(default)s)",
+    )
+    sign.set_defaults(func=_sign)
 
 
 def _ensure(options: argparse.Namespace) -> int:
@@ -35,4 +56,23 @@ def _ensure(options: argparse.Namespace) -> int:
     else:
         print(f"{'Made' if made.changed else 'Kept'} the certificate for {', '.join(names)} in {folder}.")
         print(f"Trust {made.ca} in your browser, once.")
+    return 0
+
+
+def _authority(options: argparse.Namespace) -> int:
+    made = ensure_authority(options.dir, options.adopt)
+    print(json.dumps({"changed": made, "ca": str(options.dir / "ca.crt")}))
+    return 0
+
+
+def _sign(options: argparse.Namespace) -> int:
+    """Read `{"request": PEM, "current": PEM}`, print `{"changed", "certificate", "authority"}`."""
+    asked = json.load(sys.stdin)
+    current = asked.get("current", "").encode()
+    signed = sign_request(
+        options.dir, asked["request"].encode(), options.host, current, renew_days=options.renew_days
+    )
+    authority = (options.dir / "ca.crt").read_text(encoding="ascii")
+    answer = {"changed": signed != current, "certificate": signed.decode(), "authority": authority}
+    print(json.dumps(answer))
     return 0

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipecatapp.adapters import local_ca
-from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.adapters.local_ca import ensure_authority, ensure_certificates, sign_request
 from pipecatapp.errors import AdapterError
 
 pytestmark = pytest.mark.unit
@@ -69,3 +70,47 @@ def test_a_damaged_file_is_told_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="cannot be made or read") as caught:
         ensure_certificates(tmp_path, NAMES)
     assert str(tmp_path) in caught.value.hint
+
+
+def request_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "asks-for-much")])
+    names = x509.SubjectAlternativeName([x509.DNSName("server.twin.consul")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    asked = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    return asked.public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_nodes_request_gets_the_signers_names_and_both_uses(tmp_path: Path) -> None:
+    assert ensure_authority(tmp_path)
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = x509.load_pem_x509_certificate(sign_request(tmp_path, request_of(key), NAMES))
+    held = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    usages = signed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert held.get_values_for_type(x509.DNSName) == ["twin1", "twin1.local"]
+    assert set(usages) == {x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH}
+    signed.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
+
+
+def test_a_good_certificate_is_kept_and_one_with_too_many_names_or_another_key_is_not(tmp_path: Path) -> None:
+    ensure_authority(tmp_path)
+    key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    first = sign_request(tmp_path, request_of(key), NAMES)
+    assert sign_request(tmp_path, request_of(key), NAMES, first) == first
+    assert sign_request(tmp_path, request_of(key), NAMES[:-1], first) != first
+    assert sign_request(tmp_path, request_of(other), NAMES, first) != first
+    assert sign_request(tmp_path, request_of(key), NAMES, first, renew_days=local_ca.NODE_DAYS) != first
+    assert sign_request(tmp_path, request_of(key), NAMES, b"no certificate") != first
+
+
+def test_an_authority_that_people_trust_already_is_taken_over(tmp_path: Path) -> None:
+    trusted = ensure_certificates(tmp_path / "tls", NAMES).ca.read_bytes()
+    assert ensure_authority(tmp_path / "cluster", tmp_path / "tls")
+    assert not ensure_authority(tmp_path / "cluster", tmp_path / "tls")
+    assert (tmp_path / "cluster/ca.crt").read_bytes() == trusted
+    assert stat.S_IMODE((tmp_path / "cluster/ca.key").stat().st_mode) == 0o600
+
+
+def test_what_is_no_request_is_refused_in_words(tmp_path: Path) -> None:
+    ensure_authority(tmp_path)
+    with pytest.raises(AdapterError, match="cannot sign this request"):
+        sign_request(tmp_path, b"nonsense", NAMES)
