@@ -67,16 +67,36 @@ class SqliteFaissStore:
         Raises:
             AdapterError: It could not be written.
         """
+        fact = self.new_fact(text, session_id=session_id)
+        kept = await self.use(lambda db: db.change(lambda: db.plan_fact(fact)))
+        await self.index()
+        return kept
+
+    def new_fact(self, text: str, *, session_id: str = "", fact_id: str = "") -> Fact:
+        """Return `text` as a fact of now, not yet kept.
+
+        Raises:
+            AdapterError: It is empty.
+        """
         text = " ".join(text.split())
         if not text:
             raise AdapterError("empty-fact", "An empty fact cannot be remembered.", status=422)
-        fact = Fact(uuid4().hex, text, self._clock.wall_s(), session_id)
-        kept = await self._run(lambda: self._db.add_fact(fact))
+        return Fact(fact_id or uuid4().hex, text, self._clock.wall_s(), session_id)
+
+    async def index(self) -> None:
+        """Give new facts their vectors; when that fails, the next search does it."""
         try:
             await self._refresh()
-        except AdapterError as exc:  # kept all the same; the next search embeds it
+        except AdapterError as exc:
             logger.warning("A fact has no vector yet", extra={"code": exc.code})
-        return kept
+
+    async def use(self, call: Callable[[MemoryDatabase], T]) -> T:
+        """Return `call` of the open database, run on its thread.
+
+        Raises:
+            AdapterError: The file cannot be used.
+        """
+        return await self._run(lambda: call(self._db))
 
     async def search(self, query: str, *, limit: int) -> list[Fact]:
         """Return the facts nearest in meaning, best first.
@@ -93,31 +113,31 @@ class SqliteFaissStore:
 
     async def list_facts(self) -> list[Fact]:
         """Return every fact, oldest first."""
-        return await self._run(lambda: self._db.facts())
+        return await self.use(MemoryDatabase.facts)
 
     async def delete_fact(self, fact_id: str) -> bool:
         """Forget one fact; False when there was none."""
-        return await self._run(lambda: self._db.delete_fact(fact_id))
+        return await self.use(lambda db: db.change(lambda: db.plan_delete_fact(fact_id)))
 
     async def delete_all(self) -> int:
         """Forget every fact and conversation; return how many facts there were."""
-        return await self._run(lambda: self._db.delete_all())
+        return await self.use(lambda db: db.change(db.plan_delete_all))
 
     async def append_turn(self, session_id: str, turn: StoredTurn) -> None:
         """Add a finished turn to a conversation."""
-        await self._run(lambda: self._db.append_turn(session_id, turn))
+        await self.use(lambda db: db.change(lambda: db.plan_turn(session_id, turn)))
 
     async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
         """Return a conversation's last turns, oldest first."""
-        return await self._run(lambda: self._db.recent_turns(session_id, limit))
+        return await self.use(lambda db: db.recent_turns(session_id, limit))
 
     async def export_state(self) -> MemoryState:
         """Return everything, as of one moment."""
-        return await self._run(lambda: self._db.export_state())
+        return await self.use(MemoryDatabase.export_state)
 
     async def import_state(self, state: MemoryState) -> None:
         """Replace everything by `state`, all or nothing."""
-        await self._run(lambda: self._db.import_state(state))
+        await self.use(lambda db: db.change(lambda: db.plan_import(state)))
 
     async def close(self) -> None:
         """Let what is being written end, and close the file."""
@@ -131,7 +151,7 @@ class SqliteFaissStore:
     def _db(self) -> MemoryDatabase:
         """The open database; on the worker thread only."""
         if self._database is None:
-            self._database = MemoryDatabase(self._path)
+            self._database = MemoryDatabase(self._path, self._clock.wall_s)
         return self._database
 
     @property

@@ -1,68 +1,49 @@
-"""The file that facts and conversations are kept in.
+"""The file that facts and conversations are kept in, with the chain of what happened to them.
 
-It owns the tables, their durability and their sharing between processes; searching by meaning is
-`faiss_store`'s. Every method blocks and all are called from one thread.
+It owns what a change does to the tables and how processes share them; searching by meaning is
+`faiss_store`'s, the tables are `memory_schema`'s. Every method blocks and all are called from one thread.
 
-Write-ahead logging lets one process write while others read; `synchronous=FULL` makes a commit survive
-power loss (https://www.sqlite.org/pragma.html#pragma_synchronous). `secure_delete` overwrites what is
-forgotten.
+A change is planned first (events and items, nothing written) and then applied. A lone node does both in one
+transaction; a node with a replica lets the replica agree in between.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Literal, TypeVar
 
 from pipecatapp.adapters.fact_ranking import normalise
+from pipecatapp.adapters.memory_chain import GENESIS, Draft, Head, key_of, ref_of
+from pipecatapp.adapters.memory_schema import BUSY_TIMEOUT_S, insert_event, prepare
 from pipecatapp.errors import AdapterError
+from pipecatapp.memory_ports import KeptTurn, MemoryChange, MemoryEvent, MemoryItem
 from pipecatapp.ports import Fact, MemoryState, StoredTurn
 
-SCHEMA_VERSION = 1
-"""`user_version` of the file."""
-BUSY_TIMEOUT_S = 10.0
-"""Seconds to wait for another process's write; one takes milliseconds, also on a slow disk."""
-BUSY_RETRY_S = 0.01
-"""Seconds between two tries where SQLite does not wait by itself: a few disk writes."""
+T = TypeVar("T")
+
 BATCH = 500
 """Rows named in one statement; SQLite allows 999 parameters in its oldest builds."""
+SETTLED, PENDING, HANDED_OVER = 0, 1, 2
+"""State of an event: kept wherever it must be; not yet in the replica; given to the instance that leads."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    text TEXT NOT NULL,
-    normal TEXT NOT NULL,
-    created_s REAL NOT NULL,
-    session_id TEXT NOT NULL,
-    said INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS facts_by_normal ON facts (normal);
-CREATE TABLE IF NOT EXISTS vectors (
-    seq INTEGER NOT NULL REFERENCES facts (seq) ON DELETE CASCADE,
-    embedder TEXT NOT NULL,
-    vector BLOB NOT NULL,
-    PRIMARY KEY (seq, embedder)
-);
-CREATE TABLE IF NOT EXISTS turns (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    session_id TEXT NOT NULL,
-    turn_id TEXT NOT NULL,
-    user_text TEXT NOT NULL,
-    assistant_text TEXT NOT NULL,
-    interrupted INTEGER NOT NULL,
-    created_s REAL NOT NULL,
-    UNIQUE (session_id, turn_id)
-);
-CREATE INDEX IF NOT EXISTS turns_by_session ON turns (session_id, seq);
-CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT OR IGNORE INTO marks VALUES ('changes', 0), ('removals', 0);
-"""
 _FACT = "id, text, created_s, session_id"
+_TURN = "session_id, turn_id, user_text, assistant_text, interrupted, created_s"
+_EVENT = "seq, at_s, kind, ref, request_id, payload_sha256, prev, hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """What a request comes to. `changes` is empty when there is nothing to do, or it was done before."""
+
+    result: T
+    changes: Sequence[MemoryChange] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +73,14 @@ class MemoryDatabase:
 
     Args:
         path: The file; made, with its folder, when absent, readable by its owner only.
+        now: Returns the seconds since the epoch, for events.
 
     Raises:
         AdapterError: A newer version of the program wrote it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             # Never on a file in use: closing a descriptor of it drops this process's locks on it
@@ -107,7 +90,7 @@ class MemoryDatabase:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
-            self._prepare(path)
+            prepare(self._db, path.name)
         except BaseException:
             self._db.close()
             raise
@@ -120,20 +103,6 @@ class MemoryDatabase:
         """Return how often facts were changed and removed, by any process."""
         found = dict(self._db.execute("SELECT name, value FROM marks"))
         return Marks(found["changes"], found["removals"])
-
-    def add_fact(self, fact: Fact) -> Fact:
-        """Keep a fact and return it, or return the known one that says the same and count it as said now."""
-        with self._writing():
-            self._mark("changes")
-            known = self._db.execute(
-                f"SELECT seq, {_FACT} FROM facts WHERE normal = ?", (normalise(fact.text),)
-            ).fetchone()
-            if known is not None:
-                said = self._next_said()
-                self._db.execute("UPDATE facts SET said = ? WHERE seq = ?", (said, known[0]))
-                return Fact(*known[1:])
-            self._insert_fact(fact)
-            return fact
 
     def facts(self) -> list[Fact]:
         """Return every fact, oldest first."""
@@ -169,28 +138,6 @@ class MemoryDatabase:
                 [(embedder, vector, seq) for seq, vector in vectors.items()],
             )
 
-    def delete_fact(self, fact_id: str) -> bool:
-        """Remove a fact; False when there was none."""
-        with self._writing():
-            self._mark("changes", "removals")
-            was_there = self._db.execute("DELETE FROM facts WHERE id = ?", (fact_id,)).rowcount > 0
-        self._forget_log()
-        return was_there
-
-    def delete_all(self) -> int:
-        """Remove every fact and turn; return how many facts there were."""
-        with self._writing():
-            self._mark("changes", "removals")
-            count: int = self._db.execute("DELETE FROM facts").rowcount
-            self._db.execute("DELETE FROM turns")
-        self._forget_log()
-        return count
-
-    def append_turn(self, session_id: str, turn: StoredTurn) -> None:
-        """Keep a turn; one that is already kept stays as it is."""
-        with self._writing():
-            self._insert_turn(session_id, turn)
-
     def recent_turns(self, session_id: str, limit: int) -> list[StoredTurn]:
         """Return a conversation's last turns, oldest first."""
         rows = self._db.execute(
@@ -212,51 +159,169 @@ class MemoryDatabase:
                 conversations.setdefault(session_id, []).append(_turn(row))
         return MemoryState(tuple(facts), {name: tuple(turns) for name, turns in conversations.items()})
 
-    def import_state(self, state: MemoryState) -> None:
-        """Replace everything, all or nothing."""
+    def change(self, plan: Callable[[], Plan[T]], *, pending: bool = False) -> T:
+        """Plan and apply a change in one transaction; return the plan's result."""
+        with self._writing():
+            planned = plan()
+            self._apply(planned.changes, PENDING if pending else SETTLED)
+        self._forget_log(planned.changes)
+        return planned.result
+
+    def apply(self, changes: Sequence[MemoryChange], *, pending: bool) -> None:
+        """Apply what was planned; nobody else may have written since.
+
+        Args:
+            changes: The plan's.
+            pending: Whether the replica has yet to learn of them.
+        """
+        with self._writing():
+            self._apply(changes, PENDING if pending else SETTLED)
+        self._forget_log(changes)
+
+    def plan_fact(self, fact: Fact, request_id: str = "") -> Plan[Fact]:
+        """Plan to keep a fact, or to count the known one that says the same as said now."""
+        done = self._done(request_id)
+        if done is not None:
+            known = self._fact_items("id = ?", done.ref)
+            return Plan(_fact_of(known[0]) if known else dataclasses.replace(fact, id=done.ref))
+        draft = self._draft(request_id)
+        known = self._fact_items("normal = ?", normalise(fact.text))
+        if known:
+            draft.say_again(known[0])
+            return Plan(_fact_of(known[0]), draft.changes)
+        draft.add("fact-added", fact.id, fact)
+        return Plan(fact, draft.changes)
+
+    def plan_delete_fact(self, fact_id: str, request_id: str = "") -> Plan[bool]:
+        """Plan to remove a fact; the result is False when there is none."""
+        if self._done(request_id) is not None:
+            return Plan(True)
+        if not self._fact_items("id = ?", fact_id):
+            return Plan(False)
+        draft = self._draft(request_id)
+        draft.add("fact-deleted", fact_id)
+        return Plan(True, draft.changes)
+
+    def plan_delete_all(self, request_id: str = "") -> Plan[int]:
+        """Plan to remove every fact and turn; the result is how many facts there are."""
+        done = self._done(request_id)
+        if done is not None:
+            return Plan(int(done.ref))
+        (count,) = self._db.execute("SELECT COUNT(*) FROM facts").fetchone()
+        draft = self._draft(request_id)
+        draft.add("all-deleted", str(count))
+        return Plan(int(count), draft.changes)
+
+    def plan_turn(self, session_id: str, turn: StoredTurn, request_id: str = "") -> Plan[None]:
+        """Plan to keep a turn; one that is already kept stays as it is."""
+        kept = KeptTurn(session_id, turn)
+        if self._done(request_id) is not None or self._has_turn(kept):
+            return Plan(None)
+        draft = self._draft(request_id)
+        draft.add("turn-appended", ref_of(kept), kept)
+        return Plan(None, draft.changes)
+
+    def plan_import(self, state: MemoryState, request_id: str = "") -> Plan[None]:
+        """Plan to replace everything.
+
+        Raises:
+            AdapterError: Two facts of the state have one id.
+        """
+        if self._done(request_id) is not None:
+            return Plan(None)
+        if len({fact.id for fact in state.facts}) < len(state.facts):
+            raise AdapterError("state-doubled", "Two facts of this state have one id.", status=422)
+        draft = self._draft(request_id)
+        draft.add("state-imported", str(len(state.facts)))
+        for content in _contents(state):
+            draft.add(_added(content), ref_of(content), content)
+        return Plan(None, draft.changes)
+
+    def plan_merge(self, state: MemoryState, request_id: str = "") -> Plan[int]:
+        """Plan to add what is not known yet; the result is how many facts and turns are new."""
+        if self._done(request_id) is not None:
+            return Plan(0)
+        draft = self._draft(request_id)
+        for content in _contents(state):
+            if isinstance(content, Fact):
+                is_known = bool(self._fact_items("id = ? OR normal = ?", content.id, normalise(content.text)))
+            else:
+                is_known = self._has_turn(content)
+            if not is_known:
+                draft.add(_added(content), ref_of(content), content)
+        return Plan(len(draft.changes), draft.changes)
+
+    def head(self, *, settled: bool = False) -> Head:
+        """Return number and hash of the last event; with `settled`, of the last before any pending one."""
+        row = self._db.execute(
+            "SELECT seq, hash FROM events WHERE ? = 0 OR seq <"
+            " (SELECT COALESCE(MIN(seq), 1e18) FROM events WHERE state != 0) ORDER BY seq DESC LIMIT 1",
+            (settled,),
+        ).fetchone()
+        return (int(row[0]), str(row[1])) if row else (0, GENESIS)
+
+    def hash_at(self, seq: int) -> str:
+        """Return the hash of event `seq`, or "" when there is none."""
+        row = self._db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def events(self, *, after: int = 0, up_to: int | None = None) -> list[MemoryEvent]:
+        """Return events in order."""
+        rows = self._db.execute(
+            f"SELECT {_EVENT} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq",
+            (after, 2**62 if up_to is None else up_to),
+        )
+        return [MemoryEvent(*row) for row in rows]
+
+    def items(self) -> list[MemoryItem]:
+        """Return every fact and turn as it is kept."""
+        return [*self._fact_items("1"), *self._turn_items("1")]
+
+    def pending(self) -> list[MemoryChange]:
+        """Return the changes that the replica has yet to learn of; without an item where it is gone since."""
+        items = {key_of(item.content): item for item in self.items()} if self._has_pending() else {}
+        rows = self._db.execute(f"SELECT {_EVENT} FROM events WHERE state = ? ORDER BY seq", (PENDING,))
+        changes = []
+        for event in (MemoryEvent(*row) for row in rows):
+            brings = {"fact-added": "fact", "fact-said-again": "fact", "turn-appended": "turn"}
+            changes.append(MemoryChange(event, items.get((brings.get(event.kind, ""), event.ref))))
+        return changes
+
+    def settle(self, seq: int) -> None:
+        """Note that the replica has all up to event `seq`."""
+        with self._writing():
+            self._db.execute("UPDATE events SET state = ? WHERE seq <= ?", (SETTLED, seq))
+
+    def hand_over(self) -> None:
+        """Note that the instance which leads now was given what is pending."""
+        with self._writing():
+            self._db.execute("UPDATE events SET state = ? WHERE state = ?", (HANDED_OVER, PENDING))
+
+    def replace(self, after: int, events: Sequence[MemoryEvent], items: Sequence[MemoryItem]) -> None:
+        """Take over another chain and what is kept by it; vectors of facts that stay are kept.
+
+        Args:
+            after: Last event that both chains have; later ones of this file are dropped.
+            events: The other chain's events after that one.
+            items: All that is kept.
+        """
+        wanted = {(*key_of(item.content), item.origin, item.salt): item for item in items}
         with self._writing():
             self._mark("changes", "removals")
-            self._db.execute("DELETE FROM facts")
-            self._db.execute("DELETE FROM turns")
-            for fact in state.facts:
-                self._insert_fact(fact)
-            for session_id, turns in state.conversations.items():
-                for turn in turns:
-                    self._insert_turn(session_id, turn)
-        self._forget_log()
-
-    def _prepare(self, path: Path) -> None:
-        self._use_write_ahead_log()
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        self._db.execute("PRAGMA secure_delete = ON")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise AdapterError(
-                "memory-too-new",
-                f"The memory '{path.name}' has version {version}; this program reads up to {SCHEMA_VERSION}.",
-                hint="Start the newer program that wrote it.",
-            )
-        if version < SCHEMA_VERSION:
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
-
-    def _use_write_ahead_log(self) -> None:
-        """Switch the file over, waiting for another process that does the same.
-
-        SQLite answers "busy" at once here, without its busy timeout: two that change the mode of a new
-        file would wait for each other (https://www.sqlite.org/rescode.html#busy).
-        """
-        give_up_s = time.monotonic() + BUSY_TIMEOUT_S
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as exc:
-                if not exc.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > give_up_s:
-                    raise
-                time.sleep(BUSY_RETRY_S)
+            self._db.execute("DELETE FROM events WHERE seq > ?", (after,))
+            for event in events:
+                insert_event(self._db, MemoryChange(event), SETTLED)
+            for item in self.items():
+                kept = wanted.pop((*key_of(item.content), item.origin, item.salt), None)
+                if kept is None:
+                    self._remove(item.content)
+                elif kept.said != item.said:
+                    self._db.execute(
+                        "UPDATE facts SET said = ? WHERE id = ?", (kept.said, ref_of(item.content))
+                    )
+            for item in sorted(wanted.values(), key=lambda each: each.origin):
+                self._insert(item)
+        self._truncate_log()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -280,34 +345,126 @@ class MemoryDatabase:
         for name in names:
             self._db.execute("UPDATE marks SET value = value + 1 WHERE name = ?", (name,))
 
-    def _next_said(self) -> int:
-        (said,) = self._db.execute("SELECT COALESCE(MAX(said), 0) + 1 FROM facts").fetchone()
-        return int(said)
+    def _draft(self, request_id: str) -> Draft:
+        return Draft(self.head(), self._now(), request_id)
 
-    def _insert_fact(self, fact: Fact) -> None:
-        self._db.execute(
-            "INSERT INTO facts (id, text, normal, created_s, session_id, said) VALUES (?, ?, ?, ?, ?, ?)",
-            (fact.id, fact.text, normalise(fact.text), fact.created_s, fact.session_id, self._next_said()),
+    def _done(self, request_id: str) -> MemoryEvent | None:
+        """Return the first event of a request that was carried out before."""
+        if not request_id:
+            return None
+        row = self._db.execute(
+            f"SELECT {_EVENT} FROM events WHERE request_id = ? AND request_id != '' ORDER BY seq LIMIT 1",
+            (request_id,),
+        ).fetchone()
+        return MemoryEvent(*row) if row else None
+
+    def _has_pending(self) -> bool:
+        row = self._db.execute("SELECT 1 FROM events WHERE state = ? LIMIT 1", (PENDING,)).fetchone()
+        return row is not None
+
+    def _has_turn(self, kept: KeptTurn) -> bool:
+        where = (kept.session_id, kept.turn.turn_id)
+        found = self._db.execute("SELECT 1 FROM turns WHERE session_id = ? AND turn_id = ?", where)
+        return found.fetchone() is not None
+
+    def _fact_items(self, where: str, *values: str) -> list[MemoryItem]:
+        rows = self._db.execute(
+            f"SELECT salt, origin, said, {_FACT} FROM facts WHERE {where} ORDER BY seq", values
         )
+        return [MemoryItem(salt, origin, said, Fact(*fact)) for salt, origin, said, *fact in rows]
 
-    def _insert_turn(self, session_id: str, turn: StoredTurn) -> None:
+    def _turn_items(self, where: str, *values: str) -> list[MemoryItem]:
+        rows = self._db.execute(f"SELECT salt, origin, {_TURN} FROM turns WHERE {where} ORDER BY seq", values)
+        return [
+            MemoryItem(salt, origin, origin, KeptTurn(session_id, _turn(row)))
+            for salt, origin, session_id, *row in rows
+        ]
+
+    def _apply(self, changes: Iterable[MemoryChange], state: int) -> None:
+        for change in changes:
+            event, item = change.event, change.item
+            insert_event(self._db, change, state)
+            if event.kind == "fact-said-again":
+                self._db.execute("UPDATE facts SET said = ? WHERE id = ?", (event.seq, event.ref))
+                self._mark("changes")
+            elif event.kind == "fact-deleted":
+                self._db.execute("DELETE FROM facts WHERE id = ?", (event.ref,))
+                self._mark("changes", "removals")
+            elif event.kind in ("all-deleted", "state-imported"):
+                self._db.execute("DELETE FROM facts")
+                self._db.execute("DELETE FROM turns")
+                self._mark("changes", "removals")
+            elif item is not None:
+                self._insert(item)
+                self._mark("changes")
+
+    def _insert(self, item: MemoryItem) -> None:
+        content = item.content
+        if isinstance(content, Fact):
+            self._db.execute(
+                "INSERT INTO facts (id, text, normal, created_s, session_id, said, salt, origin)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    content.id,
+                    content.text,
+                    normalise(content.text),
+                    content.created_s,
+                    content.session_id,
+                    item.said,
+                    item.salt,
+                    item.origin,
+                ),
+            )
+            return
+        turn = content.turn
         self._db.execute(
-            "INSERT OR IGNORE INTO turns"
-            " (session_id, turn_id, user_text, assistant_text, interrupted, created_s)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO turns ({_TURN}, salt, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                session_id,
+                content.session_id,
                 turn.turn_id,
                 turn.user_text,
                 turn.assistant_text,
                 turn.interrupted,
                 turn.created_s,
+                item.salt,
+                item.origin,
             ),
         )
 
-    def _forget_log(self) -> None:
-        """Empty the write-ahead log, which would still hold what was removed."""
+    def _remove(self, content: Fact | KeptTurn) -> None:
+        if isinstance(content, Fact):
+            self._db.execute("DELETE FROM facts WHERE id = ?", (content.id,))
+            return
+        where = (content.session_id, content.turn.turn_id)
+        self._db.execute("DELETE FROM turns WHERE session_id = ? AND turn_id = ?", where)
+
+    def _forget_log(self, changes: Iterable[MemoryChange]) -> None:
+        """Empty the write-ahead log when it still holds what was removed."""
+        forgets = ("fact-deleted", "all-deleted", "state-imported")
+        if any(change.event.kind in forgets for change in changes):
+            self._truncate_log()
+
+    def _truncate_log(self) -> None:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _contents(state: MemoryState) -> Iterator[Fact | KeptTurn]:
+    """Yield what a state holds, each turn once."""
+    yield from (dataclasses.replace(fact, score=0.0) for fact in state.facts)
+    for session_id, turns in state.conversations.items():
+        first: dict[str, StoredTurn] = {}
+        for turn in turns:
+            first.setdefault(turn.turn_id, turn)
+        yield from (KeptTurn(session_id, turn) for turn in first.values())
+
+
+def _added(content: Fact | KeptTurn) -> Literal["fact-added", "turn-appended"]:
+    return "fact-added" if isinstance(content, Fact) else "turn-appended"
+
+
+def _fact_of(item: MemoryItem) -> Fact:
+    assert isinstance(item.content, Fact)
+    return item.content
 
 
 def _turn(row: Sequence[object]) -> StoredTurn:

@@ -1,0 +1,201 @@
+"""What a memory that a cluster shares asks of the outside, as Protocols.
+
+It owns the shapes of events, of what is kept and of saved states; facts, turns and the MemoryStore that the
+agent knows are `ports`'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from pipecatapp.ports import Fact, StoredTurn
+
+REPLICA_AWAY = "replica-away"
+"""Code of the error: it is not known what became of the call."""
+REPLICA_FENCED = "replica-fenced"
+"""Code of the error: another instance has the lock or wrote, and nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTurn:
+    """A turn and the conversation that it belongs to."""
+
+    session_id: str
+    turn: StoredTurn
+
+
+EventKind = Literal[
+    "fact-added", "fact-said-again", "fact-deleted", "all-deleted", "turn-appended", "state-imported"
+]
+"""What can happen to the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEvent:
+    """One change of the memory, in a chain that only grows; what it is about lies apart.
+
+    Args:
+        seq: Number, from 1, without a gap.
+        at_s: Seconds since the epoch.
+        kind: What happened.
+        ref: The fact's id, `SESSION/TURN` of a turn, or how many facts were forgotten or imported.
+        request_id: Name of the request, which is done once however often it comes; "" for none.
+        payload_sha256: Hash of the content and its salt, or "" for an event without content.
+        prev: Hash of the event before; 64 zeros for the first.
+        hash: Hash of all the above.
+    """
+
+    seq: int
+    at_s: float
+    kind: EventKind
+    ref: str
+    request_id: str
+    payload_sha256: str
+    prev: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryItem:
+    """A fact or turn that is kept now.
+
+    Args:
+        salt: Random hex digits, hashed together with the content; erased with it.
+        origin: Number of the event that brought it.
+        said: Number of the event in which it was said last.
+        content: The fact or turn.
+    """
+
+    salt: str
+    origin: int
+    said: int
+    content: Fact | KeptTurn
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryChange:
+    """An event, and the item as it is after it; None when the event leaves none."""
+
+    event: MemoryEvent
+    item: MemoryItem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaHead:
+    """How far a replica is.
+
+    Args:
+        seq: Number of its last event.
+        hash: That event's hash.
+        mark: The replica's own mark of this state of the head.
+    """
+
+    seq: int
+    hash: str
+    mark: str = ""
+
+
+@runtime_checkable
+class MemoryReplica(Protocol):
+    """The memory's second home, which outlives the node and lets one instance at a time write.
+
+    Every method raises AdapterError: `replica-away` when it is not known what became of the call,
+    `replica-fenced` when another instance holds the lock, or wrote, and nothing was changed.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is, in words a person knows."""
+        ...
+
+    @property
+    def lease_s(self) -> float:
+        """How long the lock outlives its last renewal (seconds)."""
+        ...
+
+    async def acquire(self, address: str) -> bool:
+        """Take the lock, or keep it; False while another instance has it. `address`: shown to others."""
+        ...
+
+    async def renew(self) -> bool:
+        """Say that this instance lives; False when its lock is lost."""
+        ...
+
+    async def release(self) -> None:
+        """Give the lock away, so that another instance need not wait."""
+        ...
+
+    async def holder(self) -> str:
+        """Return the address of the instance that has the lock, or ""."""
+        ...
+
+    async def head(self) -> ReplicaHead | None:
+        """Return how far it is; None when it is empty."""
+        ...
+
+    async def events(self, *, after: int) -> list[MemoryEvent]:
+        """Return the events up to the head with larger numbers than `after`, in order."""
+        ...
+
+    async def items(self) -> list[MemoryItem]:
+        """Return what is kept now, by `origin`."""
+        ...
+
+    async def append(self, head: ReplicaHead | None, changes: Sequence[MemoryChange]) -> ReplicaHead:
+        """Keep further changes, in order, each whole or not at all; return the new head."""
+        ...
+
+    async def replace(
+        self, head: ReplicaHead | None, events: Sequence[MemoryEvent], items: Sequence[MemoryItem]
+    ) -> ReplicaHead:
+        """Keep further events, and `items` instead of all there were, all or nothing; return the new head."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """A saved state. `saved_s` in seconds since the epoch, `size_bytes` of its file."""
+
+    name: str
+    saved_s: float
+    size_bytes: int
+
+
+@runtime_checkable
+class SavedStates(Protocol):
+    """Named copies of the whole memory, as files in the format of `memory/state_file`.
+
+    A name is 1 to 64 letters, digits, `-` or `_`; another one is a ConfigError (422).
+    """
+
+    async def save(self, name: str, data: bytes, *, saved_s: float) -> SavedState:
+        """Keep `data`; a reader sees the old copy or the new one.
+
+        Raises:
+            ConfigError: The name is wrong (422), or it cannot be written (507).
+            AdapterError: The place where states are kept is away.
+        """
+        ...
+
+    async def load(self, name: str) -> bytes:
+        """Return a copy.
+
+        Raises:
+            ConfigError: The name is wrong (422), or there is none (404): the message lists those there are.
+            AdapterError: The place where states are kept is away.
+        """
+        ...
+
+    async def list(self) -> Sequence[SavedState]:
+        """Return what is saved, newest first.
+
+        Raises:
+            AdapterError: The place where states are kept is away.
+        """
+        ...
