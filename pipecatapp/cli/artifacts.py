@@ -13,7 +13,7 @@ from pipecatapp.cli.models import EXIT_WRONG, add_change_options
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
-from pipecatapp.supply.progress import TextProgress, megabytes
+from pipecatapp.supply.progress import TextProgress
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,8 +25,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     listing.set_defaults(func=_list)
 
-    fetch = actions.add_parser("fetch", help="take artefacts from the mirror, else build them")
-    fetch.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    fetch = actions.add_parser("fetch", help="take artefacts from where they can be had, else build them")
+    fetch.add_argument(
+        "names", nargs="*", metavar="NAME", help="NAME, or NAME@VERSION; default: all, in their first version"
+    )
+    fetch.add_argument("--mirror", metavar="URL", help="a mirror to try first; default: TWIN_MIRROR_URL")
     fetch.add_argument("--jobs", type=int, default=0, help="compilers at once; default: by cores and memory")
     add_change_options(fetch)
     fetch.set_defaults(func=_fetch)
@@ -42,45 +45,51 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     path.set_defaults(func=_path)
 
 
-def _open() -> tuple[Catalogue, ArtifactStore]:
+def _open(mirror_url: str | None = None) -> tuple[Catalogue, ArtifactStore]:
     settings = load_settings()
     catalogue = load_catalogue(settings.catalogue_dir)
-    store = ArtifactStore(settings.cache_dir / "artifacts", catalogue, mirror_url=settings.mirror_url)
+    mirror = settings.mirror_url if mirror_url is None else mirror_url
+    store = ArtifactStore(settings.cache_dir / "artifacts", catalogue, mirror_url=mirror)
     return catalogue, store
 
 
 def _list(options: argparse.Namespace) -> int:
     catalogue, store = _open()
-    rows = [
-        {
-            "name": artifact.name,
-            "version": artifact.version,
-            "licence": artifact.licence,
-            "binaries": artifact.binaries,
-            "source_bytes": artifact.source.size_bytes,
-            "path": str(store.folder(artifact.name) / "bin"),
-            "state": "present" if store.is_present(artifact.name) else "absent",
-        }
-        for artifact in catalogue.artifacts.values()
-    ]
+    rows = []
+    for name, artifact in catalogue.artifacts.items():
+        manifest = store.manifest(name)
+        rows.append(
+            {
+                "name": artifact.name,
+                "version": artifact.version,
+                "kind": artifact.kind,
+                "licence": artifact.licence,
+                "binaries": artifact.binaries,
+                "path": str(store.folder(name) / "bin"),
+                "state": "present" if store.is_present(name) else "absent",
+                "origin": manifest.origin if manifest else "",
+            }
+        )
     if options.json:
         print(json.dumps({"artifacts": rows}, indent=1))
         return 0
     for artifact, row in zip(catalogue.artifacts.values(), rows, strict=True):
-        source = megabytes(artifact.source.size_bytes)
-        print(f"{artifact.name} {artifact.version}  source {source}  {artifact.licence}  {row['state']}")
+        print(f"{artifact.label}  {artifact.kind}  {artifact.licence}  {row['state']}")
         print(f"  {row['path']}: {', '.join(artifact.binaries)}")
+        if row["origin"]:
+            print(f"  {row['origin']}")
     return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    catalogue, store = _open()
-    names = options.names or list(catalogue.artifacts)
+    catalogue, store = _open(options.mirror)
+    names = options.names or [name for name in catalogue.artifacts if "@" not in name]
     progress = TextProgress(sys.stderr)
     fetched = [name for name in names if store.ensure(name, progress, jobs=options.jobs)]
     present = [name for name in names if name not in fetched]
     if options.json:
-        print(json.dumps({"changed": bool(fetched), "fetched": fetched, "present": present}))
+        paths = {name: str(store.path(name)) for name in names}
+        print(json.dumps({"changed": bool(fetched), "fetched": fetched, "present": present, "paths": paths}))
     else:
         for name in names:
             print(f"{name}: {store.path(name)}{'' if name in fetched else ' (already here)'}")

@@ -1,68 +1,42 @@
 """The binaries on this machine.
 
-It owns where binaries are kept, whether they are here, and the choice between the mirror and building.
-They lie in `<root>/<name>/<key>/bin`, outside the checkout, with a manifest of their hashes; the key
-changes with the source, the flags and the architecture.
+It owns where binaries are kept, whether they are here, and the order of the ways to come by them. They lie
+in `<root>/<name>/<key>/bin`, outside the checkout, with a manifest of their hashes; the key changes with the
+source, the flags and the architecture.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from pipecatapp.adapters.cpu import read_cpu
 from pipecatapp.errors import SupplyError
-from pipecatapp.supply.build import Builder
+from pipecatapp.supply.artifact_schema import AnyArtifact, CmakeArtifact, GoArtifact
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.disk import Workspace, sha256_of
-from pipecatapp.supply.fetcher import Fetcher
+from pipecatapp.supply.go_build import GoBuilder
+from pipecatapp.supply.go_tool import GoFinder
+from pipecatapp.supply.manifest import MANIFEST, Manifest, artifact_key, check_starts, describe_folder
+from pipecatapp.supply.origins import (
+    ArchiveOrigin,
+    CmakeOrigin,
+    GoOrigin,
+    MirrorOrigin,
+    NothingThereError,
+    Origin,
+    PathOrigin,
+    ReleaseOrigin,
+    failure,
+)
 from pipecatapp.supply.progress import Progress, SilentProgress
-from pipecatapp.supply.schema import ArtifactEntry, Entry, FileEntry, Name, RelativePath, Sha256
 from pipecatapp.supply.sources import SourceError
-
-MANIFEST = "manifest.json"
-"""File beside `bin` that lists what is in it."""
-CHECK_TIMEOUT_S = 60.0
-"""Time for a program to start and say its version, on an old disk."""
-
-
-class ManifestFile(Entry):
-    """One file of an artefact."""
-
-    path: RelativePath
-    sha256: Sha256
-    size_bytes: int = Field(ge=0)
-    is_executable: bool
-
-
-class Manifest(Entry):
-    """What an artefact consists of: files, and links to files beside them."""
-
-    name: Name
-    version: str
-    key: Name
-    files: tuple[ManifestFile, ...]
-    links: dict[RelativePath, Name]
-
-
-def artifact_key(artifact: ArtifactEntry, machine: str = "") -> str:
-    """Return the name of the folder of exactly these binaries.
-
-    Args:
-        artifact: What is built.
-        machine: Architecture; this machine's when "".
-    """
-    parts = [artifact.source.sha256, *artifact.build.cmake_flags, *artifact.build.targets]
-    digest = hashlib.sha256("\n".join([*parts, machine or platform.machine()]).encode()).hexdigest()
-    return f"{artifact.version}-{digest[:12]}"
 
 
 class ArtifactStore:
@@ -86,7 +60,7 @@ class ArtifactStore:
             ConfigError: There is no such artefact.
         """
         artifact = self._catalogue.artifact(name)
-        return self._root / name / artifact_key(artifact)
+        return self._root / artifact.name / artifact_key(artifact)
 
     def path(self, name: str, binary: str = "") -> Path:
         """Return the folder of the artefact's programs, or one of them.
@@ -102,7 +76,7 @@ class ArtifactStore:
         if not self.is_present(name):
             raise SupplyError(
                 "artifact-absent",
-                f"{name} {artifact.version} is not on this machine: there is no {self.folder(name)}",
+                f"{artifact.label} is not on this machine: there is no {self.folder(name)}",
                 hint=f"Fetch or build it with: twin artifacts fetch {name}",
                 status=503,
             )
@@ -134,7 +108,7 @@ class ArtifactStore:
         artifact = self._catalogue.artifact(name)
         manifest = self.manifest(name)
         if manifest is None:
-            return [f"{name} {artifact.version} is not here"]
+            return [f"{artifact.label} is not here"]
         found = []
         for file in manifest.files:
             path = self.folder(name) / "bin" / file.path
@@ -162,97 +136,96 @@ class ArtifactStore:
         if self.is_present(name):
             return False
         says = progress or SilentProgress()
-        work = Workspace(self._root / name)
+        work = Workspace(self._root / artifact.name)
         with work.lock(
-            artifact_key(artifact), lambda: says.note(f"{name}: another process builds it; waiting")
+            artifact_key(artifact), lambda: says.note(f"{artifact.label}: another process builds it; waiting")
         ):
-            if self.is_present(name):
-                return False
-            if not self._from_mirror(artifact, says):
-                self._build(artifact, says, work, jobs or default_jobs(artifact.memory_mb))
-        return True
+            if not self.is_present(name):
+                self._bring(name, artifact, work, says, jobs)
+                return True
+        return False
 
-    def install(self, artifact: ArtifactEntry, output: Path) -> None:
+    def _bring(
+        self, name: str, artifact: AnyArtifact, work: Workspace, progress: Progress, jobs: int
+    ) -> None:
+        """Try each way in its order and keep what the first one gives that works here."""
+        attempts: list[tuple[str, Exception]] = []
+        for origin in self._origins(artifact, work, progress, jobs):
+            try:
+                output = origin.bring()
+                self.install(name, output, origin=origin.label)
+            except (SourceError, SupplyError) as exc:
+                attempts.append((origin.label, exc))
+                if not isinstance(exc, NothingThereError):
+                    progress.note(f"{artifact.label}: {origin.label}: {exc}")
+                continue
+            progress.finish("")
+            progress.note(f"{artifact.label}: {origin.label}; installed in {self.folder(name)}")
+            origin.clean()
+            return
+        raise failure(artifact, attempts)
+
+    def _origins(
+        self, artifact: AnyArtifact, work: Workspace, progress: Progress, jobs: int
+    ) -> Iterator[Origin]:
+        """Yield the ways to come by an artefact, in order: each is tried only when those before failed."""
+        key = artifact_key(artifact)
+        scratch = work.root / f".get-{key}"
+        if isinstance(artifact, GoArtifact):
+            yield PathOrigin(artifact, self._root, scratch / "path")
+        if self._mirror_url:
+            yield MirrorOrigin(artifact, self._mirror_url, work.root / f".{key}.mirror", progress)
+        if isinstance(artifact, CmakeArtifact):
+            count = jobs or default_jobs(artifact.memory_mb)
+            yield CmakeOrigin(artifact, work, self._mirror_url, progress, count)
+        elif isinstance(artifact, GoArtifact):
+            for release in artifact.releases:
+                if release.machine == platform.machine():
+                    yield ReleaseOrigin(artifact, release, scratch / "release", progress)
+            yield self._go_origin(artifact, work.root / f".build-{key}", progress, jobs)
+        else:
+            yield ArchiveOrigin(artifact, scratch / "archive", self._mirror_url, progress)
+
+    def _go_origin(self, artifact: GoArtifact, folder: Path, progress: Progress, jobs: int) -> Origin:
+        things = self._catalogue
+        finder = GoFinder(self._root / "go", things.go_toolchain, progress, mirror_url=self._mirror_url)
+        count = jobs or default_jobs(artifact.memory_mb)
+        return GoOrigin(GoBuilder(artifact, things.folder, folder, finder, progress, jobs=count), folder)
+
+    def install(self, name: str, output: Path, *, origin: str = "") -> None:
         """Take an artefact's programs and their libraries out of `output` and keep them.
 
+        Args:
+            name: The artefact.
+            output: The folder.
+            origin: Where they came from, in words.
+
         Raises:
-            SupplyError: A program is absent or does not start.
+            SupplyError: A program is absent, does not start, or is of another version.
         """
-        folder = self.folder(artifact.name)
+        artifact = self._catalogue.artifact(name)
+        folder = self.folder(name)
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
-        (draft / "bin").mkdir(parents=True)
-        absent = [binary for binary in artifact.binaries if not (output / binary).is_file()]
-        if absent:
-            raise SupplyError("build-failed", f"{artifact.name}: the build made no {', '.join(absent)}")
-        libraries = [path for path in output.iterdir() if ".so" in path.suffixes]
-        for path in [*(output / binary for binary in artifact.binaries), *libraries]:
-            shutil.copy2(path, draft / "bin" / path.name, follow_symlinks=False)
-        self._finish(artifact, draft)
-
-    def _finish(self, artifact: ArtifactEntry, draft: Path) -> None:
-        """Prove that a draft's programs start, write its manifest and move it into place."""
-        for binary in artifact.binaries:
-            _check_starts(draft / "bin" / binary, artifact.check)
-        manifest = describe_folder(artifact, draft / "bin")
-        text = json.dumps(manifest.model_dump(mode="json"), indent=1)
-        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        folder = self.folder(artifact.name)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-
-    def _from_mirror(self, artifact: ArtifactEntry, progress: Progress) -> bool:
-        if not self._mirror_url:
-            return False
-        key = artifact_key(artifact)
-        url = f"{self._mirror_url}/artifacts/{artifact.name}/{key}.json"
-        draft = self._root / artifact.name / f".{key}.mirror"
         try:
-            with Fetcher(draft, mirror_url=self._mirror_url, progress=progress) as fetcher:
-                manifest = Manifest.model_validate(fetcher.get_json(url))
-                fetcher.ensure_all(
-                    FileEntry(filename=f"bin/{file.path}", sha256=file.sha256, size_bytes=file.size_bytes)
-                    for file in manifest.files
-                )
-            self._arrange(draft / "bin", manifest)
-            shutil.rmtree(draft / ".supply", ignore_errors=True)
-            self._finish(artifact, draft)
-        except (SourceError, SupplyError, ValidationError) as exc:
-            progress.note(f"{artifact.name}: mirror {url}: {exc}")
-            return False
-        return True
-
-    def _arrange(self, bin_dir: Path, manifest: Manifest) -> None:
-        for file in manifest.files:
-            (bin_dir / file.path).chmod(0o755 if file.is_executable else 0o644)
-        for link, target in manifest.links.items():
-            (bin_dir / link).unlink(missing_ok=True)
-            (bin_dir / link).symlink_to(target)
-
-    def _build(self, artifact: ArtifactEntry, progress: Progress, work: Workspace, jobs: int) -> None:
-        label = f"{artifact.name} {artifact.version}"
-        work.require_room(artifact.build.disk_mb * 1_000_000 + artifact.source.size_bytes, label)
-        folder = work.root / f".build-{artifact_key(artifact)}"
-        folder.mkdir(parents=True, exist_ok=True)
-        builder = Builder(artifact.build, folder, progress, jobs=jobs)
-        with Fetcher(work.root, mirror_url=self._mirror_url, progress=progress) as fetcher:
-            fetcher.ensure(artifact.source)
-            archive = fetcher.path(artifact.source)
-        self.install(artifact, builder.build(archive, label))
-        progress.finish(f"installed in {self.folder(artifact.name)}")
-        builder.clean()
-        archive.unlink(missing_ok=True)
-
-
-def describe_folder(artifact: ArtifactEntry, bin_dir: Path) -> Manifest:
-    """Return the manifest of what is in `bin_dir`."""
-    return Manifest(
-        name=artifact.name,
-        version=artifact.version,
-        key=artifact_key(artifact),
-        files=tuple(_files(bin_dir)),
-        links={path.name: os.readlink(path) for path in sorted(bin_dir.iterdir()) if path.is_symlink()},
-    )
+            (draft / "bin").mkdir(parents=True)
+            absent = [binary for binary in artifact.binaries if not (output / binary).is_file()]
+            if absent:
+                raise SupplyError("build-failed", f"{artifact.label}: there is no {', '.join(absent)} in it")
+            libraries = [path for path in output.iterdir() if ".so" in path.suffixes]
+            for path in [*(output / binary for binary in artifact.binaries), *libraries]:
+                shutil.copy2(path, draft / "bin" / path.name, follow_symlinks=False)
+            for binary in artifact.binaries:
+                check_starts(draft / "bin" / binary, artifact)
+            manifest = describe_folder(artifact, draft / "bin", origin)
+            text = json.dumps(manifest.model_dump(mode="json"), indent=1)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.replace(folder)
+        except OSError as exc:
+            raise Workspace(self._root).full(artifact.label, exc) from exc
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def default_jobs(memory_mb_per_job: int) -> int:
@@ -263,27 +236,3 @@ def default_jobs(memory_mb_per_job: int) -> int:
     """
     cpu = read_cpu(ask_cpu=False)
     return max(1, min(cpu.cores, cpu.available_mb // memory_mb_per_job))
-
-
-def _files(bin_dir: Path) -> Iterator[ManifestFile]:
-    for path in sorted(bin_dir.iterdir()):
-        if path.is_file() and not path.is_symlink():
-            yield ManifestFile(
-                path=path.name,
-                sha256=sha256_of(path),
-                size_bytes=path.stat().st_size,
-                is_executable=os.access(path, os.X_OK),
-            )
-
-
-def _check_starts(program: Path, arguments: tuple[str, ...]) -> None:
-    try:
-        finished = subprocess.run(
-            [str(program), *arguments], capture_output=True, timeout=CHECK_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise SupplyError("artifact-broken", f"{program.name} does not start: {exc}") from exc
-    if finished.returncode != 0:
-        text = (finished.stderr or finished.stdout).decode(errors="replace").strip().splitlines()
-        reason = text[-1] if text else f"exit code {finished.returncode}"
-        raise SupplyError("artifact-broken", f"{program.name} does not start here: {reason}")

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tarfile
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from pipecatapp.errors import SupplyError
+from pipecatapp.supply.artifact_schema import BuildRecipe
+from pipecatapp.supply.commands import run_logged
 from pipecatapp.supply.disk import BLOCK_BYTES
 from pipecatapp.supply.progress import Progress
-from pipecatapp.supply.schema import BuildRecipe
 
 TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "CMake": (("cmake",), "cmake"),
@@ -28,8 +27,6 @@ TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
 """What a build needs: programs that will do, and the Debian package that has one."""
 NICENESS = "10"
 """A build runs behind everything that a person waits for."""
-LOG_TAIL = 15
-"""Lines of the log that an error shows."""
 
 _STEP = re.compile(r"^\[(\d+)/(\d+)\] ")
 """Ninja's default status, `[finished/total] `."""
@@ -89,34 +86,11 @@ class Builder:
         return source
 
     def _run(self, command: Sequence[str], label: str, *, shows_steps: bool) -> None:
-        tail: deque[str] = deque(maxlen=LOG_TAIL)
-        with (
-            self._log.open("a", encoding="utf-8") as log,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                counter = _Counter(self._progress, label)
-                for line in process.stdout:
-                    log.write(line)
-                    tail.append(line.rstrip())
-                    if shows_steps:
-                        counter.see(line)
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-        if process.returncode != 0:
-            shown = "\n  ".join(tail)
-            message = f"{label}: {Path(command[0]).name} ended with {process.returncode}:\n  {shown}"
-            raise SupplyError("build-failed", message, hint=f"The whole log is {self._log}.")
+        counter = _Counter(self._progress, label)
+        if shows_steps:
+            run_logged(command, self._log, label, on_line=counter.see, on_tick=counter.tick)
+        else:
+            run_logged(command, self._log, label)
 
 
 class _Counter:
@@ -126,17 +100,22 @@ class _Counter:
         self._progress = progress
         self._label = label
         self._total = 0
+        self._done = 0
 
     def see(self, line: str) -> None:
         """Report the step that `line` ends, if it does."""
         match = _STEP.match(line)
         if match is None:
             return
-        done, total = int(match[1]), int(match[2])
+        self._done, total = int(match[1]), int(match[2])
         if total != self._total:
             self._total = total
-            self._progress.start(f"building {self._label}", total, unit="steps", done=done)
-        self._progress.update(done)
+            self._progress.start(f"building {self._label}", total, unit="steps", done=self._done)
+
+    def tick(self) -> None:
+        """Show that time passes."""
+        if self._total:
+            self._progress.update(self._done)
 
 
 def find_tools() -> dict[str, str]:

@@ -15,10 +15,19 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.supply.schema import (
-    ArtifactEntry,
+from pipecatapp.supply.artifact_schema import (
+    AnyArtifact,
+    ArchiveArtifact,
     ArtifactsFile,
     BuildRecipe,
+    CmakeArtifact,
+    GoArtifact,
+    GoRecipe,
+    GoToolchain,
+    ReleaseArchive,
+)
+from pipecatapp.supply.schema import (
+    DebianSource,
     FileEntry,
     LocalSource,
     ModelEntry,
@@ -27,6 +36,7 @@ from pipecatapp.supply.schema import (
     PypiSource,
     SdistSource,
     UrlSource,
+    WheelSource,
 )
 
 MODELS_FILE = "models.yaml"
@@ -46,6 +56,13 @@ _SOURCE_TYPES: Mapping[str, type[BaseModel]] = {
     "pypi": PypiSource,
     "npm": NpmSource,
     "sdist": SdistSource,
+    "wheel": WheelSource,
+    "debian": DebianSource,
+}
+_ARTIFACT_TYPES: Mapping[str, type[BaseModel]] = {
+    "cmake": CmakeArtifact,
+    "go-module": GoArtifact,
+    "archive": ArchiveArtifact,
 }
 
 
@@ -55,11 +72,15 @@ class Catalogue:
 
     Args:
         experts: Lists of models in order of preference, by expert.
-        artifacts: Binaries by name.
+        artifacts: Binaries by name, and further versions of the same by `name@version`.
+        go_toolchain: Go for machines that have none.
+        folder: Where the catalogue's files are.
     """
 
     experts: Mapping[str, tuple[ModelEntry, ...]]
-    artifacts: Mapping[str, ArtifactEntry]
+    artifacts: Mapping[str, AnyArtifact]
+    go_toolchain: GoToolchain | None = None
+    folder: Path = Path()
 
     @property
     def models(self) -> tuple[ModelEntry, ...]:
@@ -78,14 +99,20 @@ class Catalogue:
         known = ", ".join(model.name for model in self.models)
         raise ConfigError("unknown-model", f"unknown model '{name}'; known: {known}")
 
-    def artifact(self, name: str) -> ArtifactEntry:
+    def artifact(self, name: str) -> AnyArtifact:
         """Return binaries.
 
+        Args:
+            name: The name, which means the first version of the file, or `name@version`.
+
         Raises:
-            ConfigError: There are none of that name; the message lists those there are.
+            ConfigError: There are none of that name or version; the message lists those there are.
         """
         if name in self.artifacts:
             return self.artifacts[name]
+        first = self.artifacts.get(name.partition("@")[0])
+        if first is not None and name == f"{first.name}@{first.version}":
+            return first
         raise ConfigError(
             "unknown-artifact", f"unknown artefact '{name}'; known: {', '.join(self.artifacts)}"
         )
@@ -146,8 +173,8 @@ def load_catalogue(folder: Path) -> Catalogue:
         ConfigError: A file is absent or wrong; the message names file, line and key, and what is valid.
     """
     experts = _parse_models(folder / MODELS_FILE)
-    artifacts = _parse_artifacts(folder / ARTIFACTS_FILE)
-    return Catalogue(experts=experts, artifacts=artifacts)
+    artifacts, toolchain = _parse_artifacts(folder / ARTIFACTS_FILE)
+    return Catalogue(experts=experts, artifacts=artifacts, go_toolchain=toolchain, folder=folder)
 
 
 def _parse_models(path: Path) -> dict[str, tuple[ModelEntry, ...]]:
@@ -161,10 +188,26 @@ def _parse_models(path: Path) -> dict[str, tuple[ModelEntry, ...]]:
     return {key.removesuffix(LIST_SUFFIX): models for key, models in lists.items()}
 
 
-def _parse_artifacts(path: Path) -> dict[str, ArtifactEntry]:
+def _parse_artifacts(path: Path) -> tuple[dict[str, AnyArtifact], GoToolchain | None]:
     data, tree = _read(path)
     parsed = _validate(path, tree, TypeAdapter(ArtifactsFile), ArtifactsFile, data)
-    return {artifact.name: artifact for artifact in parsed.artifacts}
+    found: dict[str, AnyArtifact] = {}
+    for index, artifact in enumerate(parsed.artifacts):
+        full = f"{artifact.name}@{artifact.version}"
+        first = found.setdefault(artifact.name, artifact)
+        if first is artifact:
+            continue
+        if full in found or first.version == artifact.version:
+            line = _line(tree, ["artifacts", index])
+            raise _error(path, line, f"artifacts[{index}]", f"{artifact.label} is listed twice")
+        found[full] = artifact
+    for index, artifact in enumerate(parsed.artifacts):
+        older = artifact.older if isinstance(artifact, GoArtifact) else ""
+        if older and f"{artifact.name}@{older}" not in found:
+            line = _line(tree, ["artifacts", index, "older"])
+            message = f"there is no version '{older}' of {artifact.name}"
+            raise _error(path, line, f"artifacts[{index}].older", message)
+    return found, parsed.go_toolchain
 
 
 def _check_names(path: Path, tree: yaml.Node, lists: Mapping[str, Sequence[ModelEntry]]) -> None:
@@ -215,9 +258,9 @@ def _validate(
         if problem["type"] == "extra_forbidden":
             text = f"unknown key; valid: {', '.join(_valid_keys(root, problem['loc']))}"
         elif problem["type"] == "union_tag_invalid":
-            text = f"unknown kind; valid: {', '.join(_SOURCE_TYPES)}"
+            text = f"unknown kind; valid: {', '.join(_kinds(loc))}"
         elif problem["type"] == "union_tag_not_found":
-            text = f"a source needs a kind; valid: {', '.join(_SOURCE_TYPES)}"
+            text = f"it needs a kind; valid: {', '.join(_kinds(loc))}"
         elif problem["type"] == "missing":
             text = "is required"
         elif problem["type"] == "string_type" and isinstance(problem["input"], int | float):
@@ -229,11 +272,14 @@ def _valid_keys(root: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """Return the keys that are valid where `loc` has an unknown one."""
     owner: type[BaseModel] = root
     nested: Mapping[str, type[BaseModel]] = {
-        "artifacts": ArtifactEntry,
         "source": FileEntry,
         "files": FileEntry,
         "build": BuildRecipe,
+        "go": GoRecipe,
+        "releases": ReleaseArchive,
+        "go_toolchain": GoToolchain,
         "parts": PackagePart,
+        **_ARTIFACT_TYPES,
         **_SOURCE_TYPES,
     }
     for part in loc[:-1]:
@@ -241,12 +287,23 @@ def _valid_keys(root: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     return list(owner.model_fields)
 
 
+def _kinds(loc: Sequence[int | str]) -> Mapping[str, type[BaseModel]]:
+    """Return the kinds that are valid at `loc`."""
+    return _ARTIFACT_TYPES if len(loc) < 3 else _SOURCE_TYPES
+
+
 def _without_tags(loc: Sequence[int | str]) -> list[int | str]:
-    """Return `loc` without the source kinds that pydantic puts after a source's index."""
+    """Return `loc` without the kinds that pydantic puts after an entry's index."""
     return [
         part
         for index, part in enumerate(loc)
-        if not (part in _SOURCE_TYPES and index > 1 and loc[index - 2] == "sources")
+        if not (
+            index > 1
+            and (
+                (part in _SOURCE_TYPES and loc[index - 2] == "sources")
+                or (part in _ARTIFACT_TYPES and loc[index - 2] == "artifacts")
+            )
+        )
     ]
 
 

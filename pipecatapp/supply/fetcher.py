@@ -187,6 +187,14 @@ class Fetcher:
         """
         return self._reader.get_json(url)
 
+    def length_of(self, url: str) -> int:
+        """Return the size of what is at `url` (bytes), without fetching it.
+
+        Raises:
+            SourceError: It is not there, or the server does not say.
+        """
+        return self._reader.length_of(url)
+
     def _sources(self, file: FileEntry) -> list[Source]:
         urls = [f"{self._mirror_url}/{file.sha256}"] if self._mirror_url else []
         urls += [file.url] if file.url else []

@@ -10,8 +10,9 @@ import os
 import shutil
 from pathlib import Path
 
-from pipecatapp.supply.artifacts import MANIFEST, ArtifactStore
+from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import Catalogue
+from pipecatapp.supply.manifest import MANIFEST
 from pipecatapp.supply.store import ModelStore
 
 
@@ -40,7 +41,8 @@ def publish(target: Path, catalogue: Catalogue, models: ModelStore, artifacts: A
             continue
         for item in manifest.files:
             added += _add(artifacts.folder(name) / "bin" / item.path, target / item.sha256)
-        added += _add(artifacts.folder(name) / MANIFEST, target / "artifacts" / name / f"{manifest.key}.json")
+        listing = target / "artifacts" / manifest.name / f"{manifest.key}.json"
+        added += _add(artifacts.folder(name) / MANIFEST, listing)
     return added
 
 

@@ -129,6 +129,8 @@ class TextProgress:
             if self._unit == "B":
                 parts.append(f"{rate / 1e6:.1f} MB/s")
             parts.append(f"{duration(max(0.0, (self._total - self._done) / rate))} left")
+        if self._unit != "B" and elapsed_s >= 1:
+            parts.insert(2, f"after {duration(elapsed_s)}")
         bar = ""
         if self._is_terminal:
             filled = round(share * BAR_WIDTH)

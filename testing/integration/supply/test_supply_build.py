@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.errors import SupplyError
+from pipecatapp.supply.artifact_schema import CmakeArtifact
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.build import extract
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.mirror import publish
 from pipecatapp.supply.progress import TextProgress
-from pipecatapp.supply.schema import ArtifactEntry
 from pipecatapp.supply.store import ModelStore
 from testing.integration.supply.entries import sha256, tarball
 from testing.integration.supply.hub import Hub
@@ -43,8 +43,9 @@ target_link_libraries(hello greet)
 
 
 def catalogue(source: bytes, url: str, *, greeted: str = "world") -> Catalogue:
-    artifact = ArtifactEntry.model_validate(
+    artifact = CmakeArtifact.model_validate(
         {
+            "kind": "cmake",
             "name": "hello",
             "version": "1.0",
             "licence": "MIT",

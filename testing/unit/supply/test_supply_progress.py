@@ -61,7 +61,7 @@ def test_steps_are_counted_as_steps() -> None:
     progress.start("building llama.cpp", 468, unit="steps")
     watch.now_s += 10
     progress.update(117)
-    assert out.getvalue() == "building llama.cpp  25%  117/468 steps  30 s left\n"
+    assert out.getvalue() == "building llama.cpp  25%  117/468 steps  after 10 s  30 s left\n"
 
 
 def test_end_says_how_and_how_long_or_nothing() -> None:
