@@ -1,0 +1,223 @@
+#!/usr/bin/python
+"""Bring one job of Nomad to what its file and values say, and wait until it is well.
+
+It owns parsing, planning, registering, waiting, and the sentence about what went wrong. Values of
+variables come as Ansible has them; secrets do not belong here but into Nomad's own variables
+(`nomad_variable`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.nomad_api import Nomad, NomadError
+
+DOCUMENTATION = """
+module: nomad_job
+short_description: Run a job of Nomad and wait until it is well
+description: Changes nothing when Nomad's own plan finds no difference.
+options:
+  text: {type: str, description: "The job, HCL2."}
+  values: {type: dict, default: {}, description: Values of the file's variables.}
+  address: {type: str, required: true, description: Nomad's address, such as https://127.0.0.1:4646.}
+  ca: {type: path, description: Certificate of the house's authority.}
+  token_file: {type: path, description: File with the token.}
+  timeout_s: {type: int, default: 300, description: How long the job may take to be well.}
+  purge: {type: bool, default: false, description: Stop the job and forget it instead.}
+  job_id: {type: str, default: "", description: With purge, the job's name.}
+"""
+
+POLL_S = 1.0
+"""Seconds between two looks; a deployment takes at least its `min_healthy_time`."""
+ENDED = ("successful", "failed", "cancelled")
+"""States of a deployment that do not change any more."""
+EVENTS = 6
+"""Events of a task that a failure shows."""
+
+
+def variables_text(values: dict[str, Any]) -> str:
+    """Return the values as the text of a var-file; JSON is valid HCL where a value stands."""
+    return "".join(f"{name} = {_literal(value)}\n" for name, value in sorted(values.items()))
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(str(key))} = {_literal(item)}" for key, item in sorted(value.items()))
+        return "{" + inner + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
+    text = json.dumps(value)
+    # In a string, these begin an expression.
+    return text.replace("${", "$${").replace("%{", "%%{") if isinstance(value, str) else text
+
+
+def latest_per_place(allocations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest allocation of each name and node, leaving out those that are to stop."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for allocation in sorted(allocations, key=lambda item: item["CreateIndex"]):
+        newest[allocation["Name"], allocation["NodeID"]] = allocation
+    return [item for item in newest.values() if item["DesiredStatus"] == "run"]
+
+
+def is_well(allocation: dict[str, Any], job_type: str) -> bool:
+    """Whether an allocation does what it is there for."""
+    if job_type in ("batch", "sysbatch"):
+        return allocation["ClientStatus"] == "complete"
+    health = (allocation.get("DeploymentStatus") or {}).get("Healthy")
+    return allocation["ClientStatus"] == "running" and health is not False
+
+
+def story(allocations: list[dict[str, Any]]) -> str:
+    """Return what happened last to the newest allocation that is not well, in words."""
+    for allocation in sorted(allocations, key=lambda item: -item["CreateIndex"]):
+        lines = []
+        for name, state in (allocation.get("TaskStates") or {}).items():
+            events = [event.get("DisplayMessage", "") for event in state.get("Events") or []]
+            told = "; ".join(text for text in events[-EVENTS:] if text)
+            if state.get("Failed") or state.get("State") != "running":
+                lines.append(f"task {name} is {state.get('State')}: {told}")
+        if lines:
+            where = allocation.get("NodeName", "a node")
+            return f"On {where} (nomad alloc logs {allocation['ID'][:8]} tells more): {' '.join(lines)}"
+    return "No allocation says why; nomad job status tells which node was refused."
+
+
+def blocked_reason(evaluation: dict[str, Any]) -> str:
+    """Return why Nomad found no place, in words, or ""."""
+    failed = evaluation.get("FailedTGAllocs") or {}
+    for group, metric in failed.items():
+        reasons = [*(metric.get("ConstraintFiltered") or {}), *(metric.get("DimensionExhausted") or {})]
+        told = ", ".join(reasons) or "no node is ready"
+        return f"no node has room for '{group}': {told}"
+    return ""
+
+
+class JobRun:
+    """One job on its way to what its file says."""
+
+    def __init__(self, nomad: Nomad, job: dict[str, Any], timeout_s: int) -> None:
+        self._nomad = nomad
+        self._job = job
+        self._id = job["ID"]
+        self._deadline_s = time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+
+    def differs(self) -> bool:
+        """Whether running it would change anything."""
+        plan = self._nomad.call("PUT", f"/v1/job/{self._id}/plan", {"Job": self._job, "Diff": True})
+        return bool(plan["Diff"]["Type"] != "None")
+
+    def run(self) -> str:
+        """Register it; return the evaluation that places it."""
+        answer = self._nomad.call("PUT", "/v1/jobs", {"Job": self._job})
+        return str(answer.get("EvalID", ""))
+
+    def wait(self, evaluation_id: str) -> None:
+        """Wait until the version that is registered now is well.
+
+        Raises:
+            NomadError: It failed, found no place, or took too long.
+        """
+        version = self._nomad.call("GET", f"/v1/job/{self._id}")["Version"]
+        reason = ""
+        while time.monotonic() < self._deadline_s:
+            if evaluation_id:
+                evaluation = self._nomad.call("GET", f"/v1/evaluation/{evaluation_id}")
+                reason = blocked_reason(evaluation) or reason
+            if self._job["Type"] == "service":
+                done = self._deployment_ended(version)
+            else:
+                done = self._allocations_well(version)
+            if done:
+                return
+            time.sleep(POLL_S)
+        told = reason or story(self._allocations())
+        raise NomadError(f"The job '{self._id}' is not well after {self._timeout_s} s. {told}")
+
+    def _allocations(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._nomad.call("GET", f"/v1/job/{self._id}/allocations")
+        return found
+
+    def _deployment_ended(self, version: int) -> bool:
+        deployments = self._nomad.call("GET", f"/v1/job/{self._id}/deployments") or []
+        ours = [item for item in deployments if item["JobVersion"] == version]
+        if not ours:
+            # A change that needs no new allocation has no deployment.
+            return self._allocations_well(version)
+        newest = max(ours, key=lambda item: item["CreateIndex"])
+        if newest["Status"] == "successful":
+            return True
+        if newest["Status"] in ENDED:
+            raise NomadError(
+                f"The job '{self._id}' did not become well: {newest['StatusDescription']}."
+                f" {story(self._allocations())}"
+            )
+        return False
+
+    def _allocations_well(self, version: int) -> bool:
+        job_type = self._job["Type"]
+        live = [item for item in latest_per_place(self._allocations()) if item["JobVersion"] == version]
+        failed = [item for item in live if item["ClientStatus"] == "failed"]
+        if failed and job_type in ("batch", "sysbatch"):
+            raise NomadError(f"The job '{self._id}' failed. {story(failed)}")
+        if job_type == "system":
+            return len(live) >= self._ready_nodes() and all(is_well(item, job_type) for item in live)
+        wanted = sum(group.get("Count", 1) for group in self._job["TaskGroups"])
+        return len(live) >= wanted and all(is_well(item, job_type) for item in live)
+
+    def _ready_nodes(self) -> int:
+        nodes = self._nomad.call("GET", "/v1/nodes")
+        return sum(n["Status"] == "ready" and n["SchedulingEligibility"] == "eligible" for n in nodes)
+
+
+def main() -> None:
+    """Bring the job about, or purge it."""
+    module = AnsibleModule(
+        argument_spec={
+            "text": {"type": "str"},
+            "values": {"type": "dict", "default": {}},
+            "address": {"type": "str", "required": True},
+            "ca": {"type": "path"},
+            "token_file": {"type": "path", "no_log": False},
+            "timeout_s": {"type": "int", "default": 300},
+            "purge": {"type": "bool", "default": False},
+            "job_id": {"type": "str", "default": ""},
+        },
+        required_if=[("purge", True, ("job_id",)), ("purge", False, ("text",))],
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        if given["purge"]:
+            _purge(module, nomad)
+        else:
+            _run(module, nomad)
+    except NomadError as exc:
+        module.fail_json(msg=str(exc))
+
+
+def _run(module: AnsibleModule, nomad: Nomad) -> None:
+    given = module.params
+    order = {"JobHCL": given["text"], "Variables": variables_text(given["values"]), "Canonicalize": True}
+    job = nomad.call("POST", "/v1/jobs/parse", order)
+    run = JobRun(nomad, job, given["timeout_s"])
+    changed = run.differs()
+    if not module.check_mode:
+        run.wait(run.run() if changed else "")
+    module.exit_json(changed=changed, job_id=job["ID"])
+
+
+def _purge(module: AnsibleModule, nomad: Nomad) -> None:
+    job_id = module.params["job_id"]
+    there = nomad.find(f"/v1/job/{job_id}") is not None
+    if there and not module.check_mode:
+        nomad.call("DELETE", f"/v1/job/{job_id}?purge=true")
+    module.exit_json(changed=there, job_id=job_id)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+#!/usr/bin/python
+"""Keep secrets where a job's tasks read them: in a variable of Nomad.
+
+It owns comparing and writing; the values are never part of its answer.
+"""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.nomad_api import Nomad, NomadError
+
+DOCUMENTATION = """
+module: nomad_variable
+short_description: Write a variable of Nomad
+description: Changes nothing when the variable holds the same already.
+options:
+  path: {type: str, required: true, description: The variable, such as nomad/jobs/pipecat-app.}
+  items: {type: dict, required: true, description: Names and values; other names in it are removed.}
+  address: {type: str, required: true, description: Nomad's address, such as https://127.0.0.1:4646.}
+  ca: {type: path, description: Certificate of the house's authority.}
+  token_file: {type: path, description: File with the token.}
+"""
+
+
+def main() -> None:
+    """Compare, and write when it differs."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "str", "required": True},
+            "items": {"type": "dict", "required": True, "no_log": True},
+            "address": {"type": "str", "required": True},
+            "ca": {"type": "path"},
+            "token_file": {"type": "path", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    wanted = {name: str(value) for name, value in given["items"].items()}
+    try:
+        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        there = nomad.find(f"/v1/var/{given['path']}")
+        changed = (there or {}).get("Items") != wanted
+        if changed and not module.check_mode:
+            body = {"Namespace": "default", "Path": given["path"], "Items": wanted}
+            nomad.call("PUT", f"/v1/var/{given['path']}", body)
+    except NomadError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Jobs brought about on a real Nomad: once, not twice, failures told; and the shipped job files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testing.ansible_code import ROOT
+from testing.cluster_agents import NomadAgent, cluster_binary
+from testing.cluster_fixtures import nomad_agent
+from testing.nomad_modules import nomad_api, nomad_job
+
+__all__ = ["nomad_agent"]
+
+pytestmark = pytest.mark.integration
+
+JOBS = sorted((ROOT / "ansible" / "jobs").glob("*.nomad.hcl"))
+NEEDED = {"configuration": "global\n", "image": "twin:1"}
+"""Values of variables that have no default."""
+TIMEOUT_S = 60
+JOB = """
+variable "seconds" {
+  type = string
+}
+variable "command" {
+  type    = string
+  default = "/bin/sleep"
+}
+job "%s" {
+  datacenters = ["twin"]
+  type        = "%s"
+  group "g" {
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    reschedule {
+      attempts  = 0
+      unlimited = false
+    }
+    update {
+      min_healthy_time  = "1s"
+      healthy_deadline  = "20s"
+      progress_deadline = "30s"
+    }
+    task "t" {
+      driver = "raw_exec"
+      config {
+        command = var.command
+        args    = [var.seconds]
+      }
+      resources {
+        cpu    = 10
+        memory = 16
+      }
+    }
+  }
+}
+"""
+
+
+@pytest.fixture
+def nomad(nomad_agent: NomadAgent, tmp_path: Path) -> Any:
+    token = tmp_path / "token"
+    token.write_text(nomad_agent.token + "\n", encoding="utf-8")
+    return nomad_api.Nomad(nomad_agent.url, ca=None, token_file=str(token))
+
+
+def parse(nomad: Any, text: str, **values: object) -> dict[str, Any]:
+    order = {"JobHCL": text, "Variables": nomad_job.variables_text(values), "Canonicalize": True}
+    job: dict[str, Any] = nomad.call("POST", "/v1/jobs/parse", order)
+    return job
+
+
+def without(text: str, block: str) -> str:
+    """The job without a block of its group."""
+    return re.sub(rf"    {block} {{\n.*?\n    }}\n", "", text, flags=re.DOTALL)
+
+
+def run(nomad: Any, text: str, **values: object) -> bool:
+    """Bring the job about; whether anything was changed."""
+    job = nomad_job.JobRun(nomad, parse(nomad, text, **values), TIMEOUT_S)
+    differs: bool = job.differs()
+    job.wait(job.run() if differs else "")
+    return differs
+
+
+def test_a_service_is_run_once_and_again_when_a_value_changes(nomad: Any) -> None:
+    text = JOB % ("sleeper", "service")
+    assert run(nomad, text, seconds="600") is True
+    assert run(nomad, text, seconds="600") is False
+    assert run(nomad, text, seconds="700") is True
+
+
+def test_a_system_job_is_waited_for(nomad: Any) -> None:
+    text = without(JOB % ("everywhere", "system"), "reschedule")
+    assert run(nomad, text, seconds="600") is True
+    assert run(nomad, text, seconds="600") is False
+
+
+def test_a_batch_job_is_waited_for_until_its_end(nomad: Any) -> None:
+    assert run(nomad, without(JOB % ("nap", "batch"), "update"), seconds="1") is True
+
+
+def test_a_batch_job_that_fails_is_told_with_its_task(nomad: Any) -> None:
+    with pytest.raises(nomad_api.NomadError, match="The job 'wrong' failed. On nomad-test .*task t is dead"):
+        run(nomad, without(JOB % ("wrong", "batch"), "update"), seconds="no number")
+
+
+def test_a_service_that_does_not_stay_up_is_told(nomad: Any) -> None:
+    with pytest.raises(nomad_api.NomadError, match="'falls' did not become well"):
+        run(nomad, JOB % ("falls", "service"), seconds="0", command="/bin/false")
+
+
+def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("11111111-2222-3333-4444-555555555555", encoding="utf-8")
+    stranger = nomad_api.Nomad(nomad_agent.url, ca=None, token_file=str(token))
+    with pytest.raises(nomad_api.NomadError, match="refused GET /v1/nodes") as caught:
+        stranger.call("GET", "/v1/nodes")
+    assert "2222" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name.split(".")[0])
+def test_a_shipped_job_is_valid_and_laid_out_by_nomads_own_word(path: Path, nomad: Any) -> None:
+    subprocess.run([cluster_binary("nomad"), "fmt", "-check", str(path)], check=True, capture_output=True)
+    text = path.read_text(encoding="utf-8")
+    needed = {name: value for name, value in NEEDED.items() if f'variable "{name}"' in text}
+    job = parse(nomad, text, **needed)
+    answer = nomad.call("PUT", "/v1/validate/job", {"Job": job})
+    assert answer["ValidationErrors"] is None, answer
+    for group in job["TaskGroups"]:
+        assert all(task["Resources"]["MemoryMB"] for task in group["Tasks"])
+        for service in group["Services"] or []:
+            assert service["Checks"], f"{service['Name']} has no check"

@@ -1,0 +1,28 @@
+"""The role `nomad_job`'s modules, loaded as Ansible loads them.
+
+It owns the loading only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+
+from testing.ansible_code import ROOT
+
+ROLE = ROOT / "ansible" / "roles" / "nomad_job"
+
+
+def _load(name: str, path: str) -> ModuleType:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROLE / path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+nomad_api = _load("ansible.module_utils.nomad_api", "module_utils/nomad_api.py")
+nomad_job = _load("nomad_job", "library/nomad_job.py")
