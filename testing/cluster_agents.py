@@ -66,6 +66,8 @@ def free_ports(count: int) -> list[int]:
 class _Agent:
     """One process of an agent, with what it needs to be started again where it was.
 
+    It dies with the thread that started it (prctl(2), PR_SET_PDEATHSIG): start it from the test's own.
+
     Args:
         name: `consul` or `nomad`.
         folder: Its configuration, data and log.
@@ -108,6 +110,8 @@ class _Agent:
                 self._process.wait(STOP_TIMEOUT_S)
         self.kill()
         _kill_below(self.folder)
+        _unmount_below(self.folder)
+        _unmount_below(self.folder)
 
     def pause(self) -> None:
         """Make it hang: connections are taken, nothing is answered."""
@@ -246,6 +250,8 @@ class ConsulAgent(_Agent):
             "Check": {"CheckID": f"check:{service_id}", "TTL": "1h", "Status": status},
         }
         self.request("PUT", "/agent/service/register", body)
+        # Consul keeps an updated state over its restart, but not the one of the registration.
+        self.set_status(service_id, status)
         return service_id
 
     def set_status(self, service_id: str, status: str) -> None:
@@ -389,6 +395,20 @@ def _kill_below(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(POLL_S)
+
+
+def _unmount_below(folder: Path) -> None:
+    """Unmount what a job that was not ended left in its folder: Nomad keeps secrets on a small tmpfs."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    for mount in sorted((path for path in mounts if path.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+
+
+def _unmount_below(folder: Path) -> None:
+    """Unmount what a task had for its secrets: a Nomad that was killed leaves it."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=True, timeout=STOP_TIMEOUT_S)
 
 
 def _is_of(pid: int, folder: Path) -> bool:
