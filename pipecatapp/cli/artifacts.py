@@ -44,6 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     path.add_argument("binary", nargs="?", default="", metavar="PROGRAM", help="one of its programs")
     path.set_defaults(func=_path)
 
+    go = actions.add_parser("go", help="print the Go tool that builds use; unpack one where none will do")
+    go.set_defaults(func=_go)
+
 
 def _open(mirror_url: str | None = None) -> tuple[Catalogue, ArtifactStore]:
     settings = load_settings()
@@ -112,4 +115,10 @@ def _verify(options: argparse.Namespace) -> int:
 def _path(options: argparse.Namespace) -> int:
     _, store = _open()
     print(store.path(options.name, options.binary))
+    return 0
+
+
+def _go(options: argparse.Namespace) -> int:
+    _, store = _open()
+    print(store.go_tool(TextProgress(sys.stderr)).path)
     return 0

@@ -21,8 +21,8 @@ from pipecatapp.errors import SupplyError
 from pipecatapp.supply.artifact_schema import AnyArtifact, CmakeArtifact, GoArtifact
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.disk import Workspace, sha256_of
-from pipecatapp.supply.go_build import GoBuilder
-from pipecatapp.supply.go_tool import GoFinder
+from pipecatapp.supply.go_build import GoBuilder, read_pins, wanted_version
+from pipecatapp.supply.go_tool import GoFinder, GoTool, version_numbers
 from pipecatapp.supply.manifest import MANIFEST, Manifest, artifact_key, check_starts, describe_folder
 from pipecatapp.supply.origins import (
     ArchiveOrigin,
@@ -187,10 +187,25 @@ class ArtifactStore:
             yield ArchiveOrigin(artifact, scratch / "archive", self._mirror_url, progress)
 
     def _go_origin(self, artifact: GoArtifact, folder: Path, progress: Progress, jobs: int) -> Origin:
-        things = self._catalogue
-        finder = GoFinder(self._root / "go", things.go_toolchain, progress, mirror_url=self._mirror_url)
         count = jobs or default_jobs(artifact.memory_mb)
-        return GoOrigin(GoBuilder(artifact, things.folder, folder, finder, progress, jobs=count), folder)
+        finder = self._go_finder(progress)
+        builder = GoBuilder(artifact, self._catalogue.folder, folder, finder, progress, jobs=count)
+        return GoOrigin(builder, folder)
+
+    def _go_finder(self, progress: Progress) -> GoFinder:
+        chain = self._catalogue.go_toolchain
+        return GoFinder(self._root / "go", chain, progress, mirror_url=self._mirror_url)
+
+    def go_tool(self, progress: Progress | None = None) -> GoTool:
+        """Return the Go tool that every Go program of the catalogue can be built with.
+
+        Raises:
+            SupplyError: There is none, and none can be had.
+        """
+        programs = [found for found in self._catalogue.artifacts.values() if isinstance(found, GoArtifact)]
+        texts = [read_pins(self._catalogue.folder / program.go.module)[0] for program in programs]
+        wanted = max((wanted_version(text) for text in texts), key=version_numbers, default="1.24")
+        return self._go_finder(progress or SilentProgress()).find(wanted)
 
     def install(self, name: str, output: Path, *, origin: str = "") -> None:
         """Take an artefact's programs and their libraries out of `output` and keep them.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from pipecatapp.supply.build import NICENESS
 from pipecatapp.supply.commands import run_logged
 from pipecatapp.supply.disk import Workspace
 from pipecatapp.supply.go_tool import GoFinder, GoTool
-from pipecatapp.supply.progress import Progress, duration
+from pipecatapp.supply.progress import Progress
 
 LINKER_FLAGS = "-s -w"
 """Without symbol tables: a third smaller, and stack traces are still readable."""
@@ -69,8 +68,7 @@ class GoBuilder:
                 small, or a step failed.
         """
         pins = self._pins()
-        wanted = _GO_LINE.search(pins)
-        tool = self._finder.find(wanted[1] if wanted else "1.24")
+        tool = self._finder.find(wanted_version(pins))
         self.go_version = tool.version
         self._require_room(tool)
         for name in ("tmp", "bin"):
@@ -82,12 +80,7 @@ class GoBuilder:
 
     def _pins(self) -> str:
         """Return the text of `go.mod`, once it and `go.sum` are proven."""
-        try:
-            parts = [(self._module / name).read_bytes() for name in ("go.mod", "go.sum")]
-        except OSError as exc:
-            message = f"{self._artifact.label}: {exc.filename} cannot be read: {exc.strerror}"
-            raise SupplyError("build-failed", message) from exc
-        found = hashlib.sha256(b"".join(parts)).hexdigest()
+        text, found = read_pins(self._module)
         if found != self._artifact.go.sha256:
             raise SupplyError(
                 "build-failed",
@@ -95,7 +88,7 @@ class GoBuilder:
                 f"the catalogue says {self._artifact.go.sha256}",
                 hint="Take the files that belong to this catalogue, or correct artifacts.yaml.",
             )
-        return parts[0].decode()
+        return text
 
     def _require_room(self, tool: GoTool) -> None:
         need_bytes = self._artifact.go.disk_mb * 1_000_000
@@ -139,11 +132,10 @@ class GoBuilder:
             elif " " not in line:
                 packages.add(line)
 
-        began_s = time.monotonic()
         list_ = ["list", "-deps", *self._flags(tool), self._artifact.go.package]
         self._run(self._command(tool, *list_), see, counter.tick)
         if counter.done:
-            self._progress.finish(f"{counter.done} fetched in {duration(time.monotonic() - began_s)}")
+            self._progress.finish(f"{counter.done} fetched")
         return packages
 
     def _compile(self, tool: GoTool, packages: set[str]) -> None:
@@ -179,6 +171,25 @@ class GoBuilder:
             on_tick=tick,
             cwd=self._module,
         )
+
+
+def read_pins(module: Path) -> tuple[str, str]:
+    """Return the text of a folder's `go.mod`, and the sha256 of it and `go.sum`.
+
+    Raises:
+        SupplyError: One cannot be read.
+    """
+    try:
+        parts = [(module / name).read_bytes() for name in ("go.mod", "go.sum")]
+    except OSError as exc:
+        raise SupplyError("build-failed", f"{exc.filename} cannot be read: {exc.strerror}") from exc
+    return parts[0].decode(), hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def wanted_version(go_mod: str) -> str:
+    """Return the version of Go that a `go.mod` asks for; the first that knows `tool` when it names none."""
+    match = _GO_LINE.search(go_mod)
+    return match[1] if match else "1.24"
 
 
 class _Counter:

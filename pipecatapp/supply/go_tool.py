@@ -151,10 +151,11 @@ def version_of(path: Path) -> str:
 
 def is_at_least(version: str, wanted: str) -> bool:
     """Whether a version of numbers and dots is `wanted` or newer."""
-    return _numbers(version) >= _numbers(wanted)
+    return version_numbers(version) >= version_numbers(wanted)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers that compare."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 

@@ -118,3 +118,14 @@ fetch_models() { twin models fetch && twin models fetch "${TEST_MODELS[@]}"; }
 ensure_models() { show "models" fetch_models; }
 
 ensure_llama_cpp() { show "llama.cpp" twin artifacts fetch llama.cpp; }
+
+# What a cluster is made of, and the versions that it is upgraded from.
+CLUSTER_BINARIES=(nomad consul nomad@1.11.2 consul@1.22.2)
+
+ensure_cluster_binaries() { show "nomad and consul" twin artifacts fetch "${CLUSTER_BINARIES[@]}"; }
+
+ensure_go() { # puts a Go tool on PATH that is new enough for the programs that are built with it
+  local go
+  go="$(twin artifacts go)" || die "there is no Go tool, and none can be had"
+  export PATH="${go%/*}:$PATH"
+}

@@ -67,3 +67,22 @@ fake() { # fake NAME BODY: a program that comes first on PATH
   [ "$status" -eq 1 ]
   [[ "$output" == *"3.11 or newer"*"Python 2.9"*TWIN_PYTHON* ]]
 }
+
+@test "the Go tool that the supply names comes first on PATH" {
+  twin() { [ "$*" = "artifacts go" ] && printf '%s\n' "$BATS_TEST_TMPDIR/chain/go/bin/go"; }
+  ensure_go
+  [[ "$PATH" == "$BATS_TEST_TMPDIR/chain/go/bin:"* ]]
+}
+
+@test "without a Go tool the step fails and says so" {
+  twin() { echo "building needs Go" >&2; return 1; }
+  run ensure_go
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"building needs Go"*"none can be had"* ]]
+}
+
+@test "a cluster gets its programs and those that it is upgraded from" {
+  twin() { printf 'asked: %s\n' "$*" >&2; return 1; }
+  run ensure_cluster_binaries
+  [[ "$output" == *"asked: artifacts fetch nomad consul nomad@"*" consul@"* ]]
+}

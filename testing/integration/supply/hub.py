@@ -47,6 +47,10 @@ class Hub:
                 hub.requests.append((self.path, self.headers.get("Range", "")))
                 hub.answer(self)
 
+            def do_HEAD(self) -> None:
+                hub.requests.append((self.path, "HEAD"))
+                hub.answer(self, has_body=False)
+
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
@@ -78,7 +82,7 @@ class Hub:
         self.pages[path] = Page(body, **options)  # type: ignore[arg-type]
         return f"{self.url}{path}"
 
-    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+    def answer(self, handler: BaseHTTPRequestHandler, *, has_body: bool = True) -> None:
         page = self.pages.get(handler.path)
         if page is None or page.status != 200:
             handler.send_error(page.status if page else 404)
@@ -91,6 +95,8 @@ class Hub:
             handler.send_header("Content-Range", f"bytes {start}-{len(page.body) - 1}/{len(page.body)}")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
+        if not has_body:
+            return
         end = page.cuts.pop(0) if page.cuts else len(body)
         for sent in range(0, min(end, len(body)), BLOCK_BYTES):
             page.before_block(sent)
