@@ -162,6 +162,7 @@ class ArtifactStore:
             progress.finish("")
             progress.note(f"{artifact.label}: {origin.label}; installed in {self.folder(name)}")
             origin.clean()
+            shutil.rmtree(_scratch(work, artifact), ignore_errors=True)
             return
         raise failure(artifact, attempts)
 
@@ -170,7 +171,7 @@ class ArtifactStore:
     ) -> Iterator[Origin]:
         """Yield the ways to come by an artefact, in order: each is tried only when those before failed."""
         key = artifact_key(artifact)
-        scratch = work.root / f".get-{key}"
+        scratch = _scratch(work, artifact)
         if isinstance(artifact, GoArtifact):
             yield PathOrigin(artifact, self._root, scratch / "path")
         if self._mirror_url:
@@ -241,6 +242,11 @@ class ArtifactStore:
             raise Workspace(self._root).full(artifact.label, exc) from exc
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _scratch(work: Workspace, artifact: AnyArtifact) -> Path:
+    """Return where the ways put what they fetch; after a failure it stays, so that it need not come again."""
+    return work.root / f".get-{artifact_key(artifact)}"
 
 
 def default_jobs(memory_mb_per_job: int) -> int:

