@@ -148,6 +148,18 @@ class Settings(BaseSettings):
     """This node's Consul agent, such as http://127.0.0.1:8500; "" for none."""
     consul_token: SecretStr = Field(SecretStr(""), alias="CONSUL_HTTP_TOKEN")
     """Token for Consul."""
+    consul_token_file: Path | None = Field(None, alias="CONSUL_HTTP_TOKEN_FILE")
+    """File of the token for Consul, read for each request; it goes before CONSUL_HTTP_TOKEN."""
+    consul_ca: Path | None = Field(None, alias="CONSUL_CACERT")
+    """Certificate authority (PEM) of a Consul on https; the system's when not set."""
+    nomad_url: str = Field("https://127.0.0.1:4646", alias="NOMAD_ADDR")
+    """Nomad, for `twin cluster`."""
+    nomad_token: SecretStr = Field(SecretStr(""), alias="NOMAD_TOKEN")
+    """Token for Nomad."""
+    nomad_ca: Path | None = Field(None, alias="NOMAD_CACERT")
+    """Certificate authority (PEM) of Nomad; the system's when not set."""
+    experts: str = Field("", alias="TWIN_EXPERTS")
+    """Experts that `twin check-experts` expects, with commas between; "" is `main` and all in Consul."""
 
     @property
     def models_path(self) -> Path:

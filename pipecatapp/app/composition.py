@@ -11,7 +11,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from pipecatapp import __version__
@@ -19,10 +19,12 @@ from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_llm, pick_stt, pick_tts
+from pipecatapp.app.discovery import describe_experts, open_directory, pick_expert_llm
+from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_stt, pick_tts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.models import model_store
+from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
@@ -53,6 +55,7 @@ class Mind:
     Args:
         services: What nodes may use; the memory is among it.
         llm: The language model and, when there is one, its child server.
+        directory: The services of the house.
         store: This machine's models.
         cpu: This machine's processor.
         whys: What was picked, and why.
@@ -60,6 +63,7 @@ class Mind:
 
     services: NodeServices
     llm: PickedLlm
+    directory: ServiceDirectory
     store: ModelStore
     cpu: CpuInfo
     whys: Whys
@@ -75,7 +79,9 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
     store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
     async with AsyncExitStack() as stack:
         whys: Whys = {}
-        llm = await pick_llm(settings, store, cpu)
+        directory = await open_directory(settings, clock)
+        stack.push_async_callback(directory.close)
+        llm = await pick_expert_llm(settings, store, cpu, directory, clock)
         stack.push_async_callback(llm.close)
         embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
         whys["llm"] = llm.why
@@ -92,7 +98,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield Mind(services, llm, store, cpu, whys)
+        yield Mind(services, llm, directory, store, cpu, whys)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
@@ -136,14 +142,18 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
                 "workflow": settings.workflow,
                 "engines": mind.whys,
                 "cpu": mind.cpu.model,
+                "services": {"source": mind.directory.name, **asdict(mind.directory.state())},
                 "tasks": len(asyncio.all_tasks()),
             }
+
+        def experts() -> Mapping[str, Any]:
+            return describe_experts(mind.directory, settings, mind.llm)
 
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.
         gc.collect()
         gc.freeze()
         speak = Lines(tts).wav
-        yield Parts(settings, service, calls, services.toolbox, health.checks, describe, speak)
+        yield Parts(settings, service, calls, services.toolbox, health.checks, describe, experts, speak)
 
 
 async def _keep(stack: AsyncExitStack, whys: Whys, part: str, picking: Awaitable[Picked[T]]) -> T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -63,15 +63,25 @@ class Picked(Generic[E_co]):
 
 @dataclass(frozen=True, slots=True)
 class PickedLlm:
-    """The language model: its client, and the child server when there is one."""
+    """The language model: its client, and the child server when there is one.
+
+    Args:
+        client: Who is asked.
+        server: This machine's child server, or None.
+        why: Why it is this one.
+        is_elsewhere: Whether another machine answers in the child's place; None when no other can.
+    """
 
     client: LlmClient
     server: LlmServerProcess | None
     why: str
+    is_elsewhere: Callable[[], bool] | None = None
 
     def is_up(self) -> bool:
-        """Whether the child server answers; an outside one is taken at its word."""
-        return self.server is None or self.server.is_ready
+        """Whether the child server or another machine answers; LLM_BASE_URL is taken at its word."""
+        if self.server is not None and self.server.is_ready:
+            return True
+        return self.is_elsewhere() if self.is_elsewhere is not None else self.server is None
 
     async def close(self) -> None:
         """Let go of the client and end the child."""

@@ -28,6 +28,7 @@ class Parts:
         toolbox: Tools, to list them.
         checks: Returns each part's state.
         describe: Returns what runs, for `/api/status`.
+        experts: Returns who may answer and where, for `/api/experts`.
         speak: Returns a sentence as a WAV file.
     """
 
@@ -37,6 +38,7 @@ class Parts:
     toolbox: ToolBox
     checks: Callable[[], Mapping[str, CheckResult]]
     describe: Callable[[], Mapping[str, Any]]
+    experts: Callable[[], Mapping[str, Any]]
     speak: Callable[[str], Awaitable[bytes]]
 
 

@@ -90,7 +90,7 @@ async def run() -> None:
     def checks() -> Mapping[str, CheckResult]:
         return {"stand-ins": CheckResult(ok=True, detail="always ready")}
 
-    parts = Parts(settings, service, calls, services.toolbox, checks, describe, _silence)
+    parts = Parts(settings, service, calls, services.toolbox, checks, describe, dict, _silence)
     serving = Serving(parts, [Listener(bind(settings.host, settings.port, "TWIN_PORT"))], logs_requests=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.stop)

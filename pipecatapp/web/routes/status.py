@@ -68,6 +68,12 @@ async def tools(parts: AgentParts) -> dict[str, Any]:
     }
 
 
+@router.get("/api/experts")
+async def experts(parts: AgentParts) -> dict[str, Any]:
+    """List the experts of the house, where they are, and whether that is fresh."""
+    return dict(parts.experts())
+
+
 @router.get("/ca.crt")
 async def ca_certificate(parts: AgentParts) -> FileResponse:
     """Hand out the local CA's certificate, which a browser must trust for the microphone to work."""

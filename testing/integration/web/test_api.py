@@ -56,6 +56,9 @@ def workflow() -> ScriptedWorkflow:
     return ScriptedWorkflow(["Hello ", "there."])
 
 
+EXPERTS = {"source": "nobody", "stale": False, "experts": []}
+
+
 @pytest.fixture
 def memory() -> FakeMemory:
     return FakeMemory()
@@ -72,11 +75,15 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
     service = TwinService(workflow, memory, FakeClock(), settings)
-    parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict, say)
+    parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict, lambda: EXPERTS, say)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://twin:8000") as http:
         yield http
     await service.close()
+
+
+async def test_experts_are_listed_as_the_agent_tells_them(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/api/experts")).json() == EXPERTS
 
 
 async def test_a_text_is_answered_in_a_new_session(client: httpx.AsyncClient) -> None:

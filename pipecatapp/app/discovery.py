@@ -1,0 +1,132 @@
+"""How this agent finds the services of the house.
+
+It owns which directory there is, what it follows, and how an expert of it becomes the language model.
+Following is the adapters' business, asking is `experts`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipecatapp.adapters.consul_directory import ConsulDirectory
+from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
+from pipecatapp.adapters.cpu import CpuInfo
+from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.app.engines import PickedLlm, pick_llm
+from pipecatapp.errors import AgentError
+from pipecatapp.experts.expert_llm import ExpertLlm
+from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, MEMORY_SERVICE, experts_in, service_of, to_ask
+from pipecatapp.ports import Clock, Endpoint, LlmClient, ServiceDirectory
+from pipecatapp.settings import Settings
+from pipecatapp.supply.store import ModelStore
+
+log = logging.getLogger(__name__)
+
+EXPERT_TIMEOUT_S = 20.0
+"""Longest wait for an expert's next byte before another is asked (seconds); a long prompt on an old desktop
+takes about half of it."""
+
+
+def consul_http(settings: Settings) -> ConsulHttp:
+    """Return a connection to the Consul that TWIN_CONSUL_URL names.
+
+    Raises:
+        ConfigError: CONSUL_CACERT cannot be used.
+    """
+    token = TokenSource(settings.consul_token.get_secret_value(), settings.consul_token_file)
+    return ConsulHttp(settings.consul_url, token, ca=settings.consul_ca)
+
+
+async def open_directory(settings: Settings, clock: Clock) -> ServiceDirectory:
+    """Return the house's directory; an empty one of this process without TWIN_CONSUL_URL.
+
+    Raises:
+        ConfigError: CONSUL_CACERT cannot be used.
+    """
+    if not settings.consul_url:
+        return StaticDirectory(clock)
+    directory = await ConsulDirectory.open(
+        consul_http(settings), clock, prefixes=(EXPERT_PREFIX,), services=(MEMORY_SERVICE,)
+    )
+    log.info(
+        "Following services",
+        extra={"source": directory.name, "experts": experts_in(directory), "stale": directory.state().reason},
+    )
+    return directory
+
+
+def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:
+    """Return a question for the memory service's addresses of this moment, best first."""
+    return lambda: [endpoint.url for endpoint in to_ask(directory, MEMORY_SERVICE)]
+
+
+async def pick_expert_llm(
+    settings: Settings, store: ModelStore, cpu: CpuInfo, directory: ServiceDirectory, clock: Clock
+) -> PickedLlm:
+    """Return the language model: the house's expert `main` where it is, this machine's own behind it.
+
+    A machine that has no model of its own needs a `main` that passes its checks now. Without Consul, or with
+    LLM_BASE_URL, it is what `pick_llm` says.
+
+    Raises:
+        AgentError: It cannot be had; the message says what to do.
+    """
+    if not settings.consul_url or settings.llm_base_url or settings.llm_service == "openai":
+        return await pick_llm(settings, store, cpu)
+    own: PickedLlm | None = None
+    try:
+        own = await pick_llm(settings, store, cpu)
+    except AgentError as exc:
+        if not directory.current(service_of(MAIN)):
+            raise
+        log.warning("This machine has no language model of its own", extra={"code": exc.code})
+
+    def connect(endpoint: Endpoint) -> LlmClient:
+        return OpenAiLlm(
+            f"{endpoint.url}/v1",
+            settings.llm_model or "default",
+            settings.llm_api_key.get_secret_value(),
+            name=f"{endpoint.service} on {endpoint.node}",
+            request_timeout_s=EXPERT_TIMEOUT_S,
+        )
+
+    client = ExpertLlm(MAIN, directory, connect, clock, own=own.client if own else None)
+    behind = f"; {own.why}" if own else "; there is none of this machine's own"
+    why = f"{service_of(MAIN)} where {directory.name} knows one{behind}"
+    return PickedLlm(client, own.server if own else None, why, is_elsewhere=client.is_up)
+
+
+def describe_experts(directory: ServiceDirectory, settings: Settings, llm: PickedLlm) -> Mapping[str, Any]:
+    """Return what `GET /api/experts` says: who there is, where, and how far that can be trusted."""
+    if isinstance(directory, StaticDirectory):
+        directory.add(replace(_alone(settings, llm), passing=llm.is_up()))
+    state = directory.state()
+    return {
+        "source": directory.name,
+        "stale": state.is_stale,
+        "age_s": round(state.age_s, 1),
+        "reason": state.reason,
+        "answering": llm.client.name,
+        "experts": [
+            {
+                "name": name,
+                "service": service_of(name),
+                "passing": len(directory.current(service_of(name))),
+                "endpoints": [asdict(endpoint) for endpoint in directory.known(service_of(name))],
+            }
+            for name in experts_in(directory)
+        ],
+    }
+
+
+def _alone(settings: Settings, llm: PickedLlm) -> Endpoint:
+    """Return the language model of a machine without Consul as an expert."""
+    url = urlsplit(llm.server.base_url if llm.server is not None else settings.llm_base_url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return Endpoint(service_of(MAIN), "own", socket.gethostname(), url.hostname or "", port)

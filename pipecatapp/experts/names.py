@@ -1,0 +1,35 @@
+"""What services of the house are called.
+
+It owns the names and what they mean: which service is a chat endpoint, and which expert it is.
+"""
+
+from __future__ import annotations
+
+from pipecatapp.ports import Endpoint, ServiceDirectory
+
+EXPERT_PREFIX = "llama-api-"
+"""Services that begin so are experts, one name each. `rpc-provider`, which only lends memory, is none."""
+MAIN = "main"
+"""The expert that answers when nobody better is asked."""
+MEMORY_SERVICE = "memory-service"
+"""The cluster's long-term memory."""
+
+
+def service_of(expert: str) -> str:
+    """Return the service of an expert."""
+    return EXPERT_PREFIX + expert
+
+
+def experts_in(directory: ServiceDirectory) -> tuple[str, ...]:
+    """Return the experts that a directory knows, `main` first."""
+    names = [name.removeprefix(EXPERT_PREFIX) for name in directory.names(EXPERT_PREFIX)]
+    return tuple(sorted(names, key=lambda name: (name != MAIN, name)))
+
+
+def to_ask(directory: ServiceDirectory, service: str) -> tuple[Endpoint, ...]:
+    """Return the instances of a service worth asking.
+
+    They are those that pass; when none does, all of them, because a check that fails may be the fault of
+    the checker: a Consul agent that was killed fails every service of its node.
+    """
+    return directory.current(service) or directory.known(service)

@@ -1,0 +1,75 @@
+"""What the agent says of the house's experts, and which directory it has without Consul."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory
+from pipecatapp.app.engines import PickedLlm
+from pipecatapp.ports import Endpoint
+from pipecatapp.settings import Settings
+from testing.fakes.fake_clock import FakeClock
+from testing.fakes.fake_directory import FakeDirectory
+from testing.fakes.fake_llm import FakeLlm
+
+pytestmark = pytest.mark.unit
+
+MAIN = Endpoint("llama-api-main", "n1/a", "n1", "10.0.0.1", 20001, ("x",))
+
+
+def settings(**values: str) -> Settings:
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+async def test_without_consul_the_agents_own_model_is_the_expert_main() -> None:
+    directory = await open_directory(settings(), FakeClock())
+    assert isinstance(directory, StaticDirectory)
+    alone = settings(llm_base_url="http://llm.lan:81/v1")
+    view = describe_experts(directory, alone, PickedLlm(FakeLlm(), None, "why"))
+    assert [expert["name"] for expert in view["experts"]] == ["main"]
+    assert view["experts"][0]["endpoints"][0]["address"] == "llm.lan"
+    assert view["experts"][0]["endpoints"][0]["port"] == 81
+    assert (view["stale"], view["experts"][0]["passing"]) == (False, 1)
+
+
+def test_experts_are_told_with_what_is_known_of_them() -> None:
+    ill = Endpoint("llama-api-math", "n2/b", "n2", "10.0.0.2", 20002, passing=False)
+    directory = FakeDirectory(MAIN, ill)
+    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"))
+    assert [(expert["name"], expert["passing"]) for expert in view["experts"]] == [("main", 1), ("math", 0)]
+    assert view["experts"][0]["endpoints"] == [
+        {
+            "service": "llama-api-main",
+            "id": "n1/a",
+            "node": "n1",
+            "address": "10.0.0.1",
+            "port": 20001,
+            "tags": ("x",),
+            "passing": True,
+        }
+    ]
+
+
+def test_what_is_stale_is_marked_with_its_age() -> None:
+    clock = FakeClock()
+    directory = FakeDirectory(MAIN, clock=clock)
+    directory.go_away()
+    clock.advance(30)
+    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"))
+    assert (view["stale"], view["age_s"], view["reason"]) == (True, 30.0, "the fake went away")
+    assert view["experts"][0]["passing"] == 1
+
+
+def test_the_memorys_addresses_follow_the_directory() -> None:
+    directory = FakeDirectory()
+    urls = memory_urls(directory)
+    assert urls() == []
+    directory.put(Endpoint("memory-service", "n1/m", "n1", "10.0.0.1", 20003))
+    assert urls() == ["http://10.0.0.1:20003"]
+
+
+@pytest.mark.parametrize(("is_elsewhere", "is_up"), [(None, True), (True, True), (False, False)])
+def test_a_model_elsewhere_counts_as_up(is_elsewhere: bool | None, is_up: bool) -> None:
+    question = None if is_elsewhere is None else lambda: is_elsewhere
+    assert PickedLlm(FakeLlm(), None, "why", question).is_up() is is_up  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""Which endpoint of an expert is asked, when the next one is, and that this machine's own model is last."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+
+from pipecatapp.errors import AdapterError
+from pipecatapp.experts.expert_llm import AVOID_S, ExpertLlm
+from pipecatapp.experts.names import MEMORY_SERVICE, experts_in, to_ask
+from pipecatapp.ports import ChatRequest, Endpoint, LlmClient
+from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
+from testing.fakes.fake_clock import FakeClock
+from testing.fakes.fake_directory import FakeDirectory
+from testing.fakes.fake_llm import BreaksOff, FakeLlm
+
+pytestmark = pytest.mark.unit
+
+REQUEST = ChatRequest((COUNT,), slot=1)
+GONE = AdapterError("llm-unreachable", "nobody is there", retryable=True)
+
+
+def main(port: int, passing: bool = True) -> Endpoint:
+    return Endpoint("llama-api-main", f"n/{port}", "n", "10.0.0.1", port, passing=passing)
+
+
+class House:
+    """Experts by port, their directory, and how often a connection was made."""
+
+    def __init__(self, *ports: int, own: FakeLlm | None = None) -> None:
+        self.clock = FakeClock()
+        self.directory = FakeDirectory(*(main(port) for port in ports))
+        self.models = {port: FakeLlm((f"expert {port}",)) for port in ports}
+        self.connected: list[int] = []
+        self.llm = ExpertLlm("main", self.directory, self.connect, self.clock, own=own)
+
+    def connect(self, endpoint: Endpoint) -> LlmClient:
+        self.connected.append(endpoint.port)
+        return self.models[endpoint.port]
+
+    async def ask(self) -> str:
+        return text_of(await collect(self.llm, REQUEST))
+
+
+class TestAsAClient(LlmSuite):
+    @pytest.fixture
+    def llm(self) -> ExpertLlm:
+        house = House(1)
+        house.models[1] = FakeLlm(("one two three four five six seven eight nine ten",))
+        return house.llm
+
+
+async def test_the_expert_is_preferred_to_this_machines_own() -> None:
+    own = FakeLlm(("own",))
+    assert await House(1, own=own).ask() == "expert 1"
+    assert own.requests == []
+
+
+async def test_a_foreign_experts_prompt_cache_is_not_numbered_by_us() -> None:
+    own = FakeLlm(("own",))
+    house = House(1, own=own)
+    await house.ask()
+    house.directory.remove("n/1")
+    await house.ask()
+    assert [request.slot for request in house.models[1].requests] == [-1]
+    assert [request.slot for request in own.requests] == [1]
+
+
+async def test_the_same_endpoint_is_asked_while_it_answers() -> None:
+    house = House(1, 2, 3)
+    assert len({await house.ask() for _ in range(9)}) == 1
+    assert len(house.connected) == 1
+
+
+async def test_what_is_read_ahead_is_asked() -> None:
+    house = House(1, 2, 3)
+    await house.llm.prefill(REQUEST)
+    answer = await house.ask()
+    assert [port for port, model in house.models.items() if model.prefills] == [int(answer.split()[1])]
+
+
+async def test_an_endpoint_that_does_not_answer_is_replaced_and_then_avoided() -> None:
+    house = House(1, 2)
+    first = await house.ask()
+    failing = house.models[int(first.split()[1])]
+    failing.error = GONE
+    second = await house.ask()
+    assert {first, second} == {"expert 1", "expert 2"}
+    tried = len(failing.requests)
+    assert await house.ask() == second
+    assert len(failing.requests) == tried, "it is asked last for a while"
+    failing.error = None
+    house.clock.advance(AVOID_S + 1)
+    assert await house.ask() == first
+
+
+async def test_without_an_expert_that_answers_this_machines_own_does() -> None:
+    house = House(1, own=FakeLlm(("own",)))
+    house.models[1].error = GONE
+    assert await house.ask() == "own"
+
+
+async def test_an_expert_that_comes_is_asked_and_one_that_goes_is_not() -> None:
+    house = House(own=FakeLlm(("own",)))
+    house.models[7] = FakeLlm(("expert 7",))
+    assert await house.ask() == "own"
+    house.directory.put(main(7))
+    assert await house.ask() == "expert 7"
+    house.directory.put(main(7, passing=False))
+    assert await house.ask() == "own"
+    house.directory.put(main(7))
+    house.directory.go_away()
+    assert await house.ask() == "expert 7", "what was known is still used"
+
+
+async def test_connections_to_what_is_gone_are_closed() -> None:
+    house = House(1)
+    await house.ask()
+    house.directory.remove("n/1")
+    house.models[2] = FakeLlm(("expert 2",))
+    house.directory.put(main(2))
+    await house.ask()
+    assert (house.models[1].is_closed, house.models[2].is_closed) == (True, False)
+
+
+async def test_an_answer_under_way_keeps_its_connection() -> None:
+    house = House(1)
+    house.models[1] = FakeLlm(("one two three",))
+    async with aclosing(house.llm.stream(REQUEST)) as stream:
+        await anext(stream)
+        house.directory.remove("n/1")
+        house.models[2] = FakeLlm(("expert 2",))
+        house.directory.put(main(2))
+        await house.ask()
+        assert not house.models[1].is_closed
+        assert "".join([delta.text async for delta in stream]) == " two three"
+
+
+async def test_an_answer_that_has_begun_is_not_begun_again_elsewhere() -> None:
+    own = FakeLlm(("own",))
+    house = House(1, own=own)
+    house.models[1] = FakeLlm((BreaksOff("half an"),))
+    with pytest.raises(AdapterError, match="broke off"):
+        await house.ask()
+    assert own.requests == []
+
+
+async def test_a_request_that_nobody_would_take_is_refused_once() -> None:
+    house = House(1, own=FakeLlm(("own",)))
+    wrong = replace(REQUEST, json_schema={"type": "object"}, grammar='root ::= "x"')
+    with pytest.raises(AdapterError, match="not both"):
+        await collect(house.llm, wrong)
+
+
+async def test_nobody_to_ask_is_said_in_words() -> None:
+    with pytest.raises(AdapterError, match="knows no llama-api-main") as failure:
+        await House().ask()
+    assert (failure.value.code, failure.value.retryable) == ("no-expert", True)
+
+
+async def test_all_that_fail_are_told_by_the_last() -> None:
+    house = House(1, 2)
+    for model in house.models.values():
+        model.error = GONE
+    with pytest.raises(AdapterError, match="nobody is there"):
+        await house.ask()
+
+
+async def test_it_is_up_while_an_endpoint_passes() -> None:
+    house = House(own=FakeLlm())
+    assert (house.llm.is_up(), house.llm.name) == (False, "fake model")
+    house.directory.put(main(1))
+    assert (house.llm.is_up(), house.llm.name) == (True, "expert main")
+
+
+async def test_closing_closes_everybody() -> None:
+    own = FakeLlm()
+    house = House(1, own=own)
+    await house.ask()
+    await house.llm.close()
+    assert (own.is_closed, house.models[1].is_closed) == (True, True)
+
+
+def test_experts_are_those_with_the_prefix_and_main_comes_first() -> None:
+    directory = FakeDirectory(
+        Endpoint("llama-api-coding", "a", "n", "h", 1),
+        Endpoint("llama-api-main", "b", "n", "h", 2),
+        Endpoint("rpc-provider", "c", "n", "h", 3, ("pool=main",)),
+    )
+    assert experts_in(directory) == ("main", "coding")
+
+
+def test_a_service_whose_checks_all_fail_is_asked_all_the_same() -> None:
+    ill = Endpoint(MEMORY_SERVICE, "a", "n", "h", 1, passing=False)
+    well = Endpoint(MEMORY_SERVICE, "b", "n", "h", 2)
+    assert to_ask(FakeDirectory(ill), MEMORY_SERVICE) == (ill,)
+    assert to_ask(FakeDirectory(ill, well), MEMORY_SERVICE) == (well,)
