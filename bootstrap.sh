@@ -28,7 +28,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
 readonly PREFIX="${TWIN_PREFIX:-/opt/twin}" CACHE="${TWIN_CACHE:-/var/cache/twin}"
 readonly STATE="$CACHE/bootstrap.state" LOG="$CACHE/bootstrap.log" PROGRESS="$CACHE/progress"
-readonly PLAYS=(preflight software models agent front health)
+readonly PLAYS=(preflight software control_plane models agent front health)
 
 user="" tags="" role=all verbose=0 debug="" dry_run="" resume="" watch_target=""
 standalone="" external="" run_local="" benchmark="" clean="" system_cleanup=""

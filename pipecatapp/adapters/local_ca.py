@@ -105,7 +105,7 @@ def ensure_authority(folder: Path, adopt: Path | None = None) -> bool:
 def sign_request(
     folder: Path, request: bytes, names: Sequence[str], current: bytes = b"", renew_days: int = RENEW_DAYS
 ) -> bytes:
-    """Return a certificate for a node's key, as server and as client: `current` while it is good, or a new one.
+    """Return a certificate for a node's key, as server and client: `current` while it is good, or a new one.
 
     Args:
         folder: Where the authority is.

@@ -1,0 +1,57 @@
+#!/usr/bin/python
+"""Wait until Consul's servers know a node.
+
+It owns the wait only; the node registers itself with its own token.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+
+DOCUMENTATION = """
+module: node_in_catalogue
+short_description: Wait until Consul's servers know a node
+description: Asks this node's agent, which asks the servers, and shows the node's own token.
+options:
+  url: {type: str, required: true, description: Where the agent listens.}
+  token: {type: str, required: true, description: The node's own token.}
+  node: {type: str, required: true, description: The node's name.}
+  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "node": {"type": "str", "required": True},
+            "wait_s": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    api = Api("consul", given["url"], given["token"])
+    deadline_s = time.monotonic() + given["wait_s"]
+    why = "it is not in the catalogue"
+    while time.monotonic() < deadline_s:
+        try:
+            answer = api.get(f"/v1/catalog/node/{given['node']}")
+            if answer and answer.get("Node"):
+                module.exit_json(changed=False)
+        except ApiError as exc:
+            why = str(exc)
+        time.sleep(POLL_S)
+    module.fail_json(
+        msg=f"Consul's servers do not know {given['node']} after {given['wait_s']} s: {why}. "
+        "Look at: journalctl -u consul"
+    )
+
+
+if __name__ == "__main__":
+    main()

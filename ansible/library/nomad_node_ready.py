@@ -1,0 +1,61 @@
+#!/usr/bin/python
+"""Wait until Nomad has a node that is ready for jobs.
+
+It owns the wait only.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+
+DOCUMENTATION = """
+module: nomad_node_ready
+short_description: Wait until Nomad has a node that is ready for jobs
+description: Asks a server; fails with what the node's state is instead.
+options:
+  url: {type: str, required: true, description: Where an agent listens.}
+  ca: {type: str, required: true, description: File with the authority that signed its certificate.}
+  token: {type: str, required: true, description: A token that may see nodes.}
+  node: {type: str, required: true, description: The node's name.}
+  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+"""
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "ca": {"type": "str", "required": True},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "node": {"type": "str", "required": True},
+            "wait_s": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    api = Api("nomad", given["url"], given["token"], given["ca"])
+    deadline_s = time.monotonic() + given["wait_s"]
+    state = "it has not come"
+    while time.monotonic() < deadline_s:
+        try:
+            nodes = [node for node in api.get("/v1/nodes") if node["Name"] == given["node"]]
+            states = {node["Status"] for node in nodes}
+            if "ready" in states:
+                module.exit_json(changed=False)
+            state = f"it is {', '.join(sorted(states))}" if states else "it has not come"
+        except ApiError as exc:
+            state = str(exc)
+        time.sleep(POLL_S)
+    module.fail_json(
+        msg=f"Nomad has no node {given['node']} that is ready after {given['wait_s']} s: {state}. "
+        f"Look there at: journalctl -u nomad"
+    )
+
+
+if __name__ == "__main__":
+    main()
