@@ -10,6 +10,7 @@ import json
 import sys
 
 from pipecatapp.cli.models import EXIT_WRONG, add_change_options
+from pipecatapp.errors import ConfigError
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
@@ -30,6 +31,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "names", nargs="*", metavar="NAME", help="NAME, or NAME@VERSION; default: all, in their first version"
     )
     fetch.add_argument("--mirror", metavar="URL", help="a mirror to try first; default: TWIN_MIRROR_URL")
+    fetch.add_argument(
+        "--digest", metavar="HEX", default="", help="what the one artefact's digest on the mirror must be"
+    )
     fetch.add_argument("--jobs", type=int, default=0, help="compilers at once; default: by cores and memory")
     add_change_options(fetch)
     fetch.set_defaults(func=_fetch)
@@ -48,11 +52,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     go.set_defaults(func=_go)
 
 
-def _open(mirror_url: str | None = None) -> tuple[Catalogue, ArtifactStore]:
+def _open(mirror_url: str | None = None, digest: str = "") -> tuple[Catalogue, ArtifactStore]:
     settings = load_settings()
     catalogue = load_catalogue(settings.catalogue_dir)
     mirror = settings.mirror_url if mirror_url is None else mirror_url
-    store = ArtifactStore(settings.cache_dir / "artifacts", catalogue, mirror_url=mirror)
+    folder = settings.cache_dir / "artifacts"
+    store = ArtifactStore(folder, catalogue, mirror_url=mirror, mirror_digest=digest)
     return catalogue, store
 
 
@@ -85,14 +90,18 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    catalogue, store = _open(options.mirror)
+    if options.digest and len(options.names) != 1:
+        raise ConfigError("digest", "--digest is of one artefact: name exactly one")
+    catalogue, store = _open(options.mirror, options.digest)
     names = options.names or [name for name in catalogue.artifacts if "@" not in name]
     progress = TextProgress(sys.stderr)
     fetched = [name for name in names if store.ensure(name, progress, jobs=options.jobs)]
     present = [name for name in names if name not in fetched]
     if options.json:
-        paths = {name: str(store.path(name)) for name in names}
-        print(json.dumps({"changed": bool(fetched), "fetched": fetched, "present": present, "paths": paths}))
+        told: dict[str, object] = {"changed": bool(fetched), "fetched": fetched, "present": present}
+        told["paths"] = {name: str(store.path(name)) for name in names}
+        told["digests"] = {name: store.digest(name) for name in names}
+        print(json.dumps(told))
     else:
         for name in names:
             print(f"{name}: {store.path(name)}{'' if name in fetched else ' (already here)'}")

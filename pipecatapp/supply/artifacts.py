@@ -46,9 +46,13 @@ class ArtifactStore:
         root: The folder, outside the checkout.
         catalogue: What the binaries are.
         mirror_url: A server that has manifests, and files under their hash; "" for none.
+        mirror_digest: The manifest's digest that the mirror must give; "" believes the mirror.
     """
 
-    def __init__(self, root: Path, catalogue: Catalogue, *, mirror_url: str = "") -> None:
+    def __init__(
+        self, root: Path, catalogue: Catalogue, *, mirror_url: str = "", mirror_digest: str = ""
+    ) -> None:
+        self._mirror_digest = mirror_digest
         self._root = root
         self._catalogue = catalogue
         self._mirror_url = mirror_url.rstrip("/")
@@ -97,6 +101,11 @@ class ArtifactStore:
             return Manifest.model_validate_json(text)
         except (OSError, ValidationError):
             return None
+
+    def digest(self, name: str) -> str:
+        """Return the digest of the artefact here, "" when it is not here."""
+        manifest = self.manifest(name)
+        return manifest.digest if manifest else ""
 
     def problems(self, name: str, *, rehash: bool = True) -> list[str]:
         """Return what is wrong with the artefact here, in words; nothing when it is whole.
@@ -175,7 +184,9 @@ class ArtifactStore:
         if isinstance(artifact, GoArtifact):
             yield PathOrigin(artifact, self._root, scratch / "path")
         if self._mirror_url:
-            yield MirrorOrigin(artifact, self._mirror_url, work.root / f".{key}.mirror", progress)
+            folder = work.root / f".{key}.mirror"
+            digest = self._mirror_digest
+            yield MirrorOrigin(artifact, self._mirror_url, folder, progress, digest=digest)
         if isinstance(artifact, CmakeArtifact):
             count = jobs or default_jobs(artifact.memory_mb)
             yield CmakeOrigin(artifact, work, self._mirror_url, progress, count)

@@ -45,6 +45,13 @@ class Manifest(Entry):
     origin: str = ""
     """Where its programs came from, in words."""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over its files and links, the same wherever they came from."""
+        lines = [f"{file.sha256} {int(file.is_executable)} {file.path}" for file in self.files]
+        lines += [f"-> {target} {link}" for link, target in self.links.items()]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
 
 def artifact_key(artifact: AnyArtifact, machine: str = "") -> str:
     """Return the name of the folder of exactly these programs.

@@ -103,10 +103,19 @@ class MirrorOrigin:
         mirror_url: The mirror.
         folder: Where to put what it gives.
         progress: Where to report.
+        digest: What the manifest's `digest` must be; "" believes the mirror.
     """
 
-    def __init__(self, artifact: AnyArtifact, mirror_url: str, folder: Path, progress: Progress) -> None:
-        self._artifact = artifact
+    def __init__(
+        self,
+        artifact: AnyArtifact,
+        mirror_url: str,
+        folder: Path,
+        progress: Progress,
+        *,
+        digest: str = "",
+    ) -> None:
+        self._digest = digest
         self._mirror_url = mirror_url
         self._url = f"{mirror_url}/artifacts/{artifact.name}/{artifact_key(artifact)}.json"
         self.label = f"mirror {self._url}"
@@ -119,6 +128,8 @@ class MirrorOrigin:
         try:
             with Fetcher(self._folder, mirror_url=self._mirror_url, progress=self._progress) as fetcher:
                 manifest = Manifest.model_validate(fetcher.get_json(self._url))
+                if self._digest and manifest.digest != self._digest:
+                    raise SourceError(f"its programs have the digest {manifest.digest}, not {self._digest}")
                 fetcher.ensure_all(
                     FileEntry(filename=f"bin/{file.path}", sha256=file.sha256, size_bytes=file.size_bytes)
                     for file in manifest.files

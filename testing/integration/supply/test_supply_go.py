@@ -256,6 +256,27 @@ def test_second_machine_takes_it_from_the_mirror_whatever_the_first_took(
     assert origin_of(second).startswith(f"mirror {hub.url}/artifacts/hello/")
 
 
+def test_mirror_whose_programs_are_not_the_expected_ones_is_not_believed(
+    tmp_path: Path, sealed: Path, hub: Hub
+) -> None:
+    ran = tmp_path / "ran"
+    evil = program(sealed, HELLO.format(tone="evil") + f": >{ran}\n")
+    things = catalogue(tmp_path, releases=release(hub, zipped({"hello": HELLO.format(tone="vendor")})))
+    first = ArtifactStore(tmp_path / "first", things)
+    first.ensure("hello")
+    mirrored(tmp_path / "mirror", things, first, hub)
+    for path in (evil, ran):
+        path.unlink()
+
+    second = ArtifactStore(tmp_path / "second", things, mirror_url=hub.url, mirror_digest="a" * 64)
+    assert second.ensure("hello")
+    assert said_by(second.path("hello", "hello")) == ["Hello v1.2.0", "vendor"]
+    assert not ran.exists(), "it was run before it was checked"
+    third = ArtifactStore(tmp_path / "third", things, mirror_url=hub.url, mirror_digest=first.digest("hello"))
+    assert third.ensure("hello")
+    assert third.digest("hello") == first.digest("hello")
+
+
 def test_mirror_with_a_damaged_program_is_passed_over(tmp_path: Path, sealed: Path, hub: Hub) -> None:
     installed = program(sealed, HELLO.format(tone="installed"))
     things = catalogue(tmp_path, releases=release(hub, zipped({"hello": HELLO.format(tone="vendor")})))
