@@ -95,3 +95,34 @@ def test_facts_are_read_from_the_systems_own_texts() -> None:
     assert preflight.memory_total_mb("MemTotal:        8000000 kB\nMemFree: 1 kB\n") == 7812
     assert preflight.debian_version('ID=debian\nVERSION_ID="13"\n') == "13"
     assert preflight.debian_version("ID=ubuntu\nVERSION_ID=24.04\n") == ""
+
+
+def test_a_clock_that_is_far_off_names_both_the_distance_and_the_remedy() -> None:
+    assert preflight.check_clock(-4.0, 30.0) == []
+    (found,) = preflight.check_clock(-95.0, 30.0)
+    assert found.level == "error"
+    assert "95 s behind" in found.what
+    assert "set-ntp" in found.hint
+
+
+def test_names_that_do_not_resolve_are_warnings() -> None:
+    assert preflight.check_names("desk1", []) == []
+    own, source = preflight.check_names("desk1", ["desk1", "deb.debian.org"])
+    assert (own.level, source.level) == ("warning", "warning")
+    assert "127.0.1.1 desk1" in own.hint
+    assert "deb.debian.org" in source.what
+
+
+def test_every_node_that_cannot_be_reached_is_named() -> None:
+    found = preflight.check_peers({"desk2": "192.168.1.22", "desk3": "192.168.1.23"})
+    assert [finding.level for finding in found] == ["error", "error"]
+    assert "desk3 at 192.168.1.23" in found[1].what
+
+
+def test_hosts_of_package_sources_are_read_in_both_of_apts_formats() -> None:
+    text = (
+        "deb http://deb.debian.org/debian trixie main\n"
+        "Types: deb\nURIs: https://mirror.example:8080/debian\n"
+        "# deb http://old.example/debian x\ndeb [arch=amd64] http://deb.debian.org/security x main\n"
+    )
+    assert preflight.package_hosts(text) == ["deb.debian.org", "mirror.example"]

@@ -1,8 +1,9 @@
 #!/usr/bin/python
 """Read one machine and report, all at once, what stands in the way of the agent.
 
-It owns the reading of disks, memory, CPU flags, ports and Python, and the sentences about them. It changes
-nothing and decides nothing for others: the role fails on a finding of level `error`.
+It owns the reading of disks, memory, CPU flags, ports, Python, and in a cluster of names, clock and the way
+to the other nodes, and the sentences about them. It changes nothing and decides nothing for others: the role
+fails on a finding of level `error`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from __future__ import annotations
 import os
 import platform
 import pwd
+import re
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +27,18 @@ options:
   ports: {type: list, elements: int, required: true, description: TCP ports that must be free or ours.}
   user: {type: str, required: true, description: User whose listeners are ours.}
   memory_mb: {type: int, required: true, description: Least memory for the models and one worker, in MB.}
+  cluster_ports: {type: dict, default: {}, description: Further ports, and the user whose each is.}
+  peers: {type: dict, default: {}, description: The other nodes of the cluster, name and address.}
+  ssh_port: {type: int, default: 22, description: Port that the other nodes are tried at.}
+  control_time: {type: float, default: 0, description: Unix time where Ansible runs; 0 for one machine.}
+  clock_s: {type: float, default: 30, description: "How far the clocks may be apart, in seconds."}
 """
 
 PYTHON_MINIMUM = (3, 11)
 SUPPORTED_DEBIAN = ("12", "13")
 SUPPORTED_MACHINES = ("x86_64", "aarch64")
+PEER_TIMEOUT_S = 3.0
+"""Longest wait for another node to take a connection; on a LAN it takes milliseconds."""
 TCP_LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (include/net/tcp_states.h: TCP_LISTEN = 10)."""
 
@@ -123,6 +134,82 @@ def check_system(debian: str, python: tuple[int, ...]) -> list[Finding]:
     return findings
 
 
+def check_clock(ahead_s: float, allowed_s: float) -> list[Finding]:
+    """Whether the clock agrees with the one where Ansible runs; it is `ahead_s` ahead of it."""
+    if abs(ahead_s) <= allowed_s:
+        return []
+    way = "ahead of" if ahead_s > 0 else "behind"
+    return [
+        Finding(
+            "error",
+            f"the clock is {abs(ahead_s):.0f} s {way} the control node's ({allowed_s:.0f} s are allowed)",
+            "Let it follow a time server: apt install systemd-timesyncd, then timedatectl set-ntp true.",
+        )
+    ]
+
+
+def check_names(own: str, unknown: list[str]) -> list[Finding]:
+    """Whether names resolve; `unknown` are those that do not, `own` is this machine's."""
+    findings = []
+    if own in unknown:
+        hint = f"Add the line '127.0.1.1 {own}' to /etc/hosts."
+        findings.append(Finding("warning", f"the machine does not know its own name, {own}", hint))
+    others = [name for name in unknown if name != own]
+    if others:
+        findings.append(
+            Finding(
+                "warning",
+                f"the package source {', '.join(others)} cannot be found by name",
+                "See /etc/resolv.conf; without a way out, packages come from the first controller.",
+            )
+        )
+    return findings
+
+
+def check_peers(unreached: dict[str, str]) -> list[Finding]:
+    """Whether the other nodes can be reached; `unreached` are names and addresses of those that cannot."""
+    return [
+        Finding(
+            "error",
+            f"{name} at {address} cannot be reached from here",
+            "See the cable, the address in the inventory, and a firewall between them.",
+        )
+        for name, address in unreached.items()
+    ]
+
+
+def package_hosts(sources: str) -> list[str]:
+    """Names of the hosts in the text of apt's sources, in order, once each."""
+    return list(
+        dict.fromkeys(re.findall(r"^(?:deb|URIs:)[^#\n]*?https?://([^/:\s]+)", sources, re.MULTILINE))
+    )
+
+
+def resolves(name: str) -> bool:
+    """Whether a name has an address."""
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return False
+    return True
+
+
+def takes_connection(address: str, port: int) -> bool:
+    """Whether a machine takes a TCP connection."""
+    try:
+        socket.create_connection((address, port), PEER_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def apt_sources() -> str:
+    """Text of all of apt's sources."""
+    etc = Path("/etc/apt")
+    files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
+    return "\n".join(file.read_text("utf-8", errors="replace") for file in files if file.is_file())
+
+
 def port_owner(port: int, tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6")) -> str:
     """Name of the user who listens on a TCP port, "" when nobody does."""
     for table in tables:
@@ -176,7 +263,23 @@ def read_machine(params: dict[str, Any]) -> list[Finding]:
         findings += check_folder(Path(folder), int(needed_mb), free_mb, writable)
     for port in params["ports"]:
         findings += check_port(port, port_owner(port), params["user"])
+    if params["control_time"]:
+        findings += read_cluster(params)
     return sorted(findings, key=lambda finding: finding.level != "error")
+
+
+def read_cluster(params: dict[str, Any]) -> list[Finding]:
+    """What a node of a cluster needs beside."""
+    findings = check_clock(time.time() - params["control_time"], params["clock_s"])
+    own = socket.gethostname()
+    findings += check_names(
+        own, [name for name in [own, *package_hosts(apt_sources())] if not resolves(name)]
+    )
+    peers, port = params["peers"], params["ssh_port"]
+    findings += check_peers({name: at for name, at in peers.items() if not takes_connection(at, port)})
+    for number, user in params["cluster_ports"].items():
+        findings += check_port(int(number), port_owner(int(number)), user)
+    return findings
 
 
 def main() -> None:
@@ -189,6 +292,11 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "required": True},
             "user": {"type": "str", "required": True},
             "memory_mb": {"type": "int", "required": True},
+            "cluster_ports": {"type": "dict", "default": {}},
+            "peers": {"type": "dict", "default": {}},
+            "ssh_port": {"type": "int", "default": 22},
+            "control_time": {"type": "float", "default": 0},
+            "clock_s": {"type": "float", "default": 30},
         },
         supports_check_mode=True,
     )
