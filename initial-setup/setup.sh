@@ -52,6 +52,8 @@ check_settings() {
   [[ -z "${SETUP_HOSTNAME:-}" || "$SETUP_HOSTNAME" =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ ]] ||
     die "SETUP_HOSTNAME is '$SETUP_HOSTNAME'; a name has letters, digits and dashes."
   [[ -z "${SETUP_ADMIN:-}" || "$SETUP_ADMIN" =~ ^[a-z_][a-z0-9_-]*$ ]] || die "SETUP_ADMIN is no name of a user."
+  [[ -z "${CONTROL_NODE_IP:-}" || "$CONTROL_NODE_IP" =~ ^([0-9]{1,3}\.){3}[0-9]{1,3}$ ]] ||
+    die "CONTROL_NODE_IP is '$CONTROL_NODE_IP'; it is an address like 192.168.1.20, or empty."
   [[ "$SETUP_ADDRESS" == dhcp ]] && return
   [[ "$SETUP_ADDRESS" =~ ^([0-9]{1,3}\.){3}[0-9]{1,3}/[0-9]{1,2}$ ]] ||
     die "SETUP_ADDRESS is '$SETUP_ADDRESS'; it is dhcp, or like 192.168.1.20/24."

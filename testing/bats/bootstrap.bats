@@ -6,7 +6,8 @@ bats_require_minimum_version 1.5.0
 setup() {
   load sealed
   seal
-  unset LLM_BASE_URL
+  unset LLM_BASE_URL TWIN_MIRROR_URL TWIN_JOIN_TOKEN
+  export SYSTEMD_FOLDER="$BATS_TEST_TMPDIR/systemd"
   export TWIN_PREFIX="$BATS_TEST_TMPDIR/opt" TWIN_CACHE="$BATS_TEST_TMPDIR/cache"
   mkdir -p "$TWIN_PREFIX/bootstrap/bin" "$TWIN_CACHE"
   for name in apt-get ip; do record "$name"; done
@@ -15,14 +16,37 @@ setup() {
   cp "$ROOT/requirements-bootstrap.txt" "$TWIN_PREFIX/bootstrap/requirements.txt"
 }
 
+done_until() { # done_until PLAY: the steps are complete up to it
+  grep -o 'playbooks/.*yaml' "$ROOT/playbook.yaml" | xargs -n 1 basename -s .yaml | sed "/^$1\$/q" | sed 's/^/done /' >"$TWIN_CACHE/bootstrap.state"
+}
 bootstrap() { sealed "$ROOT/bootstrap.sh" "$@"; }
+with_systemd() { mkdir -p "$SYSTEMD_FOLDER"; }
+named() { # named NAME: the machine's name is NAME, its address 10.0.0.1
+  rm "$BIN/hostname" # a link to the real program
+  record hostname 0 "$1"
+  record ip 0 "192.0.2.1 via 10.0.0.254 dev eth0 src 10.0.0.1 uid 0"
+}
+as_nobody() { # as_nobody PREPARE: become_root as a user without rights, on a PATH of its own; PREPARE fills it
+  local open
+  open="$(mktemp -d /tmp/sealed.XXXXXX)" # bats' own folder cannot be read by another user
+  cp "$ROOT/bootstrap.sh" "$open"
+  mkdir -p "$open/initial-setup"
+  cp -r "$ROOT/initial-setup/bootstrap" "$open/initial-setup"
+  ln -s "$(command -v dirname)" "$(command -v bash)" "$open"
+  ln -s "$(command -v grep)" "$(command -v paste)" "$open"
+  chmod 755 "$open"
+  eval "$1"
+  run setpriv --reuid=65534 --clear-groups env PATH="$open" bash -c "source '$open/bootstrap.sh'; become_root"
+  rm -r "$open"
+}
 need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "help names every flag" {
   run bootstrap --help
   [ "$status" -eq 0 ]
-  for flag in standalone role user tags external-model-server run-local benchmark continue watch dry-run \
-    verbose debug clean system-cleanup help; do
+  for flag in standalone role controller-ip token user tags external-model-server run-local deploy-docker container \
+    purge-jobs leave-services-running home-assistant-debug benchmark continue watch dry-run verbose debug clean \
+    system-cleanup help; do
     [[ "$output" == *"--$flag"* ]]
   done
 }
@@ -33,20 +57,173 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   [[ "$output" == *"unknown option '--frobnicate'"* ]]
 }
 
-@test "flags of the cluster stop with a sentence" {
-  for flag in --controller-ip --purge-jobs --leave-services-running --deploy-docker --container \
-    --home-assistant-debug "--role worker" "--role controller"; do
-    # shellcheck disable=SC2086 # two words
-    run bootstrap $flag
+@test "a role that does not exist lists those that do" {
+  run bootstrap --role king
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"known: all controller worker"* ]]
+}
+
+@test "what does not go together stops with a sentence" {
+  local words
+  for words in "--controller-ip 10.0.0.1" "--token x" "--role controller --standalone" "--role worker" \
+    "--run-local --deploy-docker" "--role worker --controller-ip 10.0.0.1 --tags models" \
+    "--role worker --controller-ip 10.0.0.1 --continue" "--role worker --controller-ip \$(id)"; do
+    # shellcheck disable=SC2086 # several words
+    run bootstrap --dry-run $words
     [ "$status" -ne 0 ]
-    [[ "$output" == *"$flag"*"the cluster is not there yet"* ]]
+    [[ "$output" == "bootstrap: "*"."* ]]
   done
 }
 
-@test "a role that does not exist lists the one that does" {
-  run bootstrap --role king
+@test "a worker needs to know its controller" {
+  run bootstrap --role worker
   [ "$status" -ne 0 ]
-  [[ "$output" == *"known: all"* ]]
+  [[ "$output" == *"--role worker needs --controller-ip"* ]]
+}
+
+@test "a cluster needs systemd" {
+  for role in "controller" "worker --controller-ip 10.0.0.1"; do
+    # shellcheck disable=SC2086 # two words
+    run bootstrap --dry-run --role $role
+    [ "$status" -ne 0 ]
+    [[ "$output" == *"needs systemd"* ]]
+  done
+}
+
+@test "a controller gets its name into the inventory and a cluster's variables" {
+  with_systemd
+  named den.house
+  run bootstrap --dry-run --role controller
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Mode: cluster, because: asked for by --role controller"* ]]
+  [[ "$output" == *"name-this $ROOT/inventory.yaml den ansible_host=10.0.0.1 ansible_connection=local"* ]]
+  [[ "$output" == *'"twin_mode": "cluster"'* ]]
+  [[ "$output" != *ansible_become* ]]
+}
+
+@test "a machine whose name is none of a machine's is told how to get one" {
+  with_systemd
+  named localhost
+  run bootstrap --dry-run --role controller
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"hostnamectl set-hostname"* ]]
+}
+
+@test "a dry run leaves the inventory" {
+  with_systemd
+  named den
+  local before
+  before="$(<"$ROOT/inventory.yaml")"
+  run bootstrap --dry-run --role controller
+  [ "$before" = "$(<"$ROOT/inventory.yaml")" ]
+}
+
+@test "alone it is a cluster where Nomad and Consul come quickly" {
+  with_systemd
+  named den
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: standalone, because: no cluster software"*"--role controller builds it"* ]]
+  TWIN_MIRROR_URL=http://10.0.0.9:8071 run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: the mirror http://10.0.0.9:8071"* ]]
+  record nomad 0 "Nomad v$(awk '/name: nomad$/ {on = 1} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
+  record consul 0 "Consul v$(awk '/name: consul$/ {on = 1} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: Nomad and Consul are at hand"* ]]
+  run bootstrap --dry-run --standalone
+  [[ "$output" == *"Mode: standalone, because: asked for by --standalone"* ]]
+}
+
+@test "another version of Nomad on PATH is not the one that is wanted" {
+  with_systemd
+  record nomad 0 "Nomad v0.1.2"
+  record consul 0 "Consul v0.1.2"
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: standalone"* ]]
+}
+
+@test "the way to run the agent is handed on in a cluster" {
+  with_systemd
+  named den
+  run bootstrap --dry-run --role controller --deploy-docker
+  [[ "$output" == *'"pipecatapp_driver": "docker"'* ]]
+  run bootstrap --dry-run --role controller --run-local
+  [[ "$output" == *'"pipecatapp_driver": "raw_exec"'* ]]
+  [[ "$output" != *software_run_local* ]]
+  run bootstrap --dry-run --deploy-docker
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"--deploy-docker is for a cluster"* ]]
+}
+
+@test "leaving services running is always so, and said" {
+  run bootstrap --dry-run --leave-services-running
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"that is always so"* ]]
+}
+
+@test "jobs are purged in a cluster only" {
+  with_systemd
+  named den
+  run bootstrap --dry-run --purge-jobs
+  [[ "$output" == *"no Nomad jobs to purge"* ]]
+  run bootstrap --dry-run --role controller --purge-jobs
+  [[ "$output" == *"would run: "*"playbooks/purge_jobs.yaml"*"playbook.yaml"* ]]
+}
+
+@test "a worker installs little, and its token is in no command line" {
+  with_systemd
+  record systemctl
+  record python3
+  run bootstrap --dry-run --role worker --controller-ip 10.0.0.1 --token abc234.secret
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"python3 -m twin_join worker --controller 10.0.0.1 --port 8072"* ]]
+  [[ "$output" != *abc234* ]]
+  [[ "$output" != *ansible-playbook* ]]
+}
+
+@test "a worker that is refused is told how to try again" {
+  need_root
+  with_systemd
+  record systemctl
+  record python3 1
+  TWIN_JOIN_TOKEN=x run bootstrap --role worker --controller-ip 10.0.0.1
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"not part of the cluster"*"new token"* ]]
+}
+
+@test "the token goes to root by the environment" {
+  run bash -c "source '$ROOT/bootstrap.sh'; without_token --role worker --token abc --user ada --token=abc --debug"
+  [ "$output" = "$(printf '%s\n' --role worker --user ada --debug)" ]
+}
+
+@test "a wrong sudo password ends in a sentence, and nothing is done" {
+  need_root
+  # shellcheck disable=SC2016 # expanded where it runs
+  as_nobody 'printf "#!%s\nexit 1\n" "$(command -v bash)" >"$open/sudo"; chmod 755 "$open/sudo"'
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"sudo did not let you in: a wrong password"*"Nothing was done"* ]]
+}
+
+@test "a container needs Docker" {
+  need_root
+  run bootstrap --container
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"needs a running Docker engine: apt-get install docker.io"* ]]
+}
+
+@test "a container gets the other options" {
+  record docker
+  record debootstrap
+  run bootstrap --dry-run --container --role controller --user ada --token x
+  [ "$status" -ne 0 ]
+  run bootstrap --dry-run --container --role controller --user ada
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"/srv/twin/bootstrap.sh --dry-run --role controller --user ada"* ]]
+}
+
+@test "the steps are those of playbook.yaml" {
+  run bash -c "source '$ROOT/bootstrap.sh'; all_plays"
+  [ "$output" = "$(grep -o 'playbooks/.*yaml' "$ROOT/playbook.yaml")" ]
+  [ "${#lines[@]}" -ge 6 ]
 }
 
 @test "a value may follow an equals sign" {
@@ -87,13 +264,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "without root and without sudo it says how to become root" {
   need_root
-  local open
-  open="$(mktemp -d /tmp/sealed.XXXXXX)" # bats' own folder cannot be read by another user
-  cp "$ROOT/bootstrap.sh" "$open"
-  ln -s "$(command -v dirname)" "$(command -v bash)" "$open"
-  chmod 755 "$open"
-  run setpriv --reuid=65534 --clear-groups env PATH="$open" bash -c "source '$open/bootstrap.sh'; become_root"
-  rm -r "$open"
+  as_nobody :
   [ "$status" -ne 0 ]
   [[ "$output" == *"needs the program 'sudo'"*"su -"* ]]
 }
@@ -158,6 +329,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "a whole run ends with where to go, the mode and why, and how to stop" {
   need_root
+  with_systemd
   run bootstrap
   [ "$status" -eq 0 ]
   [[ "$output" == *"http://localhost:8000"*":8443"* ]]
@@ -168,7 +340,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "continue goes on after the last complete step" {
   need_root
-  printf 'done preflight\ndone software\n' >"$TWIN_CACHE/bootstrap.state"
+  done_until software
   run bootstrap --continue
   [ "$status" -eq 0 ]
   run grep ansible-playbook "$CALLS"
@@ -178,7 +350,8 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "a gap in the completed steps is not skipped" {
   need_root
-  printf 'done preflight\ndone models\n' >"$TWIN_CACHE/bootstrap.state"
+  done_until preflight
+  printf 'done models\n' >>"$TWIN_CACHE/bootstrap.state"
   run bootstrap --continue
   run grep ansible-playbook "$CALLS"
   [[ "$output" == *"playbooks/software.yaml"* ]]

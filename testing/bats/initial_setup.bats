@@ -97,3 +97,17 @@ setup_machine() { sealed "$ROOT/initial-setup/setup.sh" --config "$CONFIG" "$@";
   [ "$status" -ne 0 ]
   [[ "$output" == *"known: --dry-run --config --only"* ]]
 }
+
+@test "the control node is written down for a worker, and said to be this machine where it is" {
+  [ "$EUID" -eq 0 ] || skip "needs root"
+  setting CONTROL_NODE_IP 192.168.1.20
+  run setup_machine --only 50
+  [ "$(cat "$SETUP_ROOT/etc/twin/control_node")" = 192.168.1.20 ]
+  [[ "$output" == *"--role worker"* ]]
+  run setup_machine --only 50
+  [[ "$output" == *"control-node: in order"* ]]
+  setting CONTROL_NODE_IP kitchen
+  run setup_machine --only 50
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"CONTROL_NODE_IP is 'kitchen'"* ]]
+}

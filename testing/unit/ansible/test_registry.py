@@ -38,15 +38,6 @@ def test_roles_name_no_port_themselves() -> None:
     assert faults == []
 
 
-def test_bootstrap_and_playbook_name_the_same_steps_in_the_same_order() -> None:
-    script = (ROOT / "bootstrap.sh").read_text(encoding="utf-8")
-    found = re.search(r"^readonly PLAYS=\((.*)\)$", script, re.MULTILINE)
-    assert found is not None
-    imports = yaml.safe_load((ROOT / "playbook.yaml").read_text(encoding="utf-8"))
-    steps = [Path(entry["ansible.builtin.import_playbook"]).stem for entry in imports]
-    assert found[1].split() == steps
-
-
 def test_a_playbooks_play_is_named_as_its_step() -> None:
     for entry in yaml.safe_load((ROOT / "playbook.yaml").read_text(encoding="utf-8")):
         path = ROOT / entry["ansible.builtin.import_playbook"]
