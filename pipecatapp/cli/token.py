@@ -1,7 +1,7 @@
 """`twin token`: the tokens that machines join the cluster by.
 
-It owns the command's form only: the store is root's, on the first controller, and `twin-join`, which the role `join`
-installs there, is the program that may write it.
+It owns the command's form only: the store is root's, on the first controller, and `twin-join`, which the
+role `join` installs there, is the program that may write it.
 """
 
 from __future__ import annotations

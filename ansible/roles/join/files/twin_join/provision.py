@@ -259,5 +259,6 @@ def local_addresses() -> set[str]:
 
 def _environment(plan: Plan) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    ours = {"ANSIBLE_CONFIG": str(plan.checkout / "ansible.cfg"), "LC_ALL": "C.UTF-8", "HOME": os.path.expanduser("~root")}
+    config = str(plan.checkout / "ansible.cfg")
+    ours = {"ANSIBLE_CONFIG": config, "LC_ALL": "C.UTF-8", "HOME": os.path.expanduser("~root")}
     return kept | ours | {"PYTHONUNBUFFERED": "1"}
