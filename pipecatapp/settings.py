@@ -143,7 +143,11 @@ class Settings(BaseSettings):
     memory_token: SecretStr = Field(SecretStr(""), alias="TWIN_MEMORY_TOKEN")
     """Token that the memory service wants, and that its callers show."""
     memory_ca: Path | None = Field(None, alias="TWIN_MEMORY_CA")
-    """Certificate authority (PEM) of a memory service on https; the system's when not set."""
+    """Authority (PEM) of the memory service's certificate; set, what Consul knows of it is asked by https."""
+    memory_certificate: Path | None = Field(None, alias="TWIN_MEMORY_CERTIFICATE")
+    """Certificate (PEM) with which the memory service serves https; plain http when not set."""
+    memory_key: Path | None = Field(None, alias="TWIN_MEMORY_KEY")
+    """Key (PEM) of that certificate."""
     consul_url: str = Field("", alias="TWIN_CONSUL_URL")
     """This node's Consul agent, such as http://127.0.0.1:8500; "" for none."""
     consul_token: SecretStr = Field(SecretStr(""), alias="CONSUL_HTTP_TOKEN")

@@ -27,6 +27,7 @@ from pipecatapp.memory_ports import KeptTurn, MemoryChange, MemoryEvent, MemoryI
 from pipecatapp.ports import Fact, MemoryState, StoredTurn
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 BATCH = 500
 """Rows named in one statement; SQLite allows 999 parameters in its oldest builds."""
@@ -39,10 +40,10 @@ _EVENT = "seq, at_s, kind, ref, request_id, payload_sha256, prev, hash"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan(Generic[T]):
+class Plan(Generic[T_co]):
     """What a request comes to. `changes` is empty when there is nothing to do, or it was done before."""
 
-    result: T
+    result: T_co
     changes: Sequence[MemoryChange] = ()
 
 
@@ -260,10 +261,13 @@ class MemoryDatabase:
         ).fetchone()
         return (int(row[0]), str(row[1])) if row else (0, GENESIS)
 
-    def hash_at(self, seq: int) -> str:
-        """Return the hash of event `seq`, or "" when there is none."""
+    def goes_on_from(self, seq: int, event_hash: str) -> bool:
+        """Whether event `seq` has that hash, and all that follow it here are pending."""
         row = self._db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
-        return str(row[0]) if row else ""
+        others = self._db.execute(
+            "SELECT 1 FROM events WHERE seq > ? AND state != ? LIMIT 1", (seq, PENDING)
+        ).fetchone()
+        return row is not None and row[0] == event_hash and others is None
 
     def events(self, *, after: int = 0, up_to: int | None = None) -> list[MemoryEvent]:
         """Return events in order."""

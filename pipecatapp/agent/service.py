@@ -7,21 +7,24 @@ is, is the session's, and how a request reaches this class is the web and voice 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from pipecatapp.agent.session import ReadAhead, RunWorkflow, Session, read_nothing
 from pipecatapp.agent.turn import Turn
-from pipecatapp.errors import SessionError
+from pipecatapp.errors import AdapterError, SessionError
 from pipecatapp.events import SessionStarted, TurnFinished
 from pipecatapp.memory.short_term import KEPT_TURNS
-from pipecatapp.memory.state_file import SavedState, list_states, load_state, save_state
-from pipecatapp.ports import Clock, Fact, MemoryStore
+from pipecatapp.memory.state_file import decode_state, encode_state
+from pipecatapp.memory_ports import SavedState, SavedStates
+from pipecatapp.ports import Clock, Fact, MemoryStore, StoredTurn
 from pipecatapp.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 MAX_SESSIONS = 500
 """Sessions held at once; an idle one is a few kilobytes and is revived from the store when it comes back."""
@@ -53,7 +56,8 @@ class TwinService:
         run_workflow: Makes the answers: `WorkflowRunner.run`.
         store: Long-term memory; closed by whoever made it.
         clock: Time.
-        settings: Bounds, this worker's number and the folder of saved states (`<data_dir>/states`).
+        settings: Bounds and this worker's number.
+        states: Where saved states are kept.
         read_ahead: Warms the model's prompt cache: `WorkflowRunner.read_ahead`.
     """
 
@@ -63,6 +67,7 @@ class TwinService:
         store: MemoryStore,
         clock: Clock,
         settings: Settings,
+        states: SavedStates,
         *,
         read_ahead: ReadAhead = read_nothing,
     ) -> None:
@@ -71,7 +76,7 @@ class TwinService:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._states_dir: Path = settings.data_dir / "states"
+        self._states = states
         self._sessions: dict[str, Session] = {}
         self._started_s = clock.monotonic_s()
         self._is_closed = False
@@ -94,12 +99,12 @@ class TwinService:
             return await self._start(Session(prefix + secrets.token_urlsafe(12), **self._session_parts()))
         if not _SESSION_ID.fullmatch(session_id):
             raise self._unknown(session_id)
-        turns = await self._store.recent_turns(session_id, limit=KEPT_TURNS)
+        turns = await self._turns_of(session_id)
         if session_id in self._sessions:
             return self._sessions[session_id]
-        if not turns:
+        if turns is not None and not turns:
             raise self._unknown(session_id)
-        return await self._start(Session(session_id, turns=turns, **self._session_parts()))
+        return await self._start(Session(session_id, turns=turns or (), **self._session_parts()))
 
     async def resume(self, session_id: str) -> Session:
         """Return the session of that name, or a new one when it is not known: for a page that comes back.
@@ -211,11 +216,12 @@ class TwinService:
         """Write the whole memory to the saved state `name`.
 
         Raises:
-            ConfigError: The name is wrong or the file cannot be written.
+            ConfigError: The name is wrong or the state cannot be written.
         """
         state = await self._store.export_state()
         now_s = self._clock.wall_s()
-        return await asyncio.to_thread(save_state, self._states_dir, name, state, saved_s=now_s)
+        data = await asyncio.to_thread(encode_state, state, saved_s=now_s)
+        return await self._states.save(name, data, saved_s=now_s)
 
     async def load_state(self, name: str) -> Mapping[str, int]:
         """Replace the whole memory by the saved state `name`; return how much it holds.
@@ -223,14 +229,14 @@ class TwinService:
         Raises:
             ConfigError: There is no such state, or it is damaged or too new; the memory is left as it is.
         """
-        state = await asyncio.to_thread(load_state, self._states_dir, name)
+        state = await asyncio.to_thread(decode_state, name, await self._states.load(name))
         await self._store.import_state(state)
         await self._reload_sessions()
         return {"facts": len(state.facts), "conversations": len(state.conversations)}
 
     async def list_states(self) -> list[SavedState]:
         """Return the saved states, newest first."""
-        return await asyncio.to_thread(list_states, self._states_dir)
+        return list(await self._states.list())
 
     async def search_memory(self, query: str, *, limit: int = SEARCH_LIMIT) -> list[Fact]:
         """Return the facts nearest to `query`, best first; every fact, newest first, when it is empty."""
@@ -268,6 +274,18 @@ class TwinService:
             result = await turn.finish(interrupted=not is_whole)
         if result is not None:
             yield ChatReply(session.id, result.text, result.interrupted, result.tool_calls, result.latency_ms)
+
+    async def _turns_of(self, session_id: str) -> list[StoredTurn] | None:
+        """Return what the store has of a conversation; None while the store is away.
+
+        Whether there is such a conversation cannot be told then, and whoever comes back to one is let in:
+        its past is read once the store answers.
+        """
+        try:
+            return await self._store.recent_turns(session_id, limit=KEPT_TURNS)
+        except AdapterError as exc:
+            logger.warning("A conversation goes on without its past", extra={"code": exc.code})
+            return None
 
     async def _start(self, session: Session) -> Session:
         self._sessions[session.id] = session

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from pipecatapp import __version__
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import describe_experts, open_directory, pick_expert_llm
+from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory, pick_expert_llm
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_stt, pick_tts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
+from pipecatapp.app.memory import AgentMemory, pick_memory
 from pipecatapp.app.models import model_store
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
@@ -56,6 +56,7 @@ class Mind:
         services: What nodes may use; the memory is among it.
         llm: The language model and, when there is one, its child server.
         directory: The services of the house.
+        memory: The long-term memory and its saved states.
         store: This machine's models.
         cpu: This machine's processor.
         whys: What was picked, and why.
@@ -64,6 +65,7 @@ class Mind:
     services: NodeServices
     llm: PickedLlm
     directory: ServiceDirectory
+    memory: AgentMemory
     store: ModelStore
     cpu: CpuInfo
     whys: Whys
@@ -86,19 +88,20 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
         whys["llm"] = llm.why
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        memory = SqliteFaissStore(settings.data_dir / "memory.sqlite", embedder, clock)
-        stack.push_async_callback(memory.close)
+        memory = pick_memory(settings, embedder, clock, memory_urls(directory))
+        stack.push_async_callback(memory.store.close)
+        whys["memory"] = memory.why
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
         services = NodeServices(
             llm=llm.client,
             toolbox=toolbox,
-            memory=memory,
+            memory=memory.store,
             embedder=embedder,
             clock=clock,
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield Mind(services, llm, directory, store, cpu, whys)
+        yield Mind(services, llm, directory, memory, store, cpu, whys)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
@@ -127,7 +130,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         for part, why in mind.whys.items():
             log.info("Picked %s: %s", part, why)
         await runner.warm()
-        service = TwinService(runner.run, memory, clock, settings, read_ahead=runner.read_ahead)
+        states = mind.memory.states
+        service = TwinService(runner.run, memory, clock, settings, states, read_ahead=runner.read_ahead)
         stack.push_async_callback(service.close)
         calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
@@ -142,6 +146,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
                 "workflow": settings.workflow,
                 "engines": mind.whys,
                 "cpu": mind.cpu.model,
+                "memory": mind.memory.status(),
                 "services": {"source": mind.directory.name, **asdict(mind.directory.state())},
                 "tasks": len(asyncio.all_tasks()),
             }

@@ -14,7 +14,21 @@ from pipecatapp import __version__
 from pipecatapp.errors import AgentError
 from pipecatapp.settings import keep_libraries_in_the_house
 
-COMMANDS = ("serve", "llm", "talk", "chat", "status", "doctor", "models", "artifacts", "workflow", "tls")
+COMMANDS = (
+    "serve",
+    "llm",
+    "memory",
+    "talk",
+    "chat",
+    "status",
+    "cluster",
+    "check_experts",
+    "doctor",
+    "models",
+    "artifacts",
+    "workflow",
+    "tls",
+)
 """Modules of this package, in the order of `twin --help`; each has `add_parser(subparsers)`."""
 
 EXIT_ERROR = 1

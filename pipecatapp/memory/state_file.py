@@ -1,6 +1,6 @@
 """The whole memory as one file that a person may keep, copy and read.
 
-It owns the file's format, its names and its safety on disk; what is in the memory is the store's.
+It owns the file's format; where files are kept is the SavedStates port's, what is in the memory the store's.
 
     {"format": "twin-memory-state", "version": 1, "saved_s": 1700000000.0,
      "facts": [{"id", "text", "created_s", "session_id"}],
@@ -11,13 +11,8 @@ It owns the file's format, its names and its safety on disk; what is in the memo
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, Self
-from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,10 +23,6 @@ STATE_FORMAT = "twin-memory-state"
 """First thing in the file: what it is."""
 STATE_VERSION = 1
 """Newest version that can be read, and the one that is written."""
-SUFFIX = ".json"
-"""How a state's file name ends."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class _FactRecord(BaseModel):
@@ -67,103 +58,27 @@ class _StateRecord(BaseModel):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class SavedState:
-    """A saved state on disk. `saved_s` in seconds since the epoch, `size_bytes` of the file."""
-
-    name: str
-    saved_s: float
-    size_bytes: int
-
-
-def state_path(folder: Path, name: str) -> Path:
-    """Return the file of the state called `name`.
-
-    Raises:
-        ConfigError: The name is not 1 to 64 letters, digits, `-` or `_` (422).
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            "state-name",
-            f"{name!r} cannot name a saved state: use 1 to 64 letters, digits, '-' or '_',"
-            " beginning with a letter or digit.",
-            status=422,
-        )
-    return folder / f"{name}{SUFFIX}"
-
-
-def save_state(folder: Path, name: str, state: MemoryState, *, saved_s: float) -> SavedState:
-    """Write the state; a reader sees the old file or the new one, never half of it.
+def encode_state(state: MemoryState, *, saved_s: float) -> bytes:
+    """Return a state's file.
 
     Args:
-        folder: Where states are kept; made when absent.
-        name: See `state_path`.
         state: What to save.
         saved_s: Seconds since the epoch.
+    """
+    return json.dumps(_to_record(state, saved_s).model_dump(), ensure_ascii=False, indent=1).encode()
+
+
+def decode_state(name: str, data: bytes) -> MemoryState:
+    """Read and check a state's file.
+
+    Args:
+        name: What errors call it.
+        data: The file.
 
     Raises:
-        ConfigError: The name is wrong, or the file cannot be written (507).
+        ConfigError: It is damaged (422), or a newer version of the program wrote it (409).
     """
-    path = state_path(folder, name)
-    data = json.dumps(_to_record(state, saved_s).model_dump(), ensure_ascii=False, indent=1).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_atomically(path, data)
-    except OSError as exc:
-        raise ConfigError(
-            "state-not-written",
-            f"The state '{name}' could not be written: {exc.strerror}.",
-            hint="Check the disk's space and the folder's owner.",
-            status=507,
-        ) from exc
-    return SavedState(name, saved_s, len(data))
-
-
-def load_state(folder: Path, name: str) -> MemoryState:
-    """Read and check a saved state.
-
-    Raises:
-        ConfigError: The name is wrong, there is no such state (404), it is damaged (422), or a newer version
-            of the program wrote it (409).
-    """
-    path = state_path(folder, name)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as exc:
-        known = ", ".join(saved.name for saved in list_states(folder)) or "none yet"
-        raise ConfigError(
-            "unknown-state", f"There is no saved state '{name}'; saved: {known}.", status=404
-        ) from exc
-    except OSError as exc:
-        raise ConfigError("state-not-read", f"'{path.name}' cannot be read: {exc.strerror}.") from exc
-    return _to_state(_parse(path.name, data))
-
-
-def list_states(folder: Path) -> list[SavedState]:
-    """Return the saved states, newest first; files that cannot be one are left out."""
-    states = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.is_file() and _NAME.fullmatch(path.stem):
-            info = path.stat()
-            states.append(SavedState(path.stem, info.st_mtime, info.st_size))
-    return sorted(states, key=lambda saved: -saved.saved_s)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return _to_state(_parse(name, data))
 
 
 def _parse(file: str, data: bytes) -> _StateRecord:

@@ -78,17 +78,16 @@ class _Server(uvicorn.Server):
         yield
 
 
-class Serving:
-    """The application on all its listeners.
+class Servers:
+    """One application on all its listeners.
 
     Args:
-        parts: The agent, up.
+        app: The application.
         listeners: Where to serve it.
         logs_requests: Whether each request is logged.
     """
 
-    def __init__(self, parts: Parts, listeners: Sequence[Listener], *, logs_requests: bool) -> None:
-        app = create_app(parts)
+    def __init__(self, app: FastAPI, listeners: Sequence[Listener], *, logs_requests: bool) -> None:
         self._listeners = listeners
         self._servers = [_server(app, listener, logs_requests) for listener in listeners]
 
@@ -103,6 +102,19 @@ class Serving:
         """Take no more requests, and end."""
         for server in self._servers:
             server.should_exit = True
+
+
+class Serving(Servers):
+    """The agent's application on all its listeners.
+
+    Args:
+        parts: The agent, up.
+        listeners: Where to serve it.
+        logs_requests: Whether each request is logged.
+    """
+
+    def __init__(self, parts: Parts, listeners: Sequence[Listener], *, logs_requests: bool) -> None:
+        super().__init__(create_app(parts), listeners, logs_requests=logs_requests)
 
 
 def _server(app: FastAPI, listener: Listener, logs_requests: bool) -> _Server:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipecatapp import __version__
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.composition import runner_of
@@ -80,7 +81,8 @@ async def run() -> None:
     settings, clock = load_settings(), SystemClock()
     set_up_logging(settings.log_level)
     services, memory = _services(clock)
-    service = TwinService(runner_of(settings, services).run, memory, clock, settings)
+    states = StateFolder(settings.data_dir / "states")
+    service = TwinService(runner_of(settings, services).run, memory, clock, settings, states)
     engines = VoiceEngines(PacedStt((HEARD,)), FakeTts(delay_s=TTS_S, sleep=_pace))
     calls = WebRtcGateway(service, engines, settings, clock)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent import apology
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError
@@ -53,7 +54,13 @@ async def agent(folder: Path, llm: FakeLlm) -> AsyncIterator[TwinService]:
             router=Router(embedder),
         )
         workflow = load_workflow(settings.workflows_dir / "default_agent_loop.yaml")
-        service = TwinService(WorkflowRunner(workflow, services).run, store, clock, settings)
+        service = TwinService(
+            WorkflowRunner(workflow, services).run,
+            store,
+            clock,
+            settings,
+            StateFolder(settings.data_dir / "states"),
+        )
         stack.push_async_callback(service.close)
         yield service
 

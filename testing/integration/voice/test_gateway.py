@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.adapters.voice_client import WIRE_RATE_HZ, _microphone
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
@@ -37,7 +38,8 @@ class Agent:
     def __init__(self, folder: Path, greeting: str) -> None:
         self.settings = Settings(TWIN_DATA_DIR=folder, TWIN_MAX_CALLS=2, TWIN_GREETING=greeting)  # type: ignore[call-arg]
         self.workflow = ScriptedWorkflow(["One short answer."])
-        self.service = TwinService(self.workflow, FakeMemory(), SystemClock(), self.settings)
+        states = StateFolder(self.settings.data_dir / "states")
+        self.service = TwinService(self.workflow, FakeMemory(), SystemClock(), self.settings, states)
         self.gateway = WebRtcGateway(
             self.service, VoiceEngines(FakeStt(), FakeTts()), self.settings, SystemClock()
         )

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError, VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, CheckResult, IceCandidate, StoredTurn
@@ -74,7 +75,7 @@ async def client(
     tmp_path: Path, workflow: ScriptedWorkflow, memory: FakeMemory, checks: dict[str, CheckResult]
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
-    service = TwinService(workflow, memory, FakeClock(), settings)
+    service = TwinService(workflow, memory, FakeClock(), settings, StateFolder(settings.data_dir / "states"))
     parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict, lambda: EXPERTS, say)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://twin:8000") as http:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings
@@ -46,7 +47,10 @@ def reader() -> Reader:
 @pytest.fixture
 def service(tmp_path: Path, reader: Reader) -> TwinService:
     settings = Settings(TWIN_DATA_DIR=tmp_path)  # type: ignore[call-arg]
-    return TwinService(ScriptedWorkflow(["Yes."]), FakeMemory(), FakeClock(), settings, read_ahead=reader)
+    states = StateFolder(tmp_path / "states")
+    return TwinService(
+        ScriptedWorkflow(["Yes."]), FakeMemory(), FakeClock(), settings, states, read_ahead=reader
+    )
 
 
 async def test_a_finished_turn_is_read_as_it_stands(service: TwinService, reader: Reader) -> None:

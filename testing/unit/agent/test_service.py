@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent import service as service_module
 from pipecatapp.agent.service import ChatReply, TwinService
 from pipecatapp.errors import ConfigError, SessionError
@@ -28,7 +29,9 @@ class House:
         self.clock = FakeClock()
         self.folder = folder
         settings = Settings(data_dir=folder, max_text_chars=50, worker=2)  # type: ignore[call-arg]
-        self.service = TwinService(self.workflow, self.memory, self.clock, settings)
+        self.service = TwinService(
+            self.workflow, self.memory, self.clock, settings, StateFolder(folder / "states")
+        )
 
     def again(self) -> House:
         return House(self.folder, memory=self.memory)

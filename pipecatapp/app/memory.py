@@ -1,0 +1,217 @@
+"""Which long-term memory an agent has, and what the memory service is made of.
+
+It owns the choice by settings and the wiring; how memory is kept is the adapters' and the keeper's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipecatapp.adapters.consul_http import TokenSource
+from pipecatapp.adapters.consul_kv import ConsulKv
+from pipecatapp.adapters.consul_states import ConsulStates
+from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.adapters.memory_database import MemoryDatabase
+from pipecatapp.adapters.memory_http import MemoryHttp, Urls
+from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates, hand_over_by
+from pipecatapp.adapters.memory_replica_consul import PREFIX, ConsulReplica
+from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.engines import pick_embedder
+from pipecatapp.app.models import model_store
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.memory.keeper import MemoryKeeper
+from pipecatapp.memory_ports import SavedStates
+from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, Vectors
+from pipecatapp.settings import Settings
+from pipecatapp.web.memory_api import MemoryParts
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOCAL_FILE = "memory.sqlite"
+"""An agent's own memory, below TWIN_DATA_DIR."""
+SERVICE_FILE = "memory-service.sqlite"
+"""The memory service's file, below TWIN_DATA_DIR."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMemory:
+    """An agent's memory.
+
+    Args:
+        store: The memory; to be closed.
+        states: Its saved states.
+        why: Which it is and why, in words.
+        status: Returns which it is and how it is, for programs.
+    """
+
+    store: MemoryStore
+    states: SavedStates
+    why: str
+    status: Callable[[], Mapping[str, Any]]
+
+
+def pick_memory(settings: Settings, embedder: Embedder, clock: Clock, found: Urls) -> AgentMemory:
+    """Return the memory that TWIN_MEMORY asks for.
+
+    Args:
+        settings: Which it is, and where.
+        embedder: For a local one.
+        clock: Time.
+        found: Returns where Consul says that the memory service is.
+
+    Raises:
+        ConfigError: A remote one is asked for, and nothing says where it could be.
+    """
+    if settings.memory == "remote":
+        http = memory_http(settings, found)
+        store = RemoteMemory(http, clock)
+        where = settings.memory_url or "memory-service in Consul"
+        return AgentMemory(store, RemoteStates(http), f"{where}, because TWIN_MEMORY=remote", store.status)
+    path = settings.data_dir / LOCAL_FILE
+    return AgentMemory(
+        SqliteFaissStore(path, embedder, clock),
+        StateFolder(settings.data_dir / "states"),
+        f"{path}, because TWIN_MEMORY=local",
+        lambda: {"kind": "local", "file": str(path)},
+    )
+
+
+def memory_http(settings: Settings, found: Urls | None = None) -> MemoryHttp:
+    """Return a connection to the memory service: where TWIN_MEMORY_URL says, else where `found` does.
+
+    Raises:
+        ConfigError: Nothing says where the service could be, or TWIN_MEMORY_CA cannot be used.
+    """
+    given = [url.strip() for url in settings.memory_url.split(",") if url.strip()]
+    if not given and not (found and settings.consul_url):
+        raise ConfigError(
+            "memory-url",
+            "Nothing says where the memory service is.",
+            hint="Set TWIN_MEMORY_URL, or TWIN_CONSUL_URL to look it up in Consul.",
+        )
+    token = settings.memory_token.get_secret_value()
+
+    def urls() -> Sequence[str]:
+        if given or found is None:
+            return given
+        # Consul knows where the service is, not whether it speaks TLS.
+        has_tls = settings.memory_ca is not None
+        return [url.replace("http:", "https:", 1) if has_tls else url for url in found()]
+
+    return MemoryHttp(urls, token, ca=settings.memory_ca)
+
+
+async def read_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
+    """Return `call` of a memory's file, such as `MemoryDatabase.export_state`.
+
+    Raises:
+        AdapterError: It is not there, damaged, or written by a newer program.
+    """
+    if not await asyncio.to_thread(path.is_file):
+        raise AdapterError("memory-missing", f"There is no memory at '{path}'.")
+    store = SqliteFaissStore(path, _NoEmbedder(), SystemClock())
+    try:
+        return await store.use(call)
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def memory_service(settings: Settings, *, address: str, inherits: Path) -> AsyncIterator[MemoryParts]:
+    """Bring the memory service up; on leaving, give its lock away and close its file.
+
+    Args:
+        settings: Folder, embedder, Consul and token.
+        address: Where other instances reach this one.
+        inherits: File of the memory that an empty cluster begins with; may be absent.
+
+    Raises:
+        AgentError: A part cannot be had; the message says which and what to do.
+    """
+    clock, folder = SystemClock(), settings.data_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_one(folder / "memory-service.lock"))
+        picked = await pick_embedder(settings, model_store(settings), read_cpu())
+        stack.push_async_callback(picked.engine.close)
+        log.info("Picked embeddings: %s", picked.why)
+        store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock)
+        replica = None
+        states: SavedStates = StateFolder(folder / "states")
+        if settings.consul_url:
+            token = TokenSource(settings.consul_token.get_secret_value(), settings.consul_token_file)
+            kv = ConsulKv(settings.consul_url, token.read, ca=settings.consul_ca)
+            replica = ConsulReplica(kv, session_file=folder / "memory-service.session")
+            states = ConsulStates(kv, replica.guard, prefix=PREFIX)
+
+        def connect(other: str) -> MemoryHttp:
+            token = settings.memory_token.get_secret_value()
+            return MemoryHttp(lambda: [other], token, ca=settings.memory_ca)
+
+        async def inherit() -> MemoryState | None:
+            if not await asyncio.to_thread(inherits.is_file):
+                return None
+            log.info("The memory begins with what this node knew", extra={"file": str(inherits)})
+            return await read_file(inherits, MemoryDatabase.export_state)
+
+        keeper = MemoryKeeper(
+            store, replica, address=address, clock=clock, hand_over=hand_over_by(connect), inherit=inherit
+        )
+        stack.push_async_callback(keeper.close)
+        yield MemoryParts(keeper, states)
+
+
+class _NoEmbedder:
+    """Stands where nothing is searched."""
+
+    @property
+    def name(self) -> str:
+        """Return that it is none."""
+        return "none"
+
+    @property
+    def dimensions(self) -> int:
+        """Return a length that no vector has."""
+        return 1
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Refuse."""
+        raise AdapterError("no-embedder", "This memory is only read.")
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Let one process at a time use a folder.
+
+    Raises:
+        ConfigError: Another does.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(file)
+        raise ConfigError(
+            "memory-in-use",
+            f"Another memory service uses '{path.parent}'.",
+            hint="Stop it, or give this one its own TWIN_DATA_DIR.",
+        ) from exc
+    try:
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,214 @@
+"""The memory service's HTTP application.
+
+It owns routes, the token and the bounds of a request; what is remembered is the keeper's.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipecatapp import __version__
+from pipecatapp.adapters import memory_wire as wire
+from pipecatapp.memory.keeper import MemoryKeeper
+from pipecatapp.memory_ports import SavedStates
+from pipecatapp.web.errors import body_of, install_error_handlers
+
+MAX_BODY_BYTES = 1_000_000
+"""Largest request body; a turn's bound is about half of it."""
+MAX_STATE_BYTES = 64_000_000
+"""Largest body that carries a whole memory: some 60 000 turns."""
+_LARGE = ("/v1/state", "/v1/hand-over")
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryParts:
+    """The memory service, as the routes see it."""
+
+    keeper: MemoryKeeper
+    states: SavedStates
+
+
+class TokenGate:
+    """ASGI middleware: nobody gets past it, or has a body read, without the token.
+
+    `/health` is open, because it tells nothing of what is remembered.
+
+    Args:
+        app: What it guards.
+        token: The token; "" lets everybody in (loopback only).
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._wanted = f"Bearer {token}".encode() if token else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass or refuse one request."""
+        if scope["type"] != "http":
+            return
+        headers, path = Headers(scope=scope), scope["path"]
+        given = headers.get("authorization", "").encode()
+        if self._wanted and path != "/health" and not hmac.compare_digest(given, self._wanted):
+            body = body_of(
+                "token", "The memory service wants its token.", "Set TWIN_MEMORY_TOKEN to the service's own."
+            )
+            reply = JSONResponse(body, 401, headers={"WWW-Authenticate": "Bearer"})
+            await reply(scope, receive, send)
+            return
+        bound = MAX_STATE_BYTES if path.startswith(_LARGE) else MAX_BODY_BYTES
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > bound:
+            body = body_of("too-large", f"The request is larger than {bound} bytes.")
+            await JSONResponse(body, 413)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if received > bound else message
+
+        await self._app(scope, counted, send)
+
+
+def create_memory_app(parts: MemoryParts, token: str) -> FastAPI:
+    """Return the application over a memory that is up.
+
+    Args:
+        parts: The memory.
+        token: What callers must show; "" for nothing.
+    """
+    app = FastAPI(title="Twin memory", version=__version__, docs_url=None, redoc_url=None)
+    app.state.parts = parts
+    install_error_handlers(app)
+    app.add_middleware(TokenGate, token=token)
+    _add_health(app)
+    _add_facts(app)
+    _add_turns(app)
+    _add_whole(app)
+    _add_saved_states(app)
+    return app
+
+
+def _parts(request: Request) -> MemoryParts:
+    parts = request.app.state.parts
+    assert isinstance(parts, MemoryParts)
+    return parts
+
+
+Parts = Annotated[MemoryParts, Depends(_parts)]
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/health")
+    async def health(parts: Parts) -> Response:
+        """Say 200 only while this instance leads and its replica answers."""
+        state = await parts.keeper.state()
+        body: dict[str, Any] = {
+            "status": "ok" if state.is_ready else "waiting",
+            "role": state.role,
+            "detail": state.detail,
+            "pending": state.pending,
+            "seq": state.seq,
+        }
+        return JSONResponse(body, 200 if state.is_ready else 503, headers={"Cache-Control": "no-store"})
+
+
+def _add_facts(app: FastAPI) -> None:
+    @app.post("/v1/facts")
+    async def add(body: wire.AddFact, parts: Parts) -> Any:
+        """Remember a fact."""
+        fact = await parts.keeper.add_fact(body.text, session_id=body.session_id, request_id=body.request_id)
+        return wire.FACT.dump_python(fact, mode="json")
+
+    @app.get("/v1/facts")
+    async def facts(parts: Parts) -> Any:
+        """List the facts, oldest first."""
+        return wire.FACTS.dump_python(await parts.keeper.list_facts(), mode="json")
+
+    @app.post("/v1/search")
+    async def search(body: wire.Search, parts: Parts) -> Any:
+        """Find facts by meaning."""
+        return wire.FACTS.dump_python(await parts.keeper.search(body.query, limit=body.limit), mode="json")
+
+    @app.post("/v1/facts/delete")
+    async def delete(body: wire.DeleteFact, parts: Parts) -> Any:
+        """Forget a fact."""
+        return {"deleted": await parts.keeper.delete_fact(body.fact_id, request_id=body.request_id)}
+
+
+def _add_turns(app: FastAPI) -> None:
+    @app.post("/v1/turns")
+    async def append(body: wire.AppendTurn, parts: Parts) -> Any:
+        """Keep a turn."""
+        turn = body.turn.to_turn()
+        await parts.keeper.append_turn(body.session_id, turn, request_id=body.request_id)
+        return {}
+
+    @app.post("/v1/turns/recent")
+    async def recent(body: wire.RecentTurns, parts: Parts) -> Any:
+        """Return a conversation's last turns."""
+        turns = await parts.keeper.recent_turns(body.session_id, limit=body.limit)
+        return wire.TURNS.dump_python(turns, mode="json")
+
+
+def _add_whole(app: FastAPI) -> None:
+    @app.post("/v1/forget")
+    async def forget(body: wire.Request, parts: Parts) -> Any:
+        """Forget everything."""
+        return {"deleted": await parts.keeper.delete_all(request_id=body.request_id)}
+
+    @app.get("/v1/state")
+    async def export(parts: Parts) -> Any:
+        """Return everything."""
+        return Response(
+            wire.STATE.dump_json(await parts.keeper.export_state()), media_type="application/json"
+        )
+
+    @app.post("/v1/state")
+    async def replace(body: wire.WholeState, parts: Parts) -> Any:
+        """Replace everything."""
+        await parts.keeper.import_state(body.state, request_id=body.request_id)
+        return {}
+
+    @app.post("/v1/state/merge")
+    async def merge(body: wire.WholeState, parts: Parts) -> Any:
+        """Add what is not known yet."""
+        return {"added": await parts.keeper.merge_state(body.state, request_id=body.request_id)}
+
+    @app.post("/v1/hand-over")
+    async def hand_over(body: wire.HandOver, parts: Parts) -> Any:
+        """Carry out what another instance took in while it was cut off."""
+        await parts.keeper.accept(body.changes)
+        return {}
+
+    @app.get("/v1/verify")
+    async def verify(parts: Parts) -> Any:
+        """Check the chain and what is kept against it."""
+        return wire.REPORT.dump_python(await parts.keeper.verify(), mode="json")
+
+
+def _add_saved_states(app: FastAPI) -> None:
+    @app.get("/v1/states")
+    async def states(parts: Parts) -> Any:
+        """List the saved states, newest first."""
+        return wire.SAVED_LIST.dump_python(list(await parts.states.list()), mode="json")
+
+    @app.get("/v1/states/{name}")
+    async def load(name: str, parts: Parts) -> Any:
+        """Return a saved state's file."""
+        return Response(await parts.states.load(name), media_type="application/json")
+
+    @app.post("/v1/states/{name}")
+    async def save(name: str, saved_s: float, request: Request, parts: Parts) -> Any:
+        """Keep a saved state's file."""
+        saved = await parts.states.save(name, await request.body(), saved_s=saved_s)
+        return wire.SAVED.dump_python(saved, mode="json")
