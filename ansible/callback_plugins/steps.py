@@ -107,17 +107,15 @@ class CallbackModule(CallbackBase):
         """Say what changed, and what took a while."""
         fields = result._result
         if result._task.action.endswith("debug") and "msg" in fields:
-            messages = fields["msg"] if isinstance(fields["msg"], list) else [fields["msg"]]
-            for message in messages:
-                self._say(f"   note: {message}")
+            self._note(fields["msg"])
             return
         elapsed_s = time.monotonic() - self._task_begun_s
         if fields.get("changed"):
             self._end_task()
-            self._say(f"   {self._task}: done ({elapsed_s:.1f} s)")
+            self._say(f"   {self._who(result)}{self._task}: done ({elapsed_s:.1f} s)")
         elif elapsed_s >= SHOW_PROGRESS_AFTER_S:
             self._end_task()
-            self._say(f"   {self._task}: in order ({elapsed_s:.1f} s)")
+            self._say(f"   {self._who(result)}{self._task}: in order ({elapsed_s:.1f} s)")
 
     def v2_runner_retry(self, result: Any) -> None:
         """Remember what is still waited for."""
@@ -131,7 +129,7 @@ class CallbackModule(CallbackBase):
         """Say what went wrong."""
         self._end_task()
         if not ignore_errors:
-            self._say(f"   {self._task}: FAILED")
+            self._say(f"   {self._who(result)}{self._task}: FAILED")
             for line in failure_text(result._result).splitlines():
                 self._say(f"      {line}")
 
@@ -150,6 +148,21 @@ class CallbackModule(CallbackBase):
                 f"-- {host}: ok={counts['ok']} changed={counts['changed']} failed={counts['failures']} "
                 f"unreachable={counts['unreachable']}"
             )
+
+    def _note(self, message: Any) -> None:
+        """A remark; what has several lines, such as a table, stands as it is."""
+        if isinstance(message, str) and "\n" in message:
+            self._clear()
+            self._display.display(message)
+            return
+        for line in message if isinstance(message, list) else [message]:
+            self._say(f"   note: {line}")
+
+    @staticmethod
+    def _who(result: Any) -> str:
+        """Name of the machine, where it is not the only one."""
+        name = result._host.get_name()
+        return "" if name == "localhost" else f"{name}: "
 
     def _say(self, text: str) -> None:
         elapsed_s = int(time.monotonic() - self._begun_s)
