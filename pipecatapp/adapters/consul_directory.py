@@ -218,6 +218,13 @@ class ConsulDirectory:
         """Follow the services that are new. Those that are gone say so themselves, to their own query."""
         if not isinstance(reply.value, dict):
             raise AdapterError("consul-nonsense", "Consul listed its services in an unknown shape.")
+        if not reply.value and not reply.is_filtered:
+            # Consul lists itself; it hides that, without a word, from who shows no token.
+            raise AdapterError(
+                "consul-refused",
+                f"Consul at {self._http.url} shows nothing without a token.",
+                hint="Set CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE.",
+            )
         self._listed = frozenset(name for name in reply.value if name.startswith(self._prefixes))
         for service in sorted(self._listed):
             self._follow_service(service)

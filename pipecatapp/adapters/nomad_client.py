@@ -81,9 +81,13 @@ class NomadClient:
         for allocation in await self._ask("GET", f"{_path(job_id)}/allocations"):
             # Without a deployment, as in batch and system jobs, there is no word on health: to run is enough.
             state = (allocation.get("DeploymentStatus") or {}).get("Healthy")
-            if allocation["ClientStatus"] == "running" and state is not False:
+            if (allocation["ClientStatus"], allocation["DesiredStatus"]) != ("running", "run"):
+                continue
+            if state is not False:
                 healthy[allocation["TaskGroup"]] = healthy.get(allocation["TaskGroup"], 0) + 1
-        wanted = {group["Name"]: int(group["Count"]) for group in spec["TaskGroups"]}
+        # A system job has one on each node that fits; only its summary knows how many those are.
+        is_everywhere = spec["Type"] in {"system", "sysbatch"}
+        wanted = {} if is_everywhere else {group["Name"]: int(group["Count"]) for group in spec["TaskGroups"]}
         return _job(spec, summary, wanted, healthy)
 
     async def plan(self, spec: JobSpec) -> JobPlan:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pipecatapp.adapters.consul_directory import ConsulDirectory
 from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
 from pipecatapp.adapters.cpu import CpuInfo
+from pipecatapp.adapters.llm_key import is_loopback
 from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.engines import PickedLlm, pick_llm
@@ -71,13 +72,14 @@ async def pick_expert_llm(
 ) -> PickedLlm:
     """Return the language model: the house's expert `main` where it is, this machine's own behind it.
 
-    A machine that has no model of its own needs a `main` that passes its checks now. Without Consul, or with
-    LLM_BASE_URL, it is what `pick_llm` says.
+    A machine that has no model of its own needs a `main` that passes its checks now. Without Consul, or when
+    LLM_BASE_URL names another machine's server, it is what `pick_llm` says.
 
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    if not settings.consul_url or settings.llm_base_url or settings.llm_service == "openai":
+    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
+    if not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai":
         return await pick_llm(settings, store, cpu)
     own: PickedLlm | None = None
     try:
@@ -97,9 +99,15 @@ async def pick_expert_llm(
         )
 
     client = ExpertLlm(MAIN, directory, connect, clock, own=own.client if own else None)
-    behind = f"; {own.why}" if own else "; there is none of this machine's own"
-    why = f"{service_of(MAIN)} where {directory.name} knows one{behind}"
-    return PickedLlm(client, own.server if own else None, why, is_elsewhere=client.is_up)
+    # A server of this machine that is no child of ours is taken at its word.
+    is_served_here = own is not None and own.server is None
+    behind = f"; else {own.why}" if own else "; there is none of this machine's own"
+    return PickedLlm(
+        client,
+        own.server if own else None,
+        f"{service_of(MAIN)} where {directory.name} knows one{behind}",
+        is_elsewhere=lambda: is_served_here or client.is_up(),
+    )
 
 
 def describe_experts(directory: ServiceDirectory, settings: Settings, llm: PickedLlm) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
-"""A loopback HTTP server with OpenAI's audio and embedding calls, in front of any engines.
+"""A loopback HTTP server with OpenAI's chat, audio and embedding calls, in front of any engines.
 
-It owns the wire only; what hears, speaks and embeds is handed in. `failure` makes every answer fail.
+It owns the wire only; what thinks, hears, speaks and embeds is handed in. `failure` makes every answer fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipecatapp.ports import Embedder, SpeechToText, TextToSpeech
+from pipecatapp.ports import ChatDelta, ChatRequest, Embedder, LlmClient, Message, SpeechToText, TextToSpeech
 from pipecatapp.units import SPEECH_RATE_HZ
 
 KEY = "a-secret"
@@ -33,6 +33,7 @@ class OpenAiServer:
     stt: SpeechToText | None = None
     tts: TextToSpeech | None = None
     embedder: Embedder | None = None
+    llm: LlmClient | None = None
     failure: str = ""
     """"", "refuse", "busy", "hang", "cut", "nonsense" or "shape"."""
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -72,6 +73,7 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
                     "/v1/audio/transcriptions": self._transcribe,
                     "/v1/audio/speech": self._speak,
                     "/v1/embeddings": self._embed,
+                    "/v1/chat/completions": self._chat,
                 }
                 routes[self.path](body)
 
@@ -116,6 +118,24 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             self.wfile.write(b"0\r\n\r\n")
 
+        def _chat(self, body: bytes) -> None:
+            request = json.loads(body)
+            server.requests.append((self.path, request))
+            assert server.llm is not None
+            messages = tuple(Message(message["role"], message["content"]) for message in request["messages"])
+            asked = ChatRequest(messages, max_tokens=request["max_tokens"])
+            deltas = asyncio.run(_listed(server.llm.stream(asked)))
+            if not request.get("stream"):
+                text = "".join(delta.text for delta in deltas)
+                self._reply(200, {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+                return
+            events = [
+                {"choices": [{"delta": {"content": delta.text}, "finish_reason": delta.finish or None}]}
+                for delta in deltas
+            ]
+            lines = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]
+            self._raw(200, "".join(lines).encode())
+
         def _embed(self, body: bytes) -> None:
             request = json.loads(body)
             server.requests.append((self.path, request))
@@ -157,3 +177,7 @@ def _form(content_type: str, body: bytes) -> tuple[dict[str, str], bytes]:
 
 async def _joined(chunks: AsyncIterator[bytes]) -> bytes:
     return b"".join([chunk async for chunk in chunks])
+
+
+async def _listed(deltas: AsyncIterator[ChatDelta]) -> list[ChatDelta]:
+    return [delta async for delta in deltas]

@@ -183,6 +183,11 @@ class TestTokens:
             assert "refused the token" in state.reason
             assert wrong.token not in state.reason
 
+    async def test_no_token_is_said_in_words(self, consul_agent: ConsulAgent) -> None:
+        async with following(consul_agent, TokenSource()) as directory:
+            assert directory.state().is_stale
+            assert "shows nothing without a token" in directory.state().reason
+
     async def test_a_token_that_may_not_see_the_service_is_said(self, consul_agent: ConsulAgent) -> None:
         consul_agent.register("memory-service", 4500)
         token = consul_agent.make_token('service_prefix "llama-api-" { policy = "read" }')

@@ -1,0 +1,201 @@
+"""Whether every expert of the house, and the agent itself, complete a real prompt.
+
+It owns who is asked, what, and how an answer is judged; printing the verdicts is the command line's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from pipecatapp.adapters.consul_directory import ConsulDirectory
+from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.agent.apology import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
+from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.discovery import consul_http
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, experts_in, service_of
+from pipecatapp.ports import ChatRequest, Endpoint, Message, ServiceDirectory
+from pipecatapp.settings import Settings
+
+PROMPT = "What is water? Answer in one short sentence."
+ANSWER_TOKENS = 32
+"""Bound of a checked answer: enough for a sentence, and ten seconds of a Core 2 Duo."""
+FIRST_ANSWER_S = 15.0
+"""Longest wait for what Consul knows (seconds)."""
+AGENT = "agent"
+"""Name of the agent's own line."""
+_APOLOGIES = {NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one check.
+
+    Args:
+        name: The expert, or `agent`.
+        where: Node and address, or "".
+        is_well: Whether it completed its prompt.
+        detail: What it did, in words.
+    """
+
+    name: str
+    where: str
+    is_well: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be checked.
+
+    Args:
+        experts: Must be in Consul; empty for all that are there, and `main`, which may also be the agent's
+            own model.
+        agent_url: Where the house's page is, such as this node's ingress.
+        timeout_s: Longest wait for one whole answer (seconds, > 0).
+    """
+
+    experts: tuple[str, ...]
+    agent_url: str
+    timeout_s: float
+
+
+async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
+    """Ask everybody at the same time; return a verdict for each, experts first.
+
+    Raises:
+        ConfigError: TWIN_CONSUL_URL is not set.
+        AdapterError: Consul does not say who there is.
+    """
+    if not settings.consul_url:
+        raise ConfigError(
+            "setting-missing",
+            "Experts are found in Consul, and TWIN_CONSUL_URL is not set.",
+            hint="On a node of the cluster: TWIN_CONSUL_URL=http://127.0.0.1:8500 twin check-experts",
+        )
+    directory = await ConsulDirectory.open(
+        consul_http(settings), SystemClock(), prefixes=(EXPERT_PREFIX,), first_answer_s=FIRST_ANSWER_S
+    )
+    try:
+        if directory.state().is_stale:
+            raise AdapterError(
+                "consul-unheard",
+                f"Nobody can be checked: {directory.state().reason}",
+                hint="The token needs service:read for llama-api- and node:read.",
+            )
+        return await _check(settings, wish, directory)
+    finally:
+        await directory.close()
+
+
+async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) -> list[Verdict]:
+    expected = wish.experts or tuple(dict.fromkeys([MAIN, *experts_in(directory)]))
+    absent = [name for name in expected if not directory.known(service_of(name))]
+    asked: list[Awaitable[Verdict]] = []
+    verdicts: list[Verdict] = []
+    for name in expected:
+        endpoints = directory.current(service_of(name))
+        asked += [_ask_expert(settings, name, endpoint, wish.timeout_s) for endpoint in endpoints]
+        known = directory.known(service_of(name))
+        if known and not endpoints:
+            nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
+            detail = f"{service_of(name)} is registered on {nodes}, but passes its checks nowhere"
+            verdicts.append(Verdict(name, "", False, detail))
+    *answers, agent = await asyncio.gather(*asked, _ask_agent(wish.agent_url, wish.timeout_s))
+    verdicts += answers
+    for name in absent:
+        if name == MAIN and not wish.experts:
+            detail = "no llama-api-main: the agent's own model is the expert main"
+            verdicts.append(Verdict(name, "", agent.is_well, detail))
+        else:
+            verdicts.append(Verdict(name, "", False, f"missing: Consul knows no {service_of(name)}"))
+    return [*sorted(verdicts, key=lambda verdict: expected.index(verdict.name)), agent]
+
+
+async def _ask_expert(settings: Settings, name: str, endpoint: Endpoint, timeout_s: float) -> Verdict:
+    where = f"{endpoint.node} {endpoint.address}:{endpoint.port}"
+    client = OpenAiLlm(
+        f"{endpoint.url}/v1",
+        settings.llm_model or "default",
+        settings.llm_api_key.get_secret_value(),
+        name=endpoint.service,
+        request_timeout_s=timeout_s,
+    )
+    request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
+
+    async def ask() -> str:
+        deltas = [delta async for delta in client.stream(request)]
+        if deltas[-1].finish not in {"stop", "length"}:
+            raise AdapterError("llm-broke-off", "ended its answer with an error")
+        return "".join(delta.text for delta in deltas)
+
+    try:
+        return await _judged(name, where, ask, timeout_s)
+    finally:
+        await client.close()
+
+
+async def _ask_agent(url: str, timeout_s: float) -> Verdict:
+    """Check the agent's health, and one typed turn, through `url`."""
+    base = url.rstrip("/")
+    # The house's own authority is not among the system's, and what is asked is no secret.
+    async with httpx.AsyncClient(base_url=base, timeout=timeout_s, verify=False, trust_env=False) as http:  # noqa: S501
+
+        async def ask() -> str:
+            health = _object(await http.get("/health"))
+            if health.get("status") != "ok":
+                raise AdapterError("agent-not-ready", _words_of(health) or "is not ready")
+            reply = _object(await http.post("/api/chat", json={"text": PROMPT}))
+            text = str(reply.get("text", ""))
+            if text in _APOLOGIES or "error" in reply:
+                raise AdapterError("agent-apologised", _words_of(reply) or f"only said: {text}")
+            return text
+
+        return await _judged(AGENT, base, ask, timeout_s)
+
+
+async def _judged(name: str, where: str, ask: Callable[[], Awaitable[str]], timeout_s: float) -> Verdict:
+    """Run `ask` and judge its answer: a sentence with a word in it, in time."""
+    started_s = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            text = await ask()
+    except TimeoutError:
+        return Verdict(name, where, False, f"did not finish its answer in {timeout_s:g} s")
+    except AdapterError as exc:
+        return Verdict(name, where, False, exc.message)
+    except httpx.TimeoutException:
+        return Verdict(name, where, False, f"was silent for {timeout_s:g} s")
+    except httpx.HTTPError as exc:
+        return Verdict(name, where, False, f"cannot be reached ({exc})")
+    if not any(character.isalnum() for character in text):
+        return Verdict(name, where, False, "answered without a word")
+    seconds = time.monotonic() - started_s
+    return Verdict(name, where, True, f"answered {len(text)} characters in {seconds:.1f} s")
+
+
+def _object(reply: httpx.Response) -> dict[str, Any]:
+    try:
+        value = reply.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise AdapterError("bad-reply", f"answered {reply.status_code} and what is not Twin's")
+    return value
+
+
+def _words_of(reply: dict[str, Any]) -> str:
+    error = reply.get("error")
+    return str(error.get("message", "")) if isinstance(error, dict) else ""
+
+
+def expected_experts(given: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Return the experts that must be in Consul: those given, else those of TWIN_EXPERTS."""
+    named = [*given] or settings.experts.split(",")
+    return tuple(dict.fromkeys(name.strip().removeprefix(EXPERT_PREFIX) for name in named if name.strip()))
