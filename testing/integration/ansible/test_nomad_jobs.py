@@ -107,7 +107,10 @@ def test_a_batch_job_is_waited_for_until_its_end(nomad: Any) -> None:
 
 
 def test_a_batch_job_that_fails_is_told_with_its_task(nomad: Any) -> None:
-    with pytest.raises(nomad_api.NomadError, match="The job 'wrong' failed. On nomad-test .*task t is dead"):
+    with pytest.raises(
+        nomad_api.NomadError,
+        match="The job 'wrong' failed. On nomad-test .*task t failed: .*invalid time interval",
+    ):
         run(nomad, without(JOB % ("wrong", "batch"), "update"), seconds="no number")
 
 

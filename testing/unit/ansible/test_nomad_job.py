@@ -73,9 +73,11 @@ def test_what_counts_as_well(job_type: str, status: str, healthy: bool | None, w
 
 def test_the_story_is_the_newest_failure_with_its_node() -> None:
     states = {"agent": {"State": "dead", "Failed": True, "Events": [{"DisplayMessage": "Exit Code: 1"}]}}
-    told = nomad_job.story([allocation("a[0]", 1), allocation("a[0]", 2, TaskStates=states)])
+    told = nomad_job.story(
+        [allocation("a[0]", 1), allocation("a[0]", 2, TaskStates=states)], lambda *_: "no such file"
+    )
     assert told.startswith("On attic (nomad alloc logs 00000002")
-    assert "task agent is dead: Exit Code: 1" in told
+    assert "task agent failed: Exit Code: 1. Its last words: no such file" in told
 
 
 def test_no_place_is_told_with_its_reason() -> None:

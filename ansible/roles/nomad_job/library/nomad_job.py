@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -34,8 +35,14 @@ POLL_S = 1.0
 """Seconds between two looks; a deployment takes at least its `min_healthy_time`."""
 ENDED = ("successful", "failed", "cancelled")
 """States of a deployment that do not change any more."""
-EVENTS = 6
+EVENTS = 4
 """Events of a task that a failure shows."""
+GIVE_UP = 3
+"""Allocations of one version that may fail before it is given up; the first may be a node's own fault."""
+LOG_BYTES = 1500
+"""How much of a failed task's last words is read."""
+LOG_LINES = 4
+"""Lines of them that a failure shows."""
 
 
 def variables_text(values: dict[str, Any]) -> str:
@@ -70,14 +77,22 @@ def is_well(allocation: dict[str, Any], job_type: str) -> bool:
     return allocation["ClientStatus"] == "running" and health is not False
 
 
-def story(allocations: list[dict[str, Any]]) -> str:
-    """Return what happened last to the newest allocation that is not well, in words."""
+def story(allocations: list[dict[str, Any]], last_words: Callable[[str, str], str]) -> str:
+    """Return what happened last to the newest allocation that is not well, in words.
+
+    Args:
+        allocations: All of a job.
+        last_words: The end of a task's log, by allocation and task; "" when there is none.
+    """
     for allocation in sorted(allocations, key=lambda item: -item["CreateIndex"]):
         lines = []
         for name, state in (allocation.get("TaskStates") or {}).items():
             events = [event.get("DisplayMessage", "") for event in state.get("Events") or []]
             told = "; ".join(text for text in events[-EVENTS:] if text)
-            if state.get("Failed") or state.get("State") != "running":
+            if state.get("Failed"):
+                words = last_words(allocation["ID"], name)
+                lines.append(f"task {name} failed: {told}.{words and ' Its last words: ' + words}")
+            elif state.get("State") != "running":
                 lines.append(f"task {name} is {state.get('State')}: {told}")
         if lines:
             where = allocation.get("NodeName", "a node")
@@ -134,12 +149,23 @@ class JobRun:
             if done:
                 return
             time.sleep(POLL_S)
-        told = reason or story(self._allocations())
+        told = reason or self._story(self._allocations())
         raise NomadError(f"The job '{self._id}' is not well after {self._timeout_s} s. {told}")
 
     def _allocations(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._nomad.call("GET", f"/v1/job/{self._id}/allocations")
         return found
+
+    def _story(self, allocations: list[dict[str, Any]]) -> str:
+        return story(allocations, self._last_words)
+
+    def _last_words(self, allocation_id: str, task: str) -> str:
+        path = f"/v1/client/fs/logs/{allocation_id}?task={task}&type=stderr&plain=true&origin=end&offset={LOG_BYTES}"
+        try:
+            lines = self._nomad.text(path).splitlines()
+        except NomadError:
+            return ""
+        return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip())
 
     def _deployment_ended(self, version: int) -> bool:
         deployments = self._nomad.call("GET", f"/v1/job/{self._id}/deployments") or []
@@ -150,10 +176,13 @@ class JobRun:
         newest = max(ours, key=lambda item: item["CreateIndex"])
         if newest["Status"] == "successful":
             return True
-        if newest["Status"] in ENDED:
+        failed = [
+            a for a in self._allocations() if a["JobVersion"] == version and a["ClientStatus"] == "failed"
+        ]
+        if newest["Status"] in ENDED or len(failed) >= GIVE_UP:
             raise NomadError(
                 f"The job '{self._id}' did not become well: {newest['StatusDescription']}."
-                f" {story(self._allocations())}"
+                f" {self._story(self._allocations())}"
             )
         return False
 
@@ -162,7 +191,7 @@ class JobRun:
         live = [item for item in latest_per_place(self._allocations()) if item["JobVersion"] == version]
         failed = [item for item in live if item["ClientStatus"] == "failed"]
         if failed and job_type in ("batch", "sysbatch"):
-            raise NomadError(f"The job '{self._id}' failed. {story(failed)}")
+            raise NomadError(f"The job '{self._id}' failed. {self._story(failed)}")
         if job_type == "system":
             return len(live) >= self._ready_nodes() and all(is_well(item, job_type) for item in live)
         wanted = sum(group.get("Count", 1) for group in self._job["TaskGroups"])

@@ -64,7 +64,23 @@ class Nomad:
         found = self._ask("GET", path, None)
         return None if found is None else found[0]
 
+    def text(self, path: str) -> str:
+        """Return what is at `path`, as it is; "" when nothing is.
+
+        Raises:
+            NomadError: It refused or does not answer.
+        """
+        found = self._read("GET", path, None)
+        return (found or b"").decode(errors="replace")
+
     def _ask(self, method: str, path: str, body: Any) -> tuple[Any] | None:
+        found = self._read(method, path, body)
+        if found is None:
+            return None
+        return (json.loads(found) if found else None,)
+
+    def _read(self, method: str, path: str, body: Any) -> bytes | None:
+        """Return the answer's bytes, None when there is nothing at `path`."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._address + path, data=data, method=method)
         request.add_header("Content-Type", "application/json")
@@ -74,8 +90,7 @@ class Nomad:
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=self._context) as answer:
-                    text = answer.read()
-                return (json.loads(text) if text else None,)
+                    return bytes(answer.read())
             except urllib.error.HTTPError as exc:
                 if exc.code == 404:
                     return None
