@@ -1,7 +1,7 @@
 """A house of three machines, set up by `playbook.yaml` and talked to as its people do.
 
-It owns the cluster's life, talking to it by voice and by text, and asking Nomad and Consul; what must hold, the
-tests say.
+It owns talking to it by voice and by text, running playbooks, and asking Nomad and Consul; what must hold,
+the tests say.
 """
 
 from __future__ import annotations

@@ -160,9 +160,9 @@ class JobRun:
         return story(allocations, self._last_words)
 
     def _last_words(self, allocation_id: str, task: str) -> str:
-        path = f"/v1/client/fs/logs/{allocation_id}?task={task}&type=stderr&plain=true&origin=end&offset={LOG_BYTES}"
+        where = f"task={task}&type=stderr&plain=true&origin=end&offset={LOG_BYTES}"
         try:
-            lines = self._nomad.text(path).splitlines()
+            lines = self._nomad.text(f"/v1/client/fs/logs/{allocation_id}?{where}").splitlines()
         except NomadError:
             return ""
         return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip())
@@ -176,14 +176,12 @@ class JobRun:
         newest = max(ours, key=lambda item: item["CreateIndex"])
         if newest["Status"] == "successful":
             return True
-        failed = [
-            a for a in self._allocations() if a["JobVersion"] == version and a["ClientStatus"] == "failed"
-        ]
-        if newest["Status"] in ENDED or len(failed) >= GIVE_UP:
-            raise NomadError(
-                f"The job '{self._id}' did not become well: {newest['StatusDescription']}."
-                f" {self._story(self._allocations())}"
-            )
+        ended = newest["StatusDescription"] if newest["Status"] in ENDED else ""
+        ours = [item for item in self._allocations() if item["JobVersion"] == version]
+        failed = sum(item["ClientStatus"] == "failed" for item in ours)
+        if ended or failed >= GIVE_UP:
+            why = ended or f"{failed} tries have failed"
+            raise NomadError(f"The job '{self._id}' did not become well: {why}. {self._story(ours)}")
         return False
 
     def _allocations_well(self, version: int) -> bool:
