@@ -1,0 +1,326 @@
+"""Who has no token or no certificate gets nothing, and what is secret is nowhere to be read.
+
+The house may be set up already (test_house.py); otherwise its control plane is brought up here. The caller is
+beside the nodes, on their network, as a stranger in the house is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from testing.cluster.house import House, say, wait_for
+from testing.cluster_agents import cluster_binary
+from testing.hosts.cluster import ROOT, Node
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+PORTS = yaml.safe_load((ROOT / "group_vars/all.yaml").read_text(encoding="utf-8"))["twin_ports"]
+SSH = 22
+EVERYWHERE = {SSH, PORTS["http"], PORTS["https"]}
+"""What docs/security.md says that a stranger finds on each node."""
+ON_CONTROLLERS = {PORTS["consul"], PORTS["nomad"], PORTS["mirror"], PORTS["join"]}
+NODE_TIMEOUT_S = 120.0
+
+SCAN = """
+import asyncio, sys
+async def is_open(port, gate):
+    async with gate:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(sys.argv[1], port), 1.5)
+        except (OSError, TimeoutError, asyncio.TimeoutError):
+            return None
+        writer.close()
+        return port
+async def main():
+    gate = asyncio.Semaphore(4000)
+    found = await asyncio.gather(*(is_open(port, gate) for port in range(1, 65536)))
+    print([port for port in found if port])
+asyncio.run(main())
+"""
+RPC = """
+import socket, ssl, sys
+address, port, first, certificate = sys.argv[1], int(sys.argv[2]), bytes([int(sys.argv[3])]), sys.argv[4]
+raw = socket.create_connection((address, port), 5)
+raw.sendall(first)
+try:
+    if certificate != "plain":
+        context = ssl._create_unverified_context()
+        if certificate != "none":
+            context.load_cert_chain(certificate + "/node.pem", certificate + "/node-key.pem")
+        raw = context.wrap_socket(raw, server_hostname="x")
+    raw.settimeout(5)
+    raw.sendall(b"\\x00")
+    print("closed" if raw.recv(1) == b"" else "answered")
+except (ssl.SSLError, ConnectionError) as exc:
+    print("closed", exc)
+except TimeoutError:
+    print("open")
+"""
+TLS_BYTE = {"consul": 3, "nomad": 4}
+"""First byte of a connection that asks for TLS (consul agent/pool/conn.go, nomad helper/pool/conn.go)."""
+JOB = """
+job "visitor" {
+  group "web" {
+    constraint {
+      attribute = "${node.class}"
+      value     = "worker"
+    }
+    network {
+      port "http" {}
+    }
+    service {
+      name = "visitor"
+      port = "http"
+      check {
+        type     = "http"
+        path     = "/"
+        interval = "2s"
+        timeout  = "2s"
+      }
+    }
+    task "web" {
+      driver = "raw_exec"
+      user   = "pipecatapp"
+      consul {}
+      config {
+        command = "/usr/bin/python3"
+        args    = ["-m", "http.server", "${NOMAD_PORT_http}", "--directory", "${NOMAD_TASK_DIR}"]
+      }
+      resources {
+        cpu    = 50
+        memory = 64
+      }
+    }
+  }
+}
+"""
+NOMAD = "export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem"
+WITH_TOKEN = f"{NOMAD} NOMAD_TOKEN=$(cat /etc/nomad.d/management_token)"
+
+
+@pytest.fixture(scope="module")
+def plane(house: House) -> House:
+    """The house with Consul and Nomad."""
+    if not (house.nodes[0].root / "etc/nomad.d/management_token").is_file():
+        for node in house.nodes:
+            for name in ("consul", "nomad"):
+                shutil.copy(cluster_binary(name), node.root / "usr/local/bin" / name)
+        for name in ("preflight", "software", "control_plane"):
+            house.play(f"playbooks/{name}.yaml")
+    return house
+
+
+def outside(house: House, *command: str) -> str:
+    """Output of a command beside the nodes."""
+    done = subprocess.run(
+        house.cluster.outside(*command), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fetch(house: House, url: str, *options: str) -> tuple[int, str]:
+    """Status and body that a stranger gets."""
+    said = outside(house, "curl", "-sS", "-k", "--max-time", "20", "-w", "\n%{http_code}", *options, url)
+    body, _, status = said.rpartition("\n")
+    return int(status), body
+
+
+def shell(node: Node, script: str) -> str:
+    """Output of a script on a node, as root."""
+    return node.run("bash", "-c", script, timeout_s=120).stdout
+
+
+def test_without_a_token_consul_lists_nothing(plane: House) -> None:
+    url = f"https://{plane.nodes[0].address}:{PORTS['consul']}"
+    for path in ("/v1/catalog/nodes", "/v1/agent/members", "/v1/health/state/any"):
+        assert fetch(plane, url + path) == (200, "[]"), path
+    for path in ("/v1/agent/self", "/v1/kv/?recurse", "/v1/acl/tokens", "/v1/operator/raft/configuration"):
+        assert fetch(plane, url + path)[0] in (403, 404), path
+    assert fetch(plane, url + "/v1/kv/x", "-X", "PUT", "-d", "y")[0] == 403
+    assert "{}" in shell(plane.nodes[1], f"curl -sS http://127.0.0.1:{PORTS['consul']}/v1/catalog/services")
+
+
+def test_without_a_token_nomad_lists_and_runs_nothing(plane: House) -> None:
+    url = f"https://{plane.nodes[0].address}:{PORTS['nomad']}"
+    for path in ("/v1/jobs", "/v1/nodes", "/v1/allocations", "/v1/vars", "/v1/agent/self", "/v1/acl/tokens"):
+        assert fetch(plane, url + path)[0] == 403, path
+    job = json.dumps({"Job": {"ID": "x", "Type": "batch", "TaskGroups": []}})
+    assert fetch(plane, url + "/v1/jobs", "-X", "PUT", "-d", job)[0] == 403
+
+
+def test_dashboards_open_in_a_browser_over_https(plane: House) -> None:
+    for port in (PORTS["consul"], PORTS["nomad"]):
+        status, page = fetch(plane, f"https://{plane.nodes[0].address}:{port}/ui/")
+        assert status == 200
+        assert "<html" in page
+
+
+def test_a_stranger_finds_only_the_documented_ports(plane: House) -> None:
+    for place, node in enumerate(plane.nodes):
+        found = set(json.loads(outside(plane, sys.executable, "-c", SCAN, node.address)))
+        say(f"{node.name} answers a stranger on {sorted(found)}")
+        assert SSH in found
+        assert found <= EVERYWHERE | (ON_CONTROLLERS if place == 0 else set())
+
+
+@pytest.mark.parametrize("system", ["consul", "nomad"])
+def test_rpc_wants_a_certificate_of_the_house(plane: House, system: str) -> None:
+    controller, worker = plane.nodes[:2]
+    port, byte = str(PORTS[f"{system}_rpc"]), str(TLS_BYTE[system])
+
+    def call(first: str, certificate: str) -> str:
+        return worker.run("python3", "-c", RPC, controller.address, port, first, certificate).stdout
+
+    assert call("1", "plain").startswith("closed")
+    assert call(byte, "none").startswith("closed")
+    assert call(byte, f"/etc/{system}.d/tls").startswith("open")
+
+
+def test_a_nodes_own_token_registers_no_other_node(plane: House) -> None:
+    worker, other = plane.nodes[1:3]
+    entry = json.dumps({"Node": other.name, "Address": "10.0.0.1", "SkipNodeUpdate": False})
+    script = (
+        "token=$(grep -oE '[0-9a-f-]{36}' /etc/consul.d/tokens.hcl);"
+        f" curl -sS -o /dev/null -w '%{{http_code}}' -X PUT -H \"X-Consul-Token: $token\" -d '{entry}'"
+        f" http://127.0.0.1:{PORTS['consul']}/v1/catalog/register"
+    )
+    assert shell(worker, script) == "403"
+
+
+def test_management_tokens_are_roots_and_on_controllers_only(plane: House) -> None:
+    for place, node in enumerate(plane.nodes):
+        for system in ("consul", "nomad"):
+            told = shell(
+                node, f"stat -c '%U %a' /etc/{system}.d/management_token 2>/dev/null || true"
+            ).strip()
+            assert told == ("root 600" if place == 0 else "")
+    assert shell(plane.nodes[0], "stat -c '%U %a' /var/lib/twin/cluster").strip() == "root 700"
+
+
+def secrets_of(house: House) -> set[str]:
+    """Every secret of the cluster's making, as text."""
+    read = "cd /var/lib/twin/cluster && find . -type f ! -name 'ca.crt' -exec cat {} +"
+    own = r"cat /etc/consul.d/tokens.hcl /etc/nomad.d/secrets.hcl /etc/*.d/tls/node-key.pem"
+    text = shell(house.nodes[0], read) + "".join(shell(node, own) for node in house.nodes)
+    words = re.findall(r"[A-Za-z0-9+/=-]{36,}", text)
+    return {word for word in words if "-----" not in word}
+
+
+def test_no_secret_is_in_a_process_list_a_log_or_a_file_that_others_read(plane: House) -> None:
+    secrets = secrets_of(plane)
+    assert len(secrets) >= 12
+    look = (
+        "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; journalctl --no-pager -o cat 2>/dev/null;"
+        " find /etc /var/lib /var/log /opt/twin/app/ /tmp /run -xdev -type f -perm -004 -size -2M"
+        " -not -path '/var/lib/dpkg/*' -not -path '/var/lib/apt/*' -exec cat {} + 2>/dev/null; true"
+    )
+    for node in plane.nodes:
+        dump = plane.cluster.folder / "everything"
+        node.run("bash", "-c", look, timeout_s=120, log=dump)
+        text = dump.read_text(encoding="utf-8", errors="replace")
+        assert [secret[:6] for secret in secrets if secret in text] == [], node.name
+    for log in (ROOT / "build" / "cluster").glob("*.log"):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert [secret[:6] for secret in secrets if secret in text] == [], log.name
+
+
+def test_a_job_proves_itself_to_consul_and_may_only_look(plane: House) -> None:
+    controller = plane.nodes[0]
+    (controller.root / "root/visitor.nomad.hcl").write_text(JOB, encoding="utf-8")
+    shell(controller, f"{WITH_TOKEN}; nomad job run -detach /root/visitor.nomad.hcl")
+    try:
+        (name,) = wait_for("the job's service", lambda: plane.places("visitor"), NODE_TIMEOUT_S)
+        node = plane.node_named(name)
+        assert shell(node, "ps -o user= -C python3 | sort -u").split() == ["pipecatapp"]
+        login = (
+            "token=$(cat /var/lib/nomad/alloc/*/web/secrets/consul_token);"
+            f" curl -sS -o /dev/null -w '%{{http_code}} ' -H \"X-Consul-Token: $token\""
+            f" http://127.0.0.1:{PORTS['consul']}"
+        )
+        assert '"visitor"' in shell(node, login.replace("-o /dev/null", "") + "/v1/catalog/services")
+        assert shell(node, login + "/v1/kv/x -X PUT -d y").strip() == "403"
+        assert shell(node, login + "/v1/acl/tokens").strip() == "403"
+        assert (
+            shell(node, login + '/v1/agent/service/register -X PUT -d \'{"Name":"page"}\'').strip() == "403"
+        )
+    finally:
+        shell(controller, f"{WITH_TOKEN}; nomad job stop -purge visitor")
+
+
+def test_a_second_run_and_a_check_change_nothing(plane: House) -> None:
+    again = plane.play("playbooks/control_plane.yaml", log="control-plane-again")
+    assert again.changed == 0, again.output
+    check = plane.play("playbooks/control_plane.yaml", "--check", log="control-plane-check")
+    assert check.changed == 0, check.output
+
+
+def test_certificates_are_rotated_while_the_agents_run(plane: House) -> None:
+    def served(node: Node) -> list[str]:
+        ask = "echo | openssl s_client -connect 127.0.0.1:{0} 2>/dev/null | openssl x509 -noout -serial"
+        return [shell(node, ask.format(PORTS["nomad"])), *running(node)]
+
+    def running(node: Node) -> list[str]:
+        return shell(node, "systemctl show -p MainPID --value consul nomad").split()
+
+    before = [served(node) for node in plane.nodes]
+    plane.play("playbooks/rotate_certificates.yaml")
+    after = [served(node) for node in plane.nodes]
+
+    for old, new in zip(before, after, strict=True):
+        assert old[0] != new[0]
+        assert old[1:] == new[1:]
+    assert {node["Status"] for node in plane.nomad("/v1/nodes")} == {"ready"}
+
+
+def test_a_controller_that_starts_again_keeps_its_cluster(plane: House) -> None:
+    controller = plane.nodes[0]
+    before = {node["ID"] for node in plane.nomad("/v1/nodes")}
+    controller.kill()
+    controller.start()
+
+    def is_back() -> bool:
+        nodes = plane.nomad("/v1/nodes")
+        return {node["ID"] for node in nodes} == before and {node["Status"] for node in nodes} == {"ready"}
+
+    assert wait_for("the cluster as it was", is_back, NODE_TIMEOUT_S)
+    assert len(plane.consul("/v1/catalog/nodes")) == len(plane.nodes)
+    status = plane.play("playbooks/cluster_status.yaml")
+    assert all(node.name in status.output for node in plane.nodes)
+
+
+def test_a_lost_node_is_noticed(plane: House) -> None:
+    worker = plane.nodes[2]
+    worker.kill()
+    try:
+
+        def is_down() -> bool:
+            return any(n["Name"] == worker.name and n["Status"] == "down" for n in plane.nomad("/v1/nodes"))
+
+        assert wait_for("the loss of a node", is_down, NODE_TIMEOUT_S)
+        assert worker.name in plane.play("playbooks/cluster_status.yaml").output
+    finally:
+        worker.start()
+    wait_for(
+        "the node's return",
+        lambda: all(node["Status"] == "ready" for node in plane.nomad("/v1/nodes")),
+        NODE_TIMEOUT_S,
+    )
+
+
+def test_the_firewall_leaves_other_rules_alone(plane: House) -> None:
+    worker = plane.nodes[1]
+    shell(worker, "nft add table inet owners; nft delete table inet twin")
+
+    plane.play("playbooks/software.yaml", "--tags", "common_firewall", log="firewall")
+
+    assert "table inet owners" in shell(worker, "nft list tables")
+    assert "policy drop" in shell(worker, "nft list table inet twin")
+    shell(worker, "nft delete table inet owners")
