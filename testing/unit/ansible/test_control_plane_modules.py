@@ -1,0 +1,120 @@
+"""What the modules that keep Consul and Nomad decide: is an object as wanted, and what is a person told."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+
+import pytest
+
+from testing.ansible_code import ROOT
+
+pytestmark = pytest.mark.unit
+
+UTILS = "ansible.module_utils.control_plane"
+
+
+def load(path: str, name: str) -> ModuleType:
+    """Import a module of Ansible's from its file; its shared code is found under Ansible's name for it."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+load("ansible/module_utils/control_plane.py", UTILS)
+consul_acl = load("ansible/library/consul_acl.py", "consul_acl")
+cluster_status = load("ansible/library/cluster_status.py", "cluster_status")
+
+
+def test_an_object_is_as_wanted_when_it_has_more_fields_than_were_asked_for() -> None:
+    have = {"Name": "x", "Rules": "node_prefix {}\n", "ID": "1", "Policies": [{"ID": "2", "Name": "p"}]}
+    assert consul_acl.covers(have, {"Name": "x", "Rules": "node_prefix {}", "Policies": [{"Name": "p"}]})
+
+
+def test_an_object_with_more_or_other_rights_is_not_as_wanted() -> None:
+    have = {"Name": "x", "Policies": [{"Name": "p"}, {"Name": "q"}]}
+    assert not consul_acl.covers(have, {"Policies": [{"Name": "p"}]})
+    assert not consul_acl.covers(have, {"Policies": [{"Name": "p"}, {"Name": "r"}]})
+    assert not consul_acl.covers(have, {"Rules": "x"})
+
+
+def test_nothing_and_an_empty_list_are_the_same_to_consul() -> None:
+    assert consul_acl.covers({"Policies": None}, {"Policies": []})
+
+
+def answers(**other: object) -> dict[str, object]:
+    """What Consul and Nomad say of a controller that leads and a worker."""
+    leads = {"Servers": [{"Node": "den", "Leader": True, "Voter": True}]}
+    nomad_leads = {"Servers": [{"Node": "den.global", "Leader": True, "Voter": True}]}
+    places = {"den": "10.0.0.1", "attic": "10.0.0.2"}
+    return {
+        "inventory": {"den": "controller", "attic": "worker"},
+        "members": [
+            {"Name": name, "Addr": address, "Status": 1, "Tags": {"build": "1.22.3:abc"}}
+            for name, address in places.items()
+        ],
+        "nodes": [
+            {"Name": name, "Address": address, "Status": "ready", "CreateIndex": 1, "Version": "1.11.3"}
+            for name, address in places.items()
+        ],
+        "consul_raft": leads,
+        "nomad_raft": nomad_leads,
+        "jobs": [],
+        "checks": [],
+    } | other
+
+
+def test_a_table_names_every_node_with_its_role_its_versions_and_who_leads() -> None:
+    lines = cluster_status.columns(cluster_status.node_rows(answers()))
+    assert lines[1].split() == ["attic", "worker", "10.0.0.2", "alive", "ready", "1.22.3,", "1.11.3"]
+    assert lines[2].endswith("leads")
+    assert cluster_status.attention(answers()) == []
+
+
+def test_a_node_that_failed_or_is_in_no_inventory_needs_a_look() -> None:
+    members = [{"Name": "den", "Status": 1}, {"Name": "attic", "Status": 4}, {"Name": "old", "Status": 1}]
+    found = cluster_status.attention(answers(members=members))
+    assert len(found) == 2
+    assert found[0].startswith("attic: Consul says failed")
+    assert "old is in the cluster and not in the inventory" in found[1]
+
+
+def test_a_server_that_is_missing_among_the_voters_needs_a_look() -> None:
+    (found,) = cluster_status.attention(answers(nomad_raft={"Servers": []}))
+    assert found == "Nomad has 0 voting servers, the inventory 1 controllers."
+
+
+@pytest.mark.parametrize(
+    ("job", "needs_a_look"),
+    [
+        ({"Type": "service", "Status": "running", "Stop": False}, False),
+        ({"Type": "service", "Status": "pending", "Stop": False}, True),
+        ({"Type": "service", "Status": "dead", "Stop": False}, True),
+        ({"Type": "service", "Status": "dead", "Stop": True}, False),
+        ({"Type": "batch", "Status": "dead", "Stop": False}, False),
+    ],
+)
+def test_a_job_that_should_run_and_does_not_needs_a_look(job: dict[str, object], needs_a_look: bool) -> None:
+    assert bool(cluster_status.attention(answers(jobs=[{"ID": "x", **job}]))) is needs_a_look
+
+
+def test_a_service_passes_where_all_its_checks_pass() -> None:
+    def check(node: str, status: str) -> dict[str, str]:
+        return {"ServiceName": "pipecat-app", "Node": node, "ServiceID": f"on-{node}", "Status": status}
+
+    checks = [
+        check("den", "passing"),
+        check("den", "critical"),
+        check("attic", "passing"),
+        {"ServiceName": ""},
+    ]
+    rows = cluster_status.service_rows(checks)
+    assert rows[1:] == [["pipecat-app", "1 of 2", "attic, den"]]
+    (found,) = cluster_status.attention(answers(checks=checks))
+    assert "passes its checks on 1 of 2 places" in found
