@@ -1,0 +1,339 @@
+# The agent, in containers: what pipecatapp.nomad.hcl runs, from an image that each node has (role docker). A test
+# holds the two files together: they differ in how a task is started, and in nothing else.
+
+variable "datacenters" {
+  description = "Consul's and Nomad's datacenters."
+  type        = list(string)
+  default     = ["twin"]
+}
+
+variable "count" {
+  description = "Workers, each on a node of its own: one holds about five calls."
+  type        = number
+  default     = 1
+}
+
+variable "user" {
+  description = "User that the tasks run as."
+  type        = string
+  default     = "pipecatapp"
+}
+
+variable "program" {
+  description = "The command line of the installed agent."
+  type        = string
+  default     = "/opt/twin/twin"
+}
+
+variable "image" {
+  description = "The agent's image, by its tag; it comes from no registry."
+  type        = string
+}
+
+variable "models_dir" {
+  description = "The node's folder of models; read only."
+  type        = string
+  default     = "/opt/twin/models"
+}
+
+variable "data_dir" {
+  description = "The node's folder of what must not be lost."
+  type        = string
+  default     = "/var/lib/twin"
+}
+
+variable "cache_dir" {
+  description = "The node's folder of what can be had again, such as a language model's server built here; read only."
+  type        = string
+  default     = "/var/cache/twin"
+}
+
+variable "memory_limit_mb" {
+  description = "Memory at which a task is ended (MiB); what it is expected to take is below."
+  type        = number
+  default     = 6000
+}
+
+variable "release" {
+  description = "What is installed; another value starts the workers anew, one after the other."
+  type        = string
+  default     = ""
+}
+
+variable "llm_base_url" {
+  description = "OpenAI-compatible server that thinks, ending in /v1; empty for the one beside the agent."
+  type        = string
+  default     = ""
+}
+
+variable "settings" {
+  description = "Further settings of the agent, by the names in docs/settings.md; no secrets."
+  type        = map(string)
+  default     = {}
+}
+
+variable "agent_memory_mb" {
+  description = "Memory that a worker is expected to take (MiB)."
+  type        = number
+  default     = 900
+}
+
+variable "llm_memory_mb" {
+  description = "Memory that the language model's server is expected to take (MiB)."
+  type        = number
+  default     = 1100
+}
+
+job "pipecat-app" {
+  datacenters = var.datacenters
+  type        = "service"
+  # Above the experts and batch jobs: the conversation goes first.
+  priority = 80
+
+  meta {
+    release = var.release
+  }
+
+  update {
+    max_parallel      = 1
+    health_check      = "checks"
+    min_healthy_time  = "5s"
+    healthy_deadline  = "5m"
+    progress_deadline = "10m"
+    auto_revert       = true
+  }
+
+  group "agent" {
+    count = var.count
+
+    # Two workers of one node would be lost together.
+    constraint {
+      operator = "distinct_hosts"
+      value    = "true"
+    }
+
+    # A worker that does not stay up here is tried on another node.
+    restart {
+      attempts = 5
+      interval = "3m"
+      delay    = "2s"
+      mode     = "fail"
+    }
+
+    reschedule {
+      delay          = "5s"
+      delay_function = "constant"
+      unlimited      = true
+    }
+
+    # A node that was cut off goes on with its calls; when it is back, one of the two workers is stopped.
+    disconnect {
+      lost_after = "1h"
+      replace    = true
+      reconcile  = "best_score"
+    }
+
+    network {
+      port "http" {}
+      port "https" {}
+      port "llm" {}
+    }
+
+    service {
+      name = "pipecat-app"
+      port = "http"
+      tags = ["worker"]
+
+      meta {
+        worker = "${NOMAD_ALLOC_INDEX}"
+        https  = "${NOMAD_PORT_https}"
+      }
+
+      # Ready when speech, language model and memory have each answered.
+      check {
+        name     = "ready"
+        type     = "http"
+        path     = "/health"
+        interval = "3s"
+        timeout  = "2s"
+
+        check_restart {
+          limit = 20
+          grace = "180s"
+        }
+      }
+    }
+
+    task "llm" {
+      driver = "docker"
+      user   = var.user
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = true
+      }
+
+      config {
+        command = var.llm_base_url == "" ? var.program : "/bin/sleep"
+        args    = var.llm_base_url == "" ? ["llm"] : ["infinity"]
+
+        image        = var.image
+        force_pull   = false
+        network_mode = "host"
+        init         = true
+
+        # Nothing but the mounts below can be written to, and nothing can become more than this user.
+        readonly_rootfs   = true
+        cap_drop          = ["all"]
+        security_opt      = ["no-new-privileges"]
+        pids_limit        = 1000
+        memory_hard_limit = var.memory_limit_mb
+
+        mount {
+          type     = "bind"
+          source   = var.models_dir
+          target   = "/opt/twin/models"
+          readonly = true
+        }
+
+        mount {
+          type   = "bind"
+          source = var.data_dir
+          target = "/var/lib/twin"
+        }
+
+        mount {
+          type     = "bind"
+          source   = var.cache_dir
+          target   = "/var/cache/twin"
+          readonly = true
+        }
+
+        # The house's own time.
+        mount {
+          type     = "bind"
+          source   = "/etc/localtime"
+          target   = "/etc/localtime"
+          readonly = true
+        }
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 268435456
+            mode = 1023 # 01777: as on any machine
+          }
+        }
+      }
+
+      env {
+        LLM_PORT     = "${NOMAD_PORT_llm}"
+        LLM_BASE_URL = ""
+      }
+
+      resources {
+        cpu    = 100
+        memory = var.llm_memory_mb
+      }
+    }
+
+    task "agent" {
+      driver       = "docker"
+      user         = var.user
+      kill_timeout = "20s"
+
+      # A token of Consul that may read where the experts and the memory are.
+      consul {}
+
+      config {
+        command = var.program
+        args    = ["serve"]
+
+        image        = var.image
+        force_pull   = false
+        network_mode = "host"
+        init         = true
+
+        # Nothing but the mounts below can be written to, and nothing can become more than this user.
+        readonly_rootfs   = true
+        cap_drop          = ["all"]
+        security_opt      = ["no-new-privileges"]
+        pids_limit        = 1000
+        memory_hard_limit = var.memory_limit_mb
+
+        mount {
+          type     = "bind"
+          source   = var.models_dir
+          target   = "/opt/twin/models"
+          readonly = true
+        }
+
+        mount {
+          type   = "bind"
+          source = var.data_dir
+          target = "/var/lib/twin"
+        }
+
+        mount {
+          type     = "bind"
+          source   = var.cache_dir
+          target   = "/var/cache/twin"
+          readonly = true
+        }
+
+        # The house's own time.
+        mount {
+          type     = "bind"
+          source   = "/etc/localtime"
+          target   = "/etc/localtime"
+          readonly = true
+        }
+
+        mount {
+          type   = "tmpfs"
+          target = "/tmp"
+
+          tmpfs_options {
+            size = 268435456
+            mode = 1023 # 01777: as on any machine
+          }
+        }
+      }
+
+      env {
+        TWIN_HOST       = "${NOMAD_IP_http}"
+        TWIN_PORT       = "${NOMAD_PORT_http}"
+        TWIN_TLS_PORT   = "${NOMAD_PORT_https}"
+        LLM_BASE_URL    = var.llm_base_url == "" ? "http://127.0.0.1:${NOMAD_PORT_llm}/v1" : var.llm_base_url
+        TWIN_CONSUL_URL = "http://127.0.0.1:8500"
+        TWIN_MEMORY     = "remote"
+      }
+
+      # Further settings, this worker's number (the front finds a conversation's worker by it), and what is
+      # secret: the memory's token, from the job's variables in Nomad.
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/agent.env"
+        env         = true
+        change_mode = "restart"
+        data        = <<-EOT
+        {{- range $name, $value := "${base64encode(jsonencode(var.settings))}" | base64Decode | parseJSON }}
+        {{ $name }}={{ $value | toJSON }}
+        {{- end }}
+        TWIN_WORKER={{ env "NOMAD_ALLOC_INDEX" | parseInt | add 1 }}
+        {{- with nomadVar "nomad/jobs/pipecat-app" }}
+        {{- range $name, $value := . }}
+        {{ $name }}={{ $value.Value | toJSON }}
+        {{- end }}
+        {{- end }}
+        EOT
+      }
+
+      resources {
+        cpu    = 200
+        memory = var.agent_memory_mb
+      }
+    }
+  }
+}
