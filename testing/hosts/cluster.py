@@ -122,7 +122,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="twin-cluster-"))
         self.inventory = self.folder / "inventory.yaml"
         self._key = self.folder / "key"
-        self.network = Network() if number is None else Network(number)
+        self.network = Network(number)
         try:
             key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", str(self._key)]
             subprocess.run(key, check=True)

@@ -28,14 +28,22 @@ def masquerade(table: str, match: str) -> str:
     return f"table ip {table} {{ chain post {{ {chain} {match} masquerade; }}; }}"
 
 
+def free_number() -> int:
+    """A network's number that nobody on this machine uses."""
+    numbers = ((os.getpid() + step) % 100 for step in range(100))
+    return next(number for number in numbers if not Path(f"/run/netns/twin{number}").exists())
+
+
 class Network:
     """The bridge, up from construction to `close`.
 
     Args:
-        number: N of the addresses, 0 to 99: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside.
+        number: N of the addresses, 0 to 99: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside; a free one
+            unless it is given.
     """
 
-    def __init__(self, number: int = os.getpid() % 100) -> None:
+    def __init__(self, number: int | None = None) -> None:
+        number = free_number() if number is None else number
         self.name = f"twin{number}"
         self.prefix = f"10.77.{number}"
         self._hosts: list[str] = []
