@@ -107,10 +107,10 @@ def test_a_clock_that_is_far_off_names_both_the_distance_and_the_remedy() -> Non
 
 def test_names_that_do_not_resolve_are_warnings() -> None:
     assert preflight.check_names("desk1", []) == []
-    own, source = preflight.check_names("desk1", ["desk1", "deb.debian.org"])
+    own, source = preflight.check_names("desk1", ["desk1", "packages.example"])
     assert (own.level, source.level) == ("warning", "warning")
     assert "127.0.1.1 desk1" in own.hint
-    assert "deb.debian.org" in source.what
+    assert "packages.example" in source.what
 
 
 def test_every_node_that_cannot_be_reached_is_named() -> None:
@@ -121,8 +121,8 @@ def test_every_node_that_cannot_be_reached_is_named() -> None:
 
 def test_hosts_of_package_sources_are_read_in_both_of_apts_formats() -> None:
     text = (
-        "deb http://deb.debian.org/debian trixie main\n"
+        "deb http://packages.example/debian trixie main\n"
         "Types: deb\nURIs: https://mirror.example:8080/debian\n"
-        "# deb http://old.example/debian x\ndeb [arch=amd64] http://deb.debian.org/security x main\n"
+        "# deb http://old.example/debian x\ndeb [arch=amd64] http://packages.example/security x main\n"
     )
-    assert preflight.package_hosts(text) == ["deb.debian.org", "mirror.example"]
+    assert preflight.package_hosts(text) == ["packages.example", "mirror.example"]
