@@ -22,6 +22,10 @@ from typing import Any, Self
 
 import httpx
 
+from pipecatapp.supply.artifacts import ArtifactStore
+from pipecatapp.supply.catalogue import load_catalogue
+
+CATALOGUE = Path(__file__).resolve().parents[1] / "group_vars"
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0
 """Longest wait for a leader (seconds); an idle machine needs three."""
@@ -34,18 +38,18 @@ LOCAL_POLICY = 'node_prefix "" { policy = "read" } agent_prefix "" { policy = "r
 
 
 def cluster_binary(name: str) -> str:
-    """Return the program `consul` or `nomad`: on PATH, else the newest that the supply has brought here.
+    """Return the program `consul` or `nomad`: the product's version that the supply has here, else PATH's.
 
     Raises:
         AssertionError: There is none; the message has the command that brings it.
     """
-    found = shutil.which(name)
-    if found:
-        return found
     cache = Path(os.environ.get("TWIN_CACHE_DIR", str(Path.home() / ".cache" / "twin")))
-    built = [path for path in (cache / "artifacts" / name).glob(f"**/{name}") if os.access(path, os.X_OK)]
-    assert built, f"there is no {name} on PATH or below {cache}; bring it with: twin artifacts fetch {name}"
-    return str(max(built, key=lambda path: path.stat().st_mtime))
+    store = ArtifactStore(cache / "artifacts", load_catalogue(CATALOGUE))
+    if store.is_present(name):
+        return str(store.path(name, name))
+    found = shutil.which(name)
+    assert found, f"there is no {name} below {cache} or on PATH; bring it with: twin artifacts fetch {name}"
+    return found
 
 
 def free_ports(count: int) -> list[int]:

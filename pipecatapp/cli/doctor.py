@@ -6,14 +6,19 @@ It owns the checks' order and lines; each check reads, none changes anything.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 
 from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.discovery import open_directory
 from pipecatapp.app.engines import WHISPER_FLAGS, built_llama_server
 from pipecatapp.app.models import model_store
 from pipecatapp.errors import AgentError
+from pipecatapp.experts.names import MEMORY_SERVICE, experts_in
+from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings, load_settings
 
 LEAST_MEMORY_MB = 2000
@@ -34,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _doctor(_options: argparse.Namespace) -> int:
     settings = load_settings()
     worst = 0
-    for check in (_machine, _models, _engine, _folders, _ports, _programs):
+    for check in (_machine, _models, _engine, _folders, _ports, _programs, _consul):
         for level, found, advice in _findings(check, settings):
             print(f"{level:<5}{found}")
             if advice:
@@ -112,3 +117,23 @@ def _programs(_settings: Settings) -> Iterator[Finding]:
         found = shutil.which(program)
         advice = "" if found else f"apt-get install {'bubblewrap' if program == 'bwrap' else program}"
         yield "ok" if found else "warn", f"{program} ({use}): {found or 'not installed'}", advice
+
+
+def _consul(settings: Settings) -> Iterator[Finding]:
+    """Look services up as the agent does; nothing without TWIN_CONSUL_URL."""
+    if not settings.consul_url:
+        return
+    directory = asyncio.run(_services(settings))
+    state = directory.state()
+    if state.is_stale:
+        yield "bad", state.reason, "The agent goes on without Consul: it thinks itself."
+        return
+    experts = ", ".join(experts_in(directory)) or "none"
+    where = ", ".join(endpoint.url for endpoint in directory.current(MEMORY_SERVICE)) or "nowhere"
+    yield "ok", f"{directory.name} answers; experts: {experts}; memory service: {where}", ""
+
+
+async def _services(settings: Settings) -> ServiceDirectory:
+    directory = await open_directory(settings, SystemClock())
+    await directory.close()
+    return directory

@@ -124,3 +124,24 @@ def test_an_authority_that_cannot_be_read_is_said(settings: dict[str, str]) -> N
     done = twin("cluster", "status", **{**settings, "NOMAD_ADDR": "https://x", "NOMAD_CACERT": "/no/ca.pem"})
     assert done.returncode == 1
     assert "/no/ca.pem cannot be used" in done.stderr
+
+
+class TestDoctor:
+    def test_it_says_what_consul_knows(self, settings: dict[str, str], consul_agent: ConsulAgent) -> None:
+        ids = [consul_agent.register("llama-api-main", 4720), consul_agent.register("memory-service", 4721)]
+        done = twin("doctor", **settings)
+        for service_id in ids:
+            consul_agent.deregister(service_id)
+        line = (
+            f"ok   Consul at {consul_agent.url} answers; experts: main; memory service: http://127.0.0.1:4721"
+        )
+        assert line in done.stdout
+
+    def test_it_says_that_consul_is_away(self) -> None:
+        nowhere = f"http://127.0.0.1:{free_ports(1)[0]}"
+        done = twin("doctor", TWIN_CONSUL_URL=nowhere)
+        assert done.returncode == 1
+        assert f"bad  There is no Consul at {nowhere}." in done.stdout
+
+    def test_without_a_setting_it_says_nothing_of_consul(self) -> None:
+        assert "Consul" not in twin("doctor").stdout
