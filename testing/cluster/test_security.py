@@ -234,8 +234,8 @@ def test_no_secret_is_in_a_process_list_a_log_or_a_file_that_others_read(plane: 
 
 def test_a_job_proves_itself_to_consul_and_may_only_look(plane: House) -> None:
     controller = plane.nodes[0]
-    (controller.root / "root/visitor.nomad.hcl").write_text(JOB, encoding="utf-8")
-    shell(controller, f"{WITH_TOKEN}; nomad job run -detach /root/visitor.nomad.hcl")
+    (controller.root / "srv/visitor.nomad.hcl").write_text(JOB, encoding="utf-8")
+    shell(controller, f"{WITH_TOKEN}; nomad job run -detach /srv/visitor.nomad.hcl")
     try:
         (name,) = wait_for("the job's service", lambda: plane.places("visitor"), NODE_TIMEOUT_S)
         node = plane.node_named(name)
