@@ -19,6 +19,12 @@ variable "program" {
   default     = "/opt/twin/twin"
 }
 
+variable "tls_dir" {
+  description = "Folder of the node's certificate, its key and the house's authority."
+  type        = string
+  default     = "/var/lib/twin/tls"
+}
+
 variable "release" {
   description = "What is installed; another value starts the service anew."
   type        = string
@@ -77,6 +83,7 @@ job "memory-service" {
     service {
       name = "memory-service"
       port = "http"
+      tags = ["https"]
 
       check {
         name     = "ready"
@@ -109,9 +116,11 @@ job "memory-service" {
       }
 
       env {
-        TWIN_HOST       = "${NOMAD_IP_http}"
-        TWIN_PORT       = "${NOMAD_PORT_http}"
-        TWIN_CONSUL_URL = "http://127.0.0.1:8500"
+        TWIN_HOST               = "${NOMAD_IP_http}"
+        TWIN_PORT               = "${NOMAD_PORT_http}"
+        TWIN_CONSUL_URL         = "http://127.0.0.1:8500"
+        TWIN_MEMORY_CERTIFICATE = "${var.tls_dir}/node.crt"
+        TWIN_MEMORY_KEY         = "${var.tls_dir}/node.key"
       }
 
       # The token that the workers show, from the job's variables in Nomad.
