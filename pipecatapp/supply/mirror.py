@@ -10,9 +10,11 @@ import os
 import shutil
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import Catalogue
-from pipecatapp.supply.manifest import MANIFEST
+from pipecatapp.supply.manifest import MANIFEST, Manifest
 from pipecatapp.supply.store import ModelStore
 
 
@@ -37,13 +39,26 @@ def publish(target: Path, catalogue: Catalogue, models: ModelStore, artifacts: A
                 added += _add(models.root / file.filename, target / file.sha256)
     for name in catalogue.artifacts:
         manifest = artifacts.manifest(name)
-        if manifest is None or artifacts.problems(name):
+        if manifest is None or _is_listed(target, manifest) or artifacts.problems(name):
             continue
         for item in manifest.files:
             added += _add(artifacts.folder(name) / "bin" / item.path, target / item.sha256)
-        listing = target / "artifacts" / manifest.name / f"{manifest.key}.json"
-        added += _add(artifacts.folder(name) / MANIFEST, listing)
+        _listing(target, manifest).unlink(missing_ok=True)
+        added += _add(artifacts.folder(name) / MANIFEST, _listing(target, manifest))
     return added
+
+
+def _listing(target: Path, manifest: Manifest) -> Path:
+    return target / "artifacts" / manifest.name / f"{manifest.key}.json"
+
+
+def _is_listed(target: Path, manifest: Manifest) -> bool:
+    """Whether the mirror has these very programs; what is there was proven when it was added."""
+    try:
+        listed = Manifest.model_validate_json(_listing(target, manifest).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return False
+    return listed.digest == manifest.digest and all((target / file.sha256).is_file() for file in listed.files)
 
 
 def _add(source: Path, target: Path) -> int:
