@@ -21,10 +21,12 @@ import httpx
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory_ports import REPLICA_AWAY, REPLICA_FENCED
 
-CONNECT_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 1.0
 """Consul's agent is on this node and accepts within milliseconds (seconds)."""
-ANSWER_TIMEOUT_S = 5.0
-"""Longest wait for a write (seconds); an election takes one or two."""
+ANSWER_TIMEOUT_S = 2.0
+"""Longest wait for a small answer (seconds): an agent waits 2.5 for its write, and then lets it wait."""
+BULK_TIMEOUT_S = 10.0
+"""Longest wait for a full transaction, which an old disk may take a while to keep (seconds)."""
 LIST_TIMEOUT_S = 60.0
 """Longest wait for a whole prefix (seconds)."""
 MAX_OPERATIONS = 64
@@ -102,13 +104,16 @@ class ConsulKv:
         """Give a lock away."""
         await self._send("PUT", f"/kv/{quote(key)}", params={"release": session}, content=b"")
 
-    async def transact(self, operations: Sequence[Operation]) -> list[KvEntry]:
+    async def transact(
+        self, operations: Sequence[Operation], *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> list[KvEntry]:
         """Carry out all or none of some operations; return the keys that they wrote.
 
         Raises:
             AdapterError: Also `replica-fenced`, when a check among them failed and nothing was changed.
         """
-        reply = await self._send("PUT", "/txn", content=json.dumps(operations).encode(), also=(409,))
+        body = json.dumps(operations).encode()
+        reply = await self._send("PUT", "/txn", content=body, also=(409,), timeout_s=timeout_s)
         if reply.status_code == httpx.codes.CONFLICT:
             raise AdapterError(
                 REPLICA_FENCED,

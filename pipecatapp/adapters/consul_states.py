@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipecatapp.adapters.consul_kv import ConsulKv, Operation, delete_below, put
+from pipecatapp.adapters.consul_kv import BULK_TIMEOUT_S, ConsulKv, Operation, delete_below, put
 from pipecatapp.adapters.state_folder import check_state_name, unknown_state
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory_ports import SavedState
@@ -62,7 +62,8 @@ class ConsulStates:
         pieces = [packed[start : start + PIECE_BYTES] for start in range(0, len(packed), PIECE_BYTES)]
         former = await self._entry(name)
         for number, piece in enumerate(pieces):
-            await self._kv.transact([self._guard(), put(f"{self._prefix}/data/{sha}/{number:04d}", piece)])
+            operations = [self._guard(), put(f"{self._prefix}/data/{sha}/{number:04d}", piece)]
+            await self._kv.transact(operations, timeout_s=BULK_TIMEOUT_S)
         entry = {"saved_s": saved_s, "size_bytes": len(data), "pieces": len(pieces), "sha256": sha}
         operations = [self._guard(), put(f"{self._prefix}/index/{name}", json.dumps(entry).encode())]
         if former is not None and former["sha256"] != sha:

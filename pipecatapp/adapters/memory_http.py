@@ -27,7 +27,7 @@ BULK_TIMEOUT_S = 120.0
 KEEP_ALIVE_S = 3.0
 """How long an idle connection is kept (seconds)."""
 AWAY_S = 3.0
-"""After a failure nobody waits for the service again for this long (seconds)."""
+"""After waiting in vain, nobody waits for the service again for this long (seconds)."""
 
 Urls = Callable[[], Sequence[str]]
 """Returns where the service may be, most likely first."""
@@ -55,6 +55,7 @@ class MemoryHttp:
         self._monotonic_s = monotonic_s
         self._last_good = ""
         self._away_until_s = float("-inf")
+        self._is_away = False
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"} if token else {},
             # Shorter than the service keeps an idle connection, so that none is used while it closes.
@@ -71,7 +72,7 @@ class MemoryHttp:
     @property
     def is_away(self) -> bool:
         """Whether the last request failed."""
-        return self._away_until_s != float("-inf")
+        return self._is_away
 
     async def send(
         self,
@@ -93,7 +94,7 @@ class MemoryHttp:
             content: Body, instead.
             params: Query.
             timeout_s: Longest wait for each address (seconds, > 0).
-            waits: False fails at once while the service was away a moment ago.
+            waits: False fails at once when another call waited in vain a moment ago.
 
         Raises:
             AdapterError: `memory-away` or the service's own words, retryable: ask again later, under the same
@@ -114,18 +115,20 @@ class MemoryHttp:
                     timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
                 )
             except httpx.TimeoutException:
+                self._away_until_s = self._monotonic_s() + AWAY_S
                 failure = self._away(f"does not answer at {url}")
                 continue
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
                 failure = self._away(f"cannot be reached at {url} ({exc})")
                 continue
             if reply.is_success:
-                self._last_good, self._away_until_s = url, float("-inf")
+                self._last_good, self._is_away = url, False
+                self._away_until_s = float("-inf")
                 return reply
             failure = _refusal(reply)
             if not failure.retryable:
                 raise failure
-        self._away_until_s = self._monotonic_s() + AWAY_S
+        self._is_away = True
         raise failure
 
     async def close(self) -> None:

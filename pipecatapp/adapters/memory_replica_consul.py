@@ -26,6 +26,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pipecatapp.adapters.consul_kv import (
+    ANSWER_TIMEOUT_S,
+    BULK_TIMEOUT_S,
     MAX_BYTES,
     MAX_OPERATIONS,
     ConsulKv,
@@ -165,7 +167,8 @@ class ConsulReplica:
             operations = [operation for _, made in batch for operation in made]
             last = batch[-1][0]
             assert last is not None
-            head = await self._advance(head, last.event, generation, operations)
+            timeout_s = ANSWER_TIMEOUT_S if len(changes) == 1 else BULK_TIMEOUT_S
+            head = await self._advance(head, last.event, generation, operations, timeout_s)
         assert head is not None, "nothing was appended to nothing"
         return head
 
@@ -178,10 +181,11 @@ class ConsulReplica:
         staged = [put(self._event_key(event.seq), _EVENT.dump_json(event)) for event in events]
         staged += [put(self._item_key(generation, item), _ITEM.dump_json(item)) for item in items]
         for batch in _batches([(None, [operation]) for operation in staged]):
-            await self._kv.transact([self.guard(), *(made[0] for _, made in batch)])
+            operations = [self.guard(), *(made[0] for _, made in batch)]
+            await self._kv.transact(operations, timeout_s=BULK_TIMEOUT_S)
         former = _generation(head)
         erase = [delete_below(self._key(f"items/{former}/"))] if former else []
-        return await self._advance(head, events[-1], generation, erase)
+        return await self._advance(head, events[-1], generation, erase, BULK_TIMEOUT_S)
 
     def guard(self) -> Operation:
         """Return the operation that fails a transaction unless this instance has the lock.
@@ -205,15 +209,22 @@ class ConsulReplica:
         current = self._key(f"items/{_generation(head)}/")
         for prefix in found:
             if prefix != current:
-                await self._kv.transact([self.guard(), delete_below(prefix)])
+                erase = [self.guard(), delete_below(prefix)]
+                await self._kv.transact(erase, timeout_s=BULK_TIMEOUT_S)
 
     async def _advance(
-        self, head: ReplicaHead | None, event: MemoryEvent, generation: str, operations: Iterable[Operation]
+        self,
+        head: ReplicaHead | None,
+        event: MemoryEvent,
+        generation: str,
+        operations: Iterable[Operation],
+        timeout_s: float,
     ) -> ReplicaHead:
         value = _json({"seq": event.seq, "hash": event.hash, "generation": generation})
         index = int(head.mark.partition(":")[0]) if head else 0
         key = self._key("head")
-        written = await self._kv.transact([self.guard(), put_if(key, value, index), *operations])
+        all_of_it = [self.guard(), put_if(key, value, index), *operations]
+        written = await self._kv.transact(all_of_it, timeout_s=timeout_s)
         mark = next(entry.index for entry in written if entry.key == key)
         return ReplicaHead(event.seq, event.hash, f"{mark}:{generation}")
 
