@@ -20,6 +20,11 @@ from .tokens import JoinError
 USER = "twin-admin"
 HOME = Path("/var/lib/twin-admin")
 SUDOERS = Path("/etc/sudoers.d/twin-admin")
+SUDOERS_TEXT = """\
+# What logins here know of proxies and package registries (/etc/environment) holds for root's work too.
+Defaults:twin-admin env_keep += "PIP_* UV_* SSL_CERT_* REQUESTS_CA_BUNDLE http_proxy https_proxy no_proxy"
+twin-admin ALL=(ALL:ALL) NOPASSWD: ALL
+"""
 COMMENT = "twin-controller"
 """Marks the line of authorized_keys that is ours."""
 PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]{68}")
@@ -57,7 +62,7 @@ def let_in(offer: dict[str, Any]) -> None:
         raise JoinError(f"The controller wants to be {offer.get('user')!r} here; this machine knows {USER}.")
     line = key_line(str(offer.get("public_key", "")), [str(address) for address in offer.get("from") or []])
     _make_user()
-    _write(SUDOERS, f"{USER} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)
+    _write(SUDOERS, SUDOERS_TEXT, 0o440)
     _run(["visudo", "-cqf", str(SUDOERS)])
     account = pwd.getpwnam(USER)
     keys = HOME / ".ssh/authorized_keys"

@@ -1,0 +1,144 @@
+#!/usr/bin/python
+"""Take a machine out of Consul and Nomad: its vote, its membership, its entry as a node.
+
+It owns the order: leadership goes to another server first, the vote goes while the machine still answers (two
+servers of which one is gone cannot agree on anything), and the agents stop at once, before a leader gives the
+vote back. Stopped agents start again when their unit is started.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+
+DOCUMENTATION = """
+module: cluster_leave
+short_description: Take a machine out of Consul and Nomad
+description:
+  - C(vote) runs on the machine itself - it gives up its vote and stops its agents.
+  - C(forget) runs on another controller - what is left of a stopped machine is removed there.
+options:
+  action: {type: str, required: true, choices: [vote, forget], description: What to do.}
+  node: {type: str, required: true, description: The machine's name.}
+  consul_url: {type: str, required: true, description: Where Consul's agent listens.}
+  consul_token: {type: str, required: true, description: A token that may do everything.}
+  nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
+  nomad_token: {type: str, required: true, description: A token that may do everything.}
+  ca: {type: str, required: true, description: File with the authority that signed Nomad's certificate.}
+  wait_s: {type: int, default: 60, description: "Longest wait for another leader, in seconds."}
+"""
+RAFT = "/v1/operator/raft"
+
+
+def server_of(raft: dict[str, Any], node: str) -> dict[str, Any] | None:
+    """The machine's entry among the servers; Nomad's names end in their region."""
+    return next((server for server in raft["Servers"] if server["Node"].split(".")[0] == node), None)
+
+
+def hand_over(api: Api, node: str, wait_s: float) -> None:
+    """Have another server lead when this one does.
+
+    Raises:
+        ApiError: No other leads in time.
+    """
+    deadline_s = time.monotonic() + wait_s
+    asked = False
+    while time.monotonic() < deadline_s:
+        server = server_of(api.get(f"{RAFT}/configuration"), node)
+        if server is None or not server["Leader"]:
+            return
+        if not asked:
+            api.call("PUT", f"{RAFT}/transfer-leadership")
+            asked = True
+        time.sleep(POLL_S)
+    raise ApiError(f"{api.system.capitalize()}'s leader stays {node}; another server should lead first.")
+
+
+def drop_vote(api: Api, node: str) -> bool:
+    """Remove the machine from raft; return whether it was there.
+
+    Raises:
+        ApiError: The servers do not agree to it.
+    """
+    server = server_of(api.get(f"{RAFT}/configuration"), node)
+    if server is None:
+        return False
+    status, answer = api.call("DELETE", f"{RAFT}/peer?id={quote(server['ID'])}")
+    if status != 200:
+        raise ApiError(f"{api.system.capitalize()} keeps the vote of {node}: {answer}")
+    return True
+
+
+def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float) -> bool:
+    """Give up both votes and stop the agents."""
+    changed = False
+    for api in (nomad, consul):
+        hand_over(api, node, wait_s)
+        changed = drop_vote(api, node) or changed
+        if api is consul:
+            api.call("PUT", "/v1/agent/leave")
+        module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
+    return changed
+
+
+def forget(consul: Api, nomad: Api, node: str) -> bool:
+    """Remove what is left of a stopped machine; return whether there was anything."""
+    changed = drop_vote(nomad, node)
+    changed = drop_vote(consul, node) or changed
+    members = [
+        member for member in nomad.get("/v1/agent/members")["Members"] if member["Name"] == f"{node}.global"
+    ]
+    for member in members:
+        if member["Status"] != "left":
+            nomad.call("PUT", f"/v1/agent/force-leave?node={quote(member['Name'])}&prune=true")
+            changed = True
+    for entry in nomad.get("/v1/nodes"):
+        if entry["Name"] == node:
+            nomad.call("PUT", f"/v1/node/{entry['ID']}/purge")
+            changed = True
+    if any(member["Name"] == node for member in consul.get("/v1/agent/members")):
+        consul.call("PUT", f"/v1/agent/force-leave/{quote(node)}?prune")
+        changed = True
+    if any(entry["Node"] == node for entry in consul.get("/v1/catalog/nodes")):
+        consul.call("PUT", "/v1/catalog/deregister", {"Node": node})
+        changed = True
+    return changed
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "action": {"type": "str", "required": True, "choices": ["vote", "forget"]},
+            "node": {"type": "str", "required": True},
+            "consul_url": {"type": "str", "required": True},
+            "consul_token": {"type": "str", "required": True, "no_log": True},
+            "nomad_url": {"type": "str", "required": True},
+            "nomad_token": {"type": "str", "required": True, "no_log": True},
+            "ca": {"type": "str", "required": True},
+            "wait_s": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    consul = Api("consul", given["consul_url"], given["consul_token"])
+    nomad = Api("nomad", given["nomad_url"], given["nomad_token"], given["ca"])
+    if module.check_mode:
+        module.exit_json(changed=True)
+    try:
+        if given["action"] == "vote":
+            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"])
+        else:
+            changed = forget(consul, nomad, given["node"])
+    except ApiError as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=changed)
+
+
+if __name__ == "__main__":
+    main()
