@@ -104,7 +104,7 @@ class TwinService:
             return self._sessions[session_id]
         if turns is not None and not turns:
             raise self._unknown(session_id)
-        return await self._start(Session(session_id, turns=turns or (), **self._session_parts()))
+        return await self._start(Session(session_id, turns=turns, **self._session_parts()))
 
     async def resume(self, session_id: str) -> Session:
         """Return the session of that name, or a new one when it is not known: for a page that comes back.

@@ -42,7 +42,7 @@ class Session:
         run_workflow: Makes the answers.
         store: Where finished turns are kept.
         clock: Time.
-        turns: What was said before, oldest first.
+        turns: What was said before, oldest first; None when the store could not tell.
         max_text_chars: Longest text of a turn.
         read_ahead: Warms the model's prompt cache.
         spoken_grace_s: Seconds that the voice layer has to say what was spoken of an interrupted turn.
@@ -55,7 +55,7 @@ class Session:
         run_workflow: RunWorkflow,
         store: MemoryStore,
         clock: Clock,
-        turns: Iterable[StoredTurn] = (),
+        turns: Iterable[StoredTurn] | None = (),
         max_text_chars: int,
         read_ahead: ReadAhead = read_nothing,
         spoken_grace_s: float = SPOKEN_GRACE_S,
@@ -66,7 +66,8 @@ class Session:
         self._run_workflow = run_workflow
         self._store = store
         self._clock = clock
-        self._short_term = ShortTermMemory(turns)
+        self._short_term = ShortTermMemory(turns or ())
+        self._knows_past = turns is not None
         self._max_text_chars = max_text_chars
         self._spoken_grace_s = spoken_grace_s
         self._read_ahead = read_ahead
@@ -175,7 +176,11 @@ class Session:
 
     async def reload(self) -> None:
         """Read the last turns from the store again: they were replaced or forgotten there."""
-        self._short_term.replace(await self._store.recent_turns(self.id, limit=KEPT_TURNS))
+        turns = await self._store.recent_turns(self.id, limit=KEPT_TURNS)
+        if self._knows_past:
+            self._short_term.replace(turns)
+        else:
+            self._short_term, self._knows_past = ShortTermMemory(turns), True
 
     async def close(self) -> None:
         """Interrupt what runs, keep what was said, and end every subscription."""

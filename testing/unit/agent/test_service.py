@@ -11,7 +11,8 @@ import pytest
 from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent import service as service_module
 from pipecatapp.agent.service import ChatReply, TwinService
-from pipecatapp.errors import ConfigError, SessionError
+from pipecatapp.errors import AdapterError, ConfigError, SessionError
+from pipecatapp.ports import StoredTurn
 from pipecatapp.settings import Settings
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_memory import FakeMemory
@@ -181,6 +182,32 @@ async def test_a_saved_state_comes_back_also_into_open_sessions(house: House) ->
     assert await house.service.load_state("monday") == {"facts": 1, "conversations": 1}
     assert [fact.text for fact in await house.service.search_memory("")] == ["My dog is called Biscuit."]
     assert [turn.user_text for turn in house.service.get(reply.session_id).turns] == ["before"]
+
+
+class AwayMemory(FakeMemory):
+    """A memory that cannot be reached."""
+
+    is_away = True
+
+    async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
+        if self.is_away:
+            raise AdapterError("memory-away", "The memory service does not answer.", retryable=True)
+        return await super().recent_turns(session_id, limit=limit)
+
+
+async def test_whoever_comes_back_while_the_memory_is_away_is_answered_and_the_past_follows(
+    tmp_path: Path,
+) -> None:
+    memory = AwayMemory()
+    await memory.append_turn("known-session", StoredTurn("t", "before", "yes", False, 1.0))
+    house = House(tmp_path, memory=memory)
+    assert (await house.service.chat("known-session", "hi")).session_id == "known-session"
+    memory.is_away = False
+    await house.service.chat("known-session", "again")
+    assert [turn.user_text for turn in house.service.get("known-session").turns] == ["before", "hi", "again"]
+    with pytest.raises(SessionError, match="no conversation"):
+        await house.service.open("unknown-session")
+    await house.service.close()
 
 
 async def test_a_bad_saved_state_leaves_the_memory_as_it_is(house: House, tmp_path: Path) -> None:

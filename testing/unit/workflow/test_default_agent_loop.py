@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Message, ToolResult, ToolSpec
+from pipecatapp.ports import Fact, Message, ToolResult, ToolSpec
 from pipecatapp.settings import Settings
 from pipecatapp.workflow.loader import load_workflow
 from pipecatapp.workflow.runner import WorkflowRunner
@@ -135,6 +135,27 @@ async def test_a_fact_that_is_the_answer_is_said_as_it_stands() -> None:
     assert outcome.finished.text == "Your dog is called Biscuit."
     assert outcome.raised == ["memory_recalled"]
     assert llm.requests == []
+
+
+class AwayMemory(FakeMemory):
+    """A memory that cannot be reached."""
+
+    async def search(self, query: str, *, limit: int) -> list[Fact]:
+        raise AdapterError("memory-away", "The memory service does not answer.", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("Why is the sky blue?", "Because of the air."),
+        ("What do you know about me?", "I cannot reach my memory just now."),
+    ],
+)
+async def test_a_turn_goes_on_while_the_memory_is_away(said: str, answer: str) -> None:
+    outcome = await bench_of(FakeLlm(["Because of the air."]), memory=AwayMemory()).run(
+        user_text=said, history=()
+    )
+    assert outcome.finished.text == answer
 
 
 async def test_a_fact_that_only_touches_the_question_reaches_the_model_beside_it() -> None:
