@@ -309,20 +309,21 @@ class MemoryDatabase:
             events: The other chain's events after that one.
             items: All that is kept.
         """
-        wanted = {(*key_of(item.content), item.origin, item.salt): item for item in items}
+        wanted = {key_of(item.content): item for item in items}
         with self._writing():
             self._mark("changes", "removals")
             self._db.execute("DELETE FROM events WHERE seq > ?", (after,))
             for event in events:
                 insert_event(self._db, MemoryChange(event), SETTLED)
             for item in self.items():
-                kept = wanted.pop((*key_of(item.content), item.origin, item.salt), None)
-                if kept is None:
+                kept = wanted.get(key_of(item.content))
+                if kept is None or dataclasses.replace(kept, said=item.said) != item:
                     self._remove(item.content)
-                elif kept.said != item.said:
-                    self._db.execute(
-                        "UPDATE facts SET said = ? WHERE id = ?", (kept.said, ref_of(item.content))
-                    )
+                    continue
+                del wanted[key_of(item.content)]
+                if kept.said != item.said:
+                    where = (kept.said, ref_of(item.content))
+                    self._db.execute("UPDATE facts SET said = ? WHERE id = ?", where)
             for item in sorted(wanted.values(), key=lambda each: each.origin):
                 self._insert(item)
         self._truncate_log()
