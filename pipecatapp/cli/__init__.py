@@ -28,6 +28,7 @@ COMMANDS = (
     "artifacts",
     "workflow",
     "tls",
+    "token",
 )
 """Modules of this package, in the order of `twin --help`; each has `add_parser(subparsers)`."""
 
