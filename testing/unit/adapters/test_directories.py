@@ -13,6 +13,7 @@ from pipecatapp.adapters.consul_directory import (
     next_index,
     retry_pause_s,
 )
+from pipecatapp.adapters.service_book import ServiceBook
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Endpoint
@@ -86,6 +87,22 @@ class TestStaticDirectory(DirectorySuite):
         world.register("llama-api-main", 1)
         world.directory.remove("llama-api-main", "nobody")
         assert world.directory.version == version
+
+
+def test_stale_knowledge_has_the_age_of_the_last_word_from_its_source() -> None:
+    clock = FakeClock()
+    book = ServiceBook(clock)
+    clock.advance(5)
+    book.mark_fresh()
+    version = book.version
+    clock.advance(7)
+    book.mark_stale("first")
+    book.mark_stale("then")
+    state = book.state()
+    assert (state.is_stale, state.age_s, state.reason) == (True, 7, "then")
+    assert book.version == version + 1, "those who wait are woken once"
+    book.mark_fresh()
+    assert (book.state().is_stale, book.version) == (False, version + 2)
 
 
 @pytest.mark.parametrize(
