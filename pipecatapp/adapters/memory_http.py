@@ -139,7 +139,7 @@ class MemoryHttp:
         return AdapterError(
             "memory-away",
             f"The memory service {what}.",
-            hint="The conversation goes on without it; `twin doctor` says more.",
+            hint="Conversations go on without it. In the cluster: nomad job status memory-service",
             retryable=True,
         )
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import shutil
 import socket
 from collections.abc import Callable, Iterator
 
 from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.memory_remote import RemoteMemory
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import open_directory
+from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.engines import WHISPER_FLAGS, built_llama_server
+from pipecatapp.app.memory import LOCAL_FILE, memory_http
 from pipecatapp.app.models import model_store
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.names import MEMORY_SERVICE, experts_in
@@ -39,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _doctor(_options: argparse.Namespace) -> int:
     settings = load_settings()
     worst = 0
-    for check in (_machine, _models, _engine, _folders, _ports, _programs, _consul):
+    for check in (_machine, _models, _engine, _folders, _ports, _programs, _consul, _memory):
         for level, found, advice in _findings(check, settings):
             print(f"{level:<5}{found}")
             if advice:
@@ -131,6 +134,27 @@ def _consul(settings: Settings) -> Iterator[Finding]:
     experts = ", ".join(experts_in(directory)) or "none"
     where = ", ".join(endpoint.url for endpoint in directory.current(MEMORY_SERVICE)) or "nowhere"
     yield "ok", f"{directory.name} answers; experts: {experts}; memory service: {where}", ""
+
+
+def _memory(settings: Settings) -> Iterator[Finding]:
+    """Ask the memory as the agent does, its token included."""
+    if settings.memory == "local":
+        yield "ok", f"memory: this node's file {settings.data_dir / LOCAL_FILE}", ""
+        return
+    url = asyncio.run(_asked_memory(settings))
+    yield "ok", f"memory: the service at {url} answers", ""
+
+
+async def _asked_memory(settings: Settings) -> str:
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        directory = await open_directory(settings, clock)
+        stack.push_async_callback(directory.close)
+        http = memory_http(settings, memory_urls(directory))
+        memory = RemoteMemory(http, clock)
+        stack.push_async_callback(memory.close)
+        await memory.recent_turns("doctor", limit=1)
+        return http.url
 
 
 async def _services(settings: Settings) -> ServiceDirectory:

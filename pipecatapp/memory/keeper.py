@@ -275,11 +275,21 @@ class MemoryKeeper:
             began_s = self._clock.monotonic_s()
             try:
                 self._has_lock = await replica.renew()
+                await self._notice_restore(replica)
             except AdapterError as exc:
                 self._note(exc)
                 continue
             self._heard_s = began_s
             if not self._has_lock:
+                self._wake.set()
+
+    async def _notice_restore(self, replica: MemoryReplica) -> None:
+        """Catch up when a backup was restored beneath this instance."""
+        if self._is_in_step and not self._writing.locked():
+            head = await replica.head()
+            # A write that began meanwhile has moved the head itself; catching up then finds nothing to do.
+            if self._is_in_step and not self._writing.locked() and head != self._head:
+                self._is_in_step = False
                 self._wake.set()
 
     async def _keep_in_step(self, replica: MemoryReplica) -> None:

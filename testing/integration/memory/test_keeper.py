@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -262,6 +263,22 @@ async def test_an_empty_replica_gets_all_that_the_file_holds(house: House) -> No
     assert [fact.id for fact in await other.list_facts()] == ["a"]
     assert house.kinds()[-1] == "fact-deleted"
     await assert_whole(other)
+
+
+async def test_a_backup_restored_beneath_a_running_instance_is_taken_up(house: House) -> None:
+    keeper = await house.start("here")
+    await keeper.import_state(STATE, request_id="request-1")
+    backup = copy.copy(house.shared)
+    backup.events, backup.items = list(backup.events), dict(backup.items)
+    await keeper.delete_all(request_id="request-2")
+    house.shared.events, house.shared.items = backup.events, backup.items
+    house.shared.head = backup.head
+    deadline_s = time.monotonic() + WAIT_S
+    while await keeper.export_state() != STATE:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.02)
+    await keeper.append_turn("s", turn(9), request_id="request-3")
+    await assert_whole(keeper)
 
 
 async def test_a_broken_replica_is_not_served(house: House) -> None:
