@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     memory_key: Path | None = Field(None, alias="TWIN_MEMORY_KEY")
     """Key (PEM) of that certificate."""
     consul_url: str = Field("", alias="TWIN_CONSUL_URL")
-    """This node's Consul agent, such as http://127.0.0.1:8500; "" for none."""
+    """This node's Consul agent, such as `http://127.0.0.1:8500`; "" for none."""
     consul_token: SecretStr = Field(SecretStr(""), alias="CONSUL_HTTP_TOKEN")
     """Token for Consul."""
     consul_token_file: Path | None = Field(None, alias="CONSUL_HTTP_TOKEN_FILE")
