@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="twin", description="A private voice assistant for old desktops.")
     parser.add_argument("--version", action="version", version=f"twin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    words = sys.argv[1:] if arguments is None else arguments
+    # A command that is named is imported alone: all of them together take seconds on an old machine.
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         importlib.import_module(f"pipecatapp.cli.{name}").add_parser(subparsers)
     options = parser.parse_args(arguments)
     keep_libraries_in_the_house()
