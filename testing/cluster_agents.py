@@ -266,6 +266,31 @@ class ConsulAgent(_Agent):
         """Take a service away."""
         self.request("PUT", f"/agent/service/deregister/{service_id}")
 
+    def let_jobs_in(self, nomad_url: str) -> None:
+        """Trust what Nomad signs: its services may register, its tasks may read services and nodes."""
+        rules = 'service_prefix "" { policy = "read" } node_prefix "" { policy = "read" }'
+        self.request("PUT", "/acl/policy", {"Name": "nomad-tasks", "Rules": rules})
+        role = {"Name": "nomad-tasks-default", "Policies": [{"Name": "nomad-tasks"}]}
+        self.request("PUT", "/acl/role", role)
+        claims = {name: name for name in ("nomad_namespace", "nomad_job_id", "nomad_task", "nomad_service")}
+        method = {
+            "Name": "nomad-workloads",
+            "Type": "jwt",
+            "Config": {
+                "JWKSURL": f"{nomad_url}/.well-known/jwks.json",
+                "JWTSupportedAlgs": ["RS256"],
+                "BoundAudiences": ["consul.io"],
+                "ClaimMappings": claims,
+            },
+        }
+        self.request("PUT", "/acl/auth-method", method)
+        for kind, name, selector in (
+            ("service", "${value.nomad_service}", '"nomad_service" in value'),
+            ("role", "nomad-tasks-${value.nomad_namespace}", '"nomad_service" not in value'),
+        ):
+            rule = {"AuthMethod": "nomad-workloads", "BindType": kind, "BindName": name, "Selector": selector}
+            self.request("PUT", "/acl/binding-rule", rule)
+
     def _is_ready(self) -> bool:
         """Whether a write goes through, which needs a leader that has set up its ACL."""
         reply = httpx.put(
@@ -306,7 +331,9 @@ class NomadAgent(_Agent):
             "auto_advertise": False,
         }
         if self._consul is not None:
+            identity = {"aud": ["consul.io"], "ttl": "1h"}
             consul |= {"address": f"{HOST}:{self._consul.port}", "token": self._consul.token}
+            consul |= {"service_identity": identity, "task_identity": identity}
         config = {
             "name": self.node,
             "datacenter": "twin",
@@ -328,6 +355,8 @@ class NomadAgent(_Agent):
         self._launch(["-config"], config)
         self._wait(self._has_token, "leader")
         self._wait(self._has_ready_node, "ready node")
+        if self._consul is not None:
+            self._consul.let_jobs_in(self.url)
         return self
 
     def stop(self) -> None:
