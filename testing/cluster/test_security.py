@@ -150,10 +150,13 @@ def test_without_a_token_consul_lists_nothing(plane: House) -> None:
 
 def test_without_a_token_nomad_lists_and_runs_nothing(plane: House) -> None:
     url = f"https://{plane.nodes[0].address}:{PORTS['nomad']}"
-    for path in ("/v1/jobs", "/v1/nodes", "/v1/allocations", "/v1/vars", "/v1/agent/self", "/v1/acl/tokens"):
+    for path in ("/v1/jobs", "/v1/nodes", "/v1/allocations", "/v1/agent/self", "/v1/acl/tokens"):
         assert fetch(plane, url + path)[0] == 403, path
-    job = json.dumps({"Job": {"ID": "x", "Type": "batch", "TaskGroups": []}})
-    assert fetch(plane, url + "/v1/jobs", "-X", "PUT", "-d", job)[0] == 403
+    assert fetch(plane, url + "/v1/vars") == (200, "[]")
+    task = {"Name": "t", "Driver": "raw_exec", "Config": {"command": "/bin/true"}}
+    group = {"Name": "g", "Tasks": [task]}
+    job = {"ID": "x", "Name": "x", "Type": "batch", "Datacenters": ["*"], "TaskGroups": [group]}
+    assert fetch(plane, url + "/v1/jobs", "-X", "PUT", "-d", json.dumps({"Job": job}))[0] == 403
 
 
 def test_dashboards_open_in_a_browser_over_https(plane: House) -> None:
