@@ -6,6 +6,7 @@ of the store, so that the service, which has no rights, cannot invent machines.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -141,7 +142,8 @@ def failure_of(log_text: str) -> str:
     lines = [re.sub(r"^\[ *\d+:\d\d\] ", "", line).strip() for line in log_text.splitlines()]
     for number, line in enumerate(lines):
         if line.endswith(": FAILED"):
-            said = " ".join(lines[number + 1 : number + 4])
+            following = itertools.takewhile(lambda text: not text.startswith("--"), lines[number + 1 :])
+            said = " ".join(itertools.islice(following, 3))
             return f"{line.removesuffix(': FAILED')}: {said}"[:600]
         if " cannot be reached: " in line:
             return line[:600]
