@@ -54,6 +54,12 @@ variable "memory_limit_mb" {
   default     = 6000
 }
 
+variable "tls_dir" {
+  description = "Folder of the node's certificate, its key and the house's authority."
+  type        = string
+  default     = "/var/lib/twin/tls"
+}
+
 variable "release" {
   description = "What is installed; another value starts the workers anew, one after the other."
   type        = string
@@ -309,6 +315,7 @@ job "pipecat-app" {
         LLM_BASE_URL    = var.llm_base_url == "" ? "http://127.0.0.1:${NOMAD_PORT_llm}/v1" : var.llm_base_url
         TWIN_CONSUL_URL = "http://127.0.0.1:8500"
         TWIN_MEMORY     = "remote"
+        TWIN_MEMORY_CA  = "${var.tls_dir}/ca.crt"
       }
 
       # Further settings, this worker's number (the front finds a conversation's worker by it), and what is
