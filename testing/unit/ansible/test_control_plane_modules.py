@@ -30,6 +30,8 @@ def load(path: str, name: str) -> ModuleType:
 load("ansible/module_utils/control_plane.py", UTILS)
 consul_acl = load("ansible/library/consul_acl.py", "consul_acl")
 cluster_status = load("ansible/library/cluster_status.py", "cluster_status")
+cluster_servers = load("ansible/library/cluster_servers.py", "cluster_servers")
+cluster_leave = load("ansible/library/cluster_leave.py", "cluster_leave")
 
 
 def test_an_object_is_as_wanted_when_it_has_more_fields_than_were_asked_for() -> None:
@@ -118,3 +120,42 @@ def test_a_service_passes_where_all_its_checks_pass() -> None:
     assert rows[1:] == [["pipecat-app", "1 of 2", "attic, den"]]
     (found,) = cluster_status.attention(answers(checks=checks))
     assert "passes its checks on 1 of 2 places" in found
+
+
+def raft(*servers: tuple[str, bool, bool]) -> dict[str, object]:
+    """Servers as raft's configuration lists them: name, leads, has a vote."""
+    return {"Servers": [{"Node": name, "Leader": leads, "Voter": votes} for name, leads, votes in servers]}
+
+
+def well(*names: str, ill: str = "") -> dict[str, object]:
+    return {"Servers": [{"Name": name, "Healthy": name != ill} for name in names]}
+
+
+def test_the_servers_are_as_they_should_be_when_exactly_they_vote_one_leads_and_all_are_well() -> None:
+    both = {"den", "attic"}
+    votes = raft(("den.global", True, True), ("attic.global", False, True))
+    assert cluster_servers.fault_of("nomad", votes, well("den.global", "attic.global"), both) == ""
+
+
+def test_a_server_without_a_vote_is_not_one_yet() -> None:
+    votes = raft(("den", True, True), ("attic", False, False))
+    fault = cluster_servers.fault_of("consul", votes, well("den", "attic"), {"den", "attic"})
+    assert fault == "Consul's servers are den, and should be attic, den"
+
+
+def test_a_server_that_is_not_well_is_named() -> None:
+    votes = raft(("den", True, True), ("attic", False, True))
+    fault = cluster_servers.fault_of("consul", votes, well("den", "attic", ill="attic"), {"den", "attic"})
+    assert "not well: attic" in fault
+    assert "not well: ?" in cluster_servers.fault_of("consul", votes, "No cluster leader", {"den", "attic"})
+
+
+def test_no_leader_is_a_fault() -> None:
+    votes = raft(("den", False, True))
+    assert cluster_servers.fault_of("nomad", votes, well("den"), {"den"}) == "Nomad has no leader"
+
+
+def test_a_machines_vote_is_found_by_its_name_in_either_system() -> None:
+    votes = raft(("den.global", True, True), ("attic", False, True))
+    assert cluster_leave.server_of(votes, "den")["Leader"]
+    assert cluster_leave.server_of(votes, "barn") is None
