@@ -66,25 +66,26 @@ print(sorted(found))
 """Ask every TCP port to open (SYN) three times, and listen for which agree (SYN and ACK)."""
 RPC = """
 import socket, ssl, sys
-address, port, first, certificate = sys.argv[1], int(sys.argv[2]), bytes([int(sys.argv[3])]), sys.argv[4]
+address, port, certificate = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+call, tls = (bytes([int(byte)]) for byte in sys.argv[4:])
 raw = socket.create_connection((address, port), 5)
-raw.sendall(first)
 try:
     if certificate != "plain":
+        raw.sendall(tls)
         context = ssl._create_unverified_context()
         if certificate != "none":
             context.load_cert_chain(certificate + "/node.pem", certificate + "/node-key.pem")
         raw = context.wrap_socket(raw, server_hostname="x")
     raw.settimeout(5)
-    raw.sendall(b"\\x00")
+    raw.sendall(call)
     print("closed" if raw.recv(1) == b"" else "answered")
 except (ssl.SSLError, ConnectionError) as exc:
     print("closed", exc)
 except TimeoutError:
     print("open")
 """
-TLS_BYTE = {"consul": 3, "nomad": 4}
-"""First byte of a connection that asks for TLS (consul agent/pool/conn.go, nomad helper/pool/conn.go)."""
+BYTES = {"consul": ("0", "3"), "nomad": ("1", "4")}
+"""First byte of a connection for calls and for TLS (consul agent/pool/conn.go, nomad helper/pool/)."""
 JOB = """
 job "visitor" {
   group "web" {
@@ -197,14 +198,15 @@ def test_a_stranger_finds_only_the_documented_ports(plane: House) -> None:
 @pytest.mark.parametrize("system", ["consul", "nomad"])
 def test_rpc_wants_a_certificate_of_the_house(plane: House, system: str) -> None:
     controller, worker = plane.nodes[:2]
-    port, byte = str(PORTS[f"{system}_rpc"]), str(TLS_BYTE[system])
+    port = str(PORTS[f"{system}_rpc"])
 
-    def call(first: str, certificate: str) -> str:
-        return worker.run("python3", "-c", RPC, controller.address, port, first, certificate).stdout
+    def call(certificate: str) -> str:
+        command = ("python3", "-c", RPC, controller.address, port, certificate, *BYTES[system])
+        return worker.run(*command).stdout
 
-    assert call("1", "plain").startswith("closed")
-    assert call(byte, "none").startswith("closed")
-    assert call(byte, f"/etc/{system}.d/tls").startswith("open")
+    assert call("plain").startswith("closed")
+    assert call("none").startswith("closed")
+    assert call(f"/etc/{system}.d/tls").startswith("open")
 
 
 def test_a_nodes_own_token_registers_no_other_node(plane: House) -> None:
