@@ -46,12 +46,16 @@ def token(consul_agent: ConsulAgent) -> str:
     return consul_agent.make_token(RULES)
 
 
+def forget_memory(consul: ConsulAgent) -> None:
+    for session in consul.request("GET", "/session/list"):
+        consul.request("PUT", f"/session/destroy/{session['ID']}")
+    consul.request("PUT", "/txn", [delete_below("twin/memory/")])
+
+
 @pytest.fixture
 def consul(consul_agent: ConsulAgent) -> ConsulAgent:
     """The agent, without a memory."""
-    for session in consul_agent.request("GET", "/session/list"):
-        consul_agent.request("PUT", f"/session/destroy/{session['ID']}")
-    consul_agent.request("PUT", "/txn", [delete_below("twin/memory/")])
+    forget_memory(consul_agent)
     return consul_agent
 
 
@@ -102,6 +106,7 @@ def keys(consul: ConsulAgent) -> str:
 def service(
     consul_agent: ConsulAgent, token: str, embedder_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MemoryService]:
+    forget_memory(consul_agent)
     environment = {"TWIN_CONSUL_URL": consul_agent.url, "CONSUL_HTTP_TOKEN": token}
     made = MemoryService(tmp_path_factory.mktemp("suite"), embedder_url, environment)
     yield made.start().wait(role="leading")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -63,9 +64,9 @@ class TestRemoteMemory(MemorySuite):
 
 class TestRemoteStates(StatesSuite):
     @pytest.fixture
-    async def states(self, service: MemoryService) -> AsyncIterator[RemoteStates]:
-        await asyncio.to_thread(lambda: service.start().wait(role="alone"))
-        http = MemoryHttp(lambda: [service.url], TOKEN)
+    async def states(self, shared: MemoryService) -> AsyncIterator[RemoteStates]:
+        shutil.rmtree(shared.folder / "states", ignore_errors=True)
+        http = MemoryHttp(lambda: [shared.url], TOKEN)
         yield RemoteStates(http)
         await http.close()
 
