@@ -85,8 +85,11 @@ def run(nomad: Any, text: str, **values: object) -> bool:
     """Bring the job about; whether anything was changed."""
     job = nomad_job.JobRun(nomad, parse(nomad, text, **values), TIMEOUT_S)
     differs: bool = job.differs()
-    job.wait(job.run() if differs else "")
-    return differs
+    if not differs:
+        kept: bool = job.keep()
+        return kept
+    job.wait(job.run())
+    return True
 
 
 def test_a_service_is_run_once_and_again_when_a_value_changes(nomad: Any) -> None:
@@ -117,6 +120,20 @@ def test_a_batch_job_that_fails_is_told_with_its_task(nomad: Any) -> None:
 def test_a_service_that_does_not_stay_up_is_told(nomad: Any) -> None:
     with pytest.raises(nomad_api.NomadError, match="'falls' did not become well"):
         run(nomad, JOB % ("falls", "service"), seconds="0", command="/bin/false")
+
+
+def test_what_failed_before_and_runs_now_is_well(nomad: Any, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    text = JOB % ("recovers", "service")
+    with pytest.raises(nomad_api.NomadError, match="'recovers' did not become well"):
+        run(nomad, text, seconds="600", command=str(program))
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+
+    assert run(nomad, text, seconds="600", command=str(program)) is True
+    assert nomad.call("GET", "/v1/job/recovers/summary")["Summary"]["g"]["Running"] == 1
+    assert run(nomad, text, seconds="600", command=str(program)) is False
 
 
 def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ options:
 
 POLL_S = 1.0
 """Seconds between two looks; a deployment takes at least its `min_healthy_time`."""
+PATIENCE_S = 15.0
+"""How long a job that needs no change may take to show that it runs (seconds); a restart takes a few."""
+RETRY = "tried_again"
+"""Entry of a job's meta: when it was last run anew without a change (seconds since the epoch)."""
 ENDED = ("successful", "failed", "cancelled")
 """States of a deployment that do not change any more."""
 EVENTS = 4
@@ -69,12 +73,18 @@ def latest_per_place(allocations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [item for item in newest.values() if item["DesiredStatus"] == "run"]
 
 
-def is_well(allocation: dict[str, Any], job_type: str) -> bool:
-    """Whether an allocation does what it is there for."""
+def is_well(allocation: dict[str, Any], job_type: str, counts_verdict: bool = True) -> bool:
+    """Whether an allocation does what it is there for.
+
+    Args:
+        allocation: As Nomad lists it.
+        job_type: The job's type.
+        counts_verdict: A deployment's verdict that it was not healthy counts, however it is now.
+    """
     if job_type in ("batch", "sysbatch"):
         return allocation["ClientStatus"] == "complete"
     health = (allocation.get("DeploymentStatus") or {}).get("Healthy")
-    return allocation["ClientStatus"] == "running" and health is not False
+    return allocation["ClientStatus"] == "running" and (health is not False or not counts_verdict)
 
 
 def story(allocations: list[dict[str, Any]], last_words: Callable[[str, str], str]) -> str:
@@ -119,6 +129,10 @@ class JobRun:
         self._id = job["ID"]
         self._deadline_s = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
+        there = nomad.find(f"/v1/job/{self._id}")
+        tried_again = ((there or {}).get("Meta") or {}).get(RETRY)
+        if tried_again:
+            job["Meta"] = {**(job.get("Meta") or {}), RETRY: tried_again}
 
     def differs(self) -> bool:
         """Whether running it would change anything."""
@@ -130,6 +144,28 @@ class JobRun:
         answer = self._nomad.call("PUT", "/v1/jobs", {"Job": self._job})
         return str(answer.get("EvalID", ""))
 
+    def keep(self) -> bool:
+        """See that a job that is as it should be runs, and run it anew when it does not.
+
+        An earlier deployment's verdict does not matter here: what runs now does. Nomad places nothing more of
+        a version whose deployment has failed, so that another try needs another version.
+
+        Returns:
+            Whether it had to be run anew.
+
+        Raises:
+            NomadError: It does not become well in time.
+        """
+        version = self._nomad.call("GET", f"/v1/job/{self._id}")["Version"]
+        patience_s = min(self._deadline_s, time.monotonic() + PATIENCE_S)
+        while time.monotonic() < patience_s:
+            if self._allocations_well(version, counts_verdict=False):
+                return False
+            time.sleep(POLL_S)
+        self._job["Meta"] = {**(self._job.get("Meta") or {}), RETRY: str(int(time.time()))}
+        self.wait(self.run())
+        return True
+
     def wait(self, evaluation_id: str) -> None:
         """Wait until the version that is registered now is well.
 
@@ -137,16 +173,17 @@ class JobRun:
             NomadError: It failed, found no place, or took too long.
         """
         version = self._nomad.call("GET", f"/v1/job/{self._id}")["Version"]
+        is_service = self._job["Type"] == "service"
+        look = self._deployment_ended if is_service else self._allocations_well
+        self._until_well(evaluation_id, lambda: look(version))
+
+    def _until_well(self, evaluation_id: str, is_done: Callable[[], bool]) -> None:
         reason = ""
         while time.monotonic() < self._deadline_s:
             if evaluation_id:
                 evaluation = self._nomad.call("GET", f"/v1/evaluation/{evaluation_id}")
                 reason = blocked_reason(evaluation) or reason
-            if self._job["Type"] == "service":
-                done = self._deployment_ended(version)
-            else:
-                done = self._allocations_well(version)
-            if done:
+            if is_done():
                 return
             time.sleep(POLL_S)
         told = reason or self._story(self._allocations())
@@ -184,16 +221,18 @@ class JobRun:
             raise NomadError(f"The job '{self._id}' did not become well: {why}. {self._story(ours)}")
         return False
 
-    def _allocations_well(self, version: int) -> bool:
+    def _allocations_well(self, version: int, *, counts_verdict: bool = True) -> bool:
         job_type = self._job["Type"]
         live = [item for item in latest_per_place(self._allocations()) if item["JobVersion"] == version]
         failed = [item for item in live if item["ClientStatus"] == "failed"]
         if failed and job_type in ("batch", "sysbatch"):
             raise NomadError(f"The job '{self._id}' failed. {self._story(failed)}")
         if job_type == "system":
-            return len(live) >= self._ready_nodes() and all(is_well(item, job_type) for item in live)
+            return len(live) >= self._ready_nodes() and all(
+                is_well(item, job_type, counts_verdict) for item in live
+            )
         wanted = sum(group.get("Count", 1) for group in self._job["TaskGroups"])
-        return len(live) >= wanted and all(is_well(item, job_type) for item in live)
+        return len(live) >= wanted and all(is_well(item, job_type, counts_verdict) for item in live)
 
     def _ready_nodes(self) -> int:
         nodes = self._nomad.call("GET", "/v1/nodes")
@@ -234,7 +273,10 @@ def _run(module: AnsibleModule, nomad: Nomad) -> None:
     run = JobRun(nomad, job, given["timeout_s"])
     changed = run.differs()
     if not module.check_mode:
-        run.wait(run.run() if changed else "")
+        if changed:
+            run.wait(run.run())
+        else:
+            changed = run.keep()
     module.exit_json(changed=changed, job_id=job["ID"])
 
 
