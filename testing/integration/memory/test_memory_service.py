@@ -16,11 +16,14 @@ from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.adapters.local_ca import ensure_certificates
 from pipecatapp.adapters.memory_http import MemoryHttp
 from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates
-from pipecatapp.errors import AdapterError
+from pipecatapp.agent.service import TwinService
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.settings import Settings
 from testing.conformance.memory_suite import STATE, MemorySuite, turn
 from testing.conformance.states_suite import StatesSuite
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.scripted_workflow import ScriptedWorkflow
 from testing.integration.memory.memory_services import (
     POLL_S,
     TOKEN,
@@ -185,6 +188,33 @@ async def test_a_turn_goes_on_and_is_delivered_once_in_order_when_the_service_is
     assert [kept.id for kept in await memory.list_facts()] == [fact.id]
     assert (await memory.verify()).is_whole
     assert (await memory.search("What is my dog called?", limit=1))[0].id == fact.id
+    await memory.close()
+
+
+async def test_a_conversation_and_a_saved_state_outlive_the_service(
+    service: MemoryService, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(lambda: service.start().wait(role="alone"))
+    http = MemoryHttp(lambda: [service.url], TOKEN)
+    memory = RemoteMemory(http, FakeClock())
+    settings = Settings(data_dir=tmp_path / "agent")  # type: ignore[call-arg]
+    agent = TwinService(ScriptedWorkflow(), memory, FakeClock(), settings, RemoteStates(http))
+    name = (await agent.chat("", "one")).session_id
+    await agent.save_state("monday")
+    await asyncio.to_thread(service.kill)
+    for text in ("two", "three"):
+        assert not (await agent.chat(name, text)).interrupted
+    with pytest.raises(AdapterError, match="memory service"):
+        await agent.save_state("tuesday")
+    await asyncio.to_thread(lambda: service.start().wait(role="alone"))
+    await delivered(memory)
+    assert [turn.user_text for turn in await memory.recent_turns(name, limit=9)] == ["one", "two", "three"]
+    assert [state.name for state in await agent.list_states()] == ["monday"]
+    await agent.load_state("monday")
+    assert [turn.user_text for turn in agent.get(name).turns] == ["one"]
+    with pytest.raises(ConfigError, match="saved: monday"):
+        await agent.load_state("tuesday")
+    await agent.close()
     await memory.close()
 
 
