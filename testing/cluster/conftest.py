@@ -1,16 +1,31 @@
 """The house that the tests of a cluster share: brought up once, by the playbook itself.
 
-It owns the fixture only.
+It owns the fixture, and the order of the tests: they go on from one another, and the last ones end the house.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from testing.cluster.house import House
 from testing.hosts.cluster import Cluster, warm_caches
+
+HERE = Path(__file__).parent
+ORDER = ("test_house", "test_loss", "test_security", "test_membership", "test_upgrade", "test_restore")
+"""Modules, from the first machine to the fire."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put this folder's tests into their order; a module that is not named comes last."""
+
+    def place(item: pytest.Item) -> int:
+        return ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER)
+
+    mine = sorted((item for item in items if item.path.parent == HERE), key=place)
+    items[:] = [item for item in items if item.path.parent != HERE] + mine
 
 
 @pytest.fixture(scope="session")

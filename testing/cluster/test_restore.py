@@ -1,0 +1,50 @@
+"""The house is saved, every machine is lost, and fresh ones have the memory and the settings back.
+
+It ends the house that the other tests share.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+
+from testing.cluster.house import House, say, wait_for
+from testing.hosts.cluster import Cluster, warm_caches
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+
+WAIT_S = 120.0
+GREETING = "Good evening, house."
+
+
+def test_a_burnt_house_is_restored_on_fresh_machines(house: House, tmp_path: Path) -> None:
+    house.chat(house.nodes[0], "Please remember that my boat is called Albatross.")
+    wait_for(
+        "the boat's name",
+        lambda: "Albatross" in house.chat(house.nodes[1], "What is my boat called?")["text"],
+        WAIT_S,
+    )
+    settings = {"pipecatapp_settings": {"TWIN_GREETING": GREETING}}
+    house.play("playbooks/backup.yaml", variables={"backup_folder": str(tmp_path)} | settings)
+    [archive] = tmp_path.glob("twin-*.tar.gz")
+    assert archive.stat().st_mode & 0o077 == 0
+    for node in house.nodes:
+        node.kill()
+
+    with Cluster(3, lent=warm_caches()) as fresh:
+        restored = House(fresh)
+        restored.play("playbooks/restore.yaml", variables={"backup_archive": str(archive)})
+        answer = restored.chat(restored.nodes[2], "What is my boat called?")["text"]
+        say(f"  restored: {answer}")
+        assert "Albatross" in answer
+        job = restored.nomad("/v1/job/pipecat-app")
+        assert GREETING in unpacked(str(job))
+
+
+def unpacked(text: str) -> str:
+    """The settings in a job's text, which are packed in base 64."""
+    found = re.findall(r"[A-Za-z0-9+/]{40,}={0,2}", text)
+    return " ".join(base64.b64decode(item).decode("utf-8", "replace") for item in found if len(item) % 4 == 0)
