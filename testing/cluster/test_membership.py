@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 JOIN_TIMEOUT_S = 1200.0
 SETTLE_TIMEOUT_S = 120.0
-JOIN = "cd /root/twin && ./bootstrap.sh --role worker --controller-ip"
+JOIN = "cd /srv/twin && ./bootstrap.sh --role worker --controller-ip"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def fourth(house: House) -> Node:
     """One more machine with a checkout, not in any inventory."""
     node = house.cluster.add_host()
     shutil.copytree(
-        house.nodes[0].root / "opt/twin/checkout", node.root / "root/twin", symlinks=True, dirs_exist_ok=True
+        house.nodes[0].root / "opt/twin/checkout", node.root / "srv/twin", symlinks=True, dirs_exist_ok=True
     )
     return node
 
