@@ -29,7 +29,7 @@ MAX_SHELL_LINES = 300
 
 MACHINE_PATH = re.compile(r"(?<![\w./}$-])/(?:work|root)(?:/[\w.]|\b(?![/\w-]))")
 """A folder of one certain machine."""
-GUESTS = "testing/hosts/"
+GUESTS = ("testing/hosts/", "testing/cluster/")
 """Where the root user's home is that of a machine booted for a test, the same on every one."""
 REGISTRY = re.compile(
     r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|(?:deb|security|ftp|snapshot)\.debian\.org"
