@@ -34,5 +34,5 @@ def test_a_command_that_is_named_is_imported_alone(imported: list[str]) -> None:
 def test_help_lists_every_command(imported: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert imported == list(COMMANDS)
+    assert [name for name in imported if name in COMMANDS] == list(COMMANDS)
     assert "artifacts" in capsys.readouterr().out
