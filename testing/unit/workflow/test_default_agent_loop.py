@@ -148,6 +148,7 @@ class AwayMemory(FakeMemory):
     ("said", "answer"),
     [
         ("Why is the sky blue?", "Because of the air."),
+        ("What is my dog called?", "I cannot reach my memory just now."),
         ("What do you know about me?", "I cannot reach my memory just now."),
     ],
 )
