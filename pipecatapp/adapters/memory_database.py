@@ -1,7 +1,7 @@
 """The file that facts and conversations are kept in, with the chain of what happened to them.
 
-It owns what a change does to the tables and how processes share them; searching by meaning is
-`faiss_store`'s, the tables are `memory_schema`'s. Every method blocks and all are called from one thread.
+It owns what a request comes to; the rows are `memory_tables`', searching by meaning is
+`faiss_store`'s. Every method blocks and all are called from one thread.
 
 A change is planned first (events and items, nothing written) and then applied. A lone node does both in one
 transaction; a node with a replica lets the replica agree in between.
@@ -10,18 +10,14 @@ transaction; a node with a replica lets the replica agree in between.
 from __future__ import annotations
 
 import dataclasses
-import os
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from pipecatapp.adapters.fact_ranking import normalise
-from pipecatapp.adapters.memory_chain import GENESIS, Draft, Head, key_of, ref_of
-from pipecatapp.adapters.memory_schema import BUSY_TIMEOUT_S, insert_event, prepare
+from pipecatapp.adapters.memory_chain import key_of, ref_of
+from pipecatapp.adapters.memory_schema import insert_event
+from pipecatapp.adapters.memory_tables import EVENT_COLUMNS, FACT_COLUMNS, MemoryTables, turn_of
 from pipecatapp.errors import AdapterError
 from pipecatapp.memory_ports import KeptTurn, MemoryChange, MemoryEvent, MemoryItem
 from pipecatapp.ports import Fact, MemoryState, StoredTurn
@@ -33,10 +29,6 @@ BATCH = 500
 """Rows named in one statement; SQLite allows 999 parameters in its oldest builds."""
 SETTLED, PENDING, HANDED_OVER = 0, 1, 2
 """State of an event: kept wherever it must be; not yet in the replica; given to the instance that leads."""
-
-_FACT = "id, text, created_s, session_id"
-_TURN = "session_id, turn_id, user_text, assistant_text, interrupted, created_s"
-_EVENT = "seq, at_s, kind, ref, request_id, payload_sha256, prev, hash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +61,8 @@ class Marks:
     removals: int
 
 
-class MemoryDatabase:
-    """The tables of one file.
-
-    Args:
-        path: The file; made, with its folder, when absent, readable by its owner only.
-        now: Returns the seconds since the epoch, for events.
-
-    Raises:
-        AdapterError: A newer version of the program wrote it.
-    """
-
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists():
-            # Never on a file in use: closing a descriptor of it drops this process's locks on it
-            # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        try:
-            prepare(self._db, path.name)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+class MemoryDatabase(MemoryTables):
+    """What is asked of the memory's file, and what a request comes to; made as `MemoryTables` is."""
 
     def marks(self) -> Marks:
         """Return how often facts were changed and removed, by any process."""
@@ -107,7 +71,10 @@ class MemoryDatabase:
 
     def facts(self) -> list[Fact]:
         """Return every fact, oldest first."""
-        return [Fact(*row) for row in self._db.execute(f"SELECT {_FACT} FROM facts ORDER BY created_s, seq")]
+        return [
+            Fact(*row)
+            for row in self._db.execute(f"SELECT {FACT_COLUMNS} FROM facts ORDER BY created_s, seq")
+        ]
 
     def said(self) -> dict[int, int]:
         """Return, of every fact's `seq`, when it was said last: larger is newer."""
@@ -122,7 +89,7 @@ class MemoryDatabase:
             rows += [
                 FactRow(seq, Fact(*fact), vector)
                 for seq, *fact, vector in self._db.execute(
-                    f"SELECT f.seq, {_FACT}, v.vector FROM facts f"
+                    f"SELECT f.seq, {FACT_COLUMNS}, v.vector FROM facts f"
                     " LEFT JOIN vectors v ON v.seq = f.seq AND v.embedder = ?"
                     f" WHERE f.seq IN ({marks}) ORDER BY f.seq",
                     (embedder, *batch),
@@ -146,18 +113,20 @@ class MemoryDatabase:
             " WHERE session_id = ? ORDER BY seq DESC LIMIT ?",
             (session_id, max(0, limit)),
         ).fetchall()
-        return [_turn(row) for row in reversed(rows)]
+        return [turn_of(row) for row in reversed(rows)]
 
     def export_state(self) -> MemoryState:
         """Return everything, as of one moment; facts in the order in which they were said last."""
         with self._reading():
-            facts = [Fact(*row) for row in self._db.execute(f"SELECT {_FACT} FROM facts ORDER BY said")]
+            facts = [
+                Fact(*row) for row in self._db.execute(f"SELECT {FACT_COLUMNS} FROM facts ORDER BY said")
+            ]
             conversations: dict[str, list[StoredTurn]] = {}
             for session_id, *row in self._db.execute(
                 "SELECT session_id, turn_id, user_text, assistant_text, interrupted, created_s"
                 " FROM turns ORDER BY seq"
             ):
-                conversations.setdefault(session_id, []).append(_turn(row))
+                conversations.setdefault(session_id, []).append(turn_of(row))
         return MemoryState(tuple(facts), {name: tuple(turns) for name, turns in conversations.items()})
 
     def change(self, plan: Callable[[], Plan[T]], *, pending: bool = False) -> T:
@@ -252,15 +221,6 @@ class MemoryDatabase:
                 draft.add(_added(content), ref_of(content), content)
         return Plan(len(draft.changes), draft.changes)
 
-    def head(self, *, settled: bool = False) -> Head:
-        """Return number and hash of the last event; with `settled`, of the last before any pending one."""
-        row = self._db.execute(
-            "SELECT seq, hash FROM events WHERE ? = 0 OR seq <"
-            " (SELECT COALESCE(MIN(seq), 1e18) FROM events WHERE state != 0) ORDER BY seq DESC LIMIT 1",
-            (settled,),
-        ).fetchone()
-        return (int(row[0]), str(row[1])) if row else (0, GENESIS)
-
     def goes_on_from(self, seq: int, event_hash: str) -> bool:
         """Whether event `seq` has that hash, and all that follow it here are pending."""
         row = self._db.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
@@ -269,22 +229,12 @@ class MemoryDatabase:
         ).fetchone()
         return row is not None and row[0] == event_hash and others is None
 
-    def events(self, *, after: int = 0, up_to: int | None = None) -> list[MemoryEvent]:
-        """Return events in order."""
-        rows = self._db.execute(
-            f"SELECT {_EVENT} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq",
-            (after, 2**62 if up_to is None else up_to),
-        )
-        return [MemoryEvent(*row) for row in rows]
-
-    def items(self) -> list[MemoryItem]:
-        """Return every fact and turn as it is kept."""
-        return [*self._fact_items("1"), *self._turn_items("1")]
-
     def pending(self) -> list[MemoryChange]:
         """Return the changes that the replica has yet to learn of; without an item where it is gone since."""
         items = {key_of(item.content): item for item in self.items()} if self._has_pending() else {}
-        rows = self._db.execute(f"SELECT {_EVENT} FROM events WHERE state = ? ORDER BY seq", (PENDING,))
+        rows = self._db.execute(
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE state = ? ORDER BY seq", (PENDING,)
+        )
         changes = []
         for event in (MemoryEvent(*row) for row in rows):
             brings = {"fact-added": "fact", "fact-said-again": "fact", "turn-appended": "turn"}
@@ -328,129 +278,9 @@ class MemoryDatabase:
                 self._insert(item)
         self._truncate_log()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        yield from self._transaction("BEGIN IMMEDIATE")
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        yield from self._transaction("BEGIN")
-
-    def _transaction(self, begin: str) -> Iterator[None]:
-        self._db.execute(begin)
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-
-    def _mark(self, *names: str) -> None:
-        for name in names:
-            self._db.execute("UPDATE marks SET value = value + 1 WHERE name = ?", (name,))
-
-    def _draft(self, request_id: str) -> Draft:
-        return Draft(self.head(), self._now(), request_id)
-
-    def _done(self, request_id: str) -> MemoryEvent | None:
-        """Return the first event of a request that was carried out before."""
-        if not request_id:
-            return None
-        row = self._db.execute(
-            f"SELECT {_EVENT} FROM events WHERE request_id = ? AND request_id != '' ORDER BY seq LIMIT 1",
-            (request_id,),
-        ).fetchone()
-        return MemoryEvent(*row) if row else None
-
     def _has_pending(self) -> bool:
         row = self._db.execute("SELECT 1 FROM events WHERE state = ? LIMIT 1", (PENDING,)).fetchone()
         return row is not None
-
-    def _has_turn(self, kept: KeptTurn) -> bool:
-        where = (kept.session_id, kept.turn.turn_id)
-        found = self._db.execute("SELECT 1 FROM turns WHERE session_id = ? AND turn_id = ?", where)
-        return found.fetchone() is not None
-
-    def _fact_items(self, where: str, *values: str) -> list[MemoryItem]:
-        rows = self._db.execute(
-            f"SELECT salt, origin, said, {_FACT} FROM facts WHERE {where} ORDER BY seq", values
-        )
-        return [MemoryItem(salt, origin, said, Fact(*fact)) for salt, origin, said, *fact in rows]
-
-    def _turn_items(self, where: str, *values: str) -> list[MemoryItem]:
-        rows = self._db.execute(f"SELECT salt, origin, {_TURN} FROM turns WHERE {where} ORDER BY seq", values)
-        return [
-            MemoryItem(salt, origin, origin, KeptTurn(session_id, _turn(row)))
-            for salt, origin, session_id, *row in rows
-        ]
-
-    def _apply(self, changes: Iterable[MemoryChange], state: int) -> None:
-        for change in changes:
-            event, item = change.event, change.item
-            insert_event(self._db, change, state)
-            if event.kind == "fact-said-again":
-                self._db.execute("UPDATE facts SET said = ? WHERE id = ?", (event.seq, event.ref))
-                self._mark("changes")
-            elif event.kind == "fact-deleted":
-                self._db.execute("DELETE FROM facts WHERE id = ?", (event.ref,))
-                self._mark("changes", "removals")
-            elif event.kind in ("all-deleted", "state-imported"):
-                self._db.execute("DELETE FROM facts")
-                self._db.execute("DELETE FROM turns")
-                self._mark("changes", "removals")
-            elif item is not None:
-                self._insert(item)
-                self._mark("changes")
-
-    def _insert(self, item: MemoryItem) -> None:
-        content = item.content
-        if isinstance(content, Fact):
-            self._db.execute(
-                "INSERT INTO facts (id, text, normal, created_s, session_id, said, salt, origin)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    content.id,
-                    content.text,
-                    normalise(content.text),
-                    content.created_s,
-                    content.session_id,
-                    item.said,
-                    item.salt,
-                    item.origin,
-                ),
-            )
-            return
-        turn = content.turn
-        self._db.execute(
-            f"INSERT INTO turns ({_TURN}, salt, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                content.session_id,
-                turn.turn_id,
-                turn.user_text,
-                turn.assistant_text,
-                turn.interrupted,
-                turn.created_s,
-                item.salt,
-                item.origin,
-            ),
-        )
-
-    def _remove(self, content: Fact | KeptTurn) -> None:
-        if isinstance(content, Fact):
-            self._db.execute("DELETE FROM facts WHERE id = ?", (content.id,))
-            return
-        where = (content.session_id, content.turn.turn_id)
-        self._db.execute("DELETE FROM turns WHERE session_id = ? AND turn_id = ?", where)
-
-    def _forget_log(self, changes: Iterable[MemoryChange]) -> None:
-        """Empty the write-ahead log when it still holds what was removed."""
-        forgets = ("fact-deleted", "all-deleted", "state-imported")
-        if any(change.event.kind in forgets for change in changes):
-            self._truncate_log()
-
-    def _truncate_log(self) -> None:
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _contents(state: MemoryState) -> Iterator[Fact | KeptTurn]:
@@ -470,10 +300,3 @@ def _added(content: Fact | KeptTurn) -> Literal["fact-added", "turn-appended"]:
 def _fact_of(item: MemoryItem) -> Fact:
     assert isinstance(item.content, Fact)
     return item.content
-
-
-def _turn(row: Sequence[object]) -> StoredTurn:
-    turn_id, user_text, assistant_text, interrupted, created_s = row
-    return StoredTurn(
-        str(turn_id), str(user_text), str(assistant_text), bool(interrupted), float(str(created_s))
-    )
