@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testing.cluster.house import House
-from testing.hosts.cluster import Cluster, warm_caches
+from testing.hosts.cluster import Cluster, built_programs, warm_caches
 
 HERE = Path(__file__).parent
 ORDER = ("test_house", "test_loss", "test_security", "test_membership", "test_upgrade", "test_restore")
@@ -31,5 +31,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
     """Three fresh machines with ssh, one of them to be the controller."""
-    with Cluster(3, lent=warm_caches()) as cluster:
+    with Cluster(3, lent=warm_caches(), first_lent=built_programs()) as cluster:
         yield House(cluster)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testing.cluster.house import House, say, wait_for
-from testing.hosts.cluster import Cluster, warm_caches
+from testing.hosts.cluster import Cluster, built_programs, warm_caches
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -34,7 +34,7 @@ def test_a_burnt_house_is_restored_on_fresh_machines(house: House, tmp_path: Pat
     for node in house.nodes:
         node.kill()
 
-    with Cluster(3, lent=warm_caches()) as fresh:
+    with Cluster(3, lent=warm_caches(), first_lent=built_programs()) as fresh:
         restored = House(fresh)
         restored.play("playbooks/restore.yaml", variables={"backup_archive": str(archive)})
         answer = restored.chat(restored.nodes[2], "What is my boat called?")["text"]

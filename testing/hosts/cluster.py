@@ -100,6 +100,13 @@ def warm_caches(name: str = "node") -> dict[str, Path]:
     return lent
 
 
+def built_programs() -> dict[str, Path]:
+    """The programs that this machine has built, lent to a first controller; the others take them from there."""
+    built = hosts_folder().parent / "artifacts"
+    built.mkdir(parents=True, exist_ok=True)
+    return {"+/opt/twin/programs/artifacts": built}
+
+
 class Cluster:
     """Nodes on a network of their own, up from construction to `close`.
 
@@ -108,6 +115,7 @@ class Cluster:
         number: The network's number (see `Network`).
         controllers: How many of them, from the first, are controllers in the inventory; the rest are workers.
         lent: Folders of this machine that every node sees (see `Machine`).
+        first_lent: The same for the first node alone.
     """
 
     def __init__(
@@ -116,8 +124,10 @@ class Cluster:
         number: int | None = None,
         controllers: int = 1,
         lent: Mapping[str, Path] | None = None,
+        first_lent: Mapping[str, Path] | None = None,
     ) -> None:
         self._lent = dict(lent or {})
+        self._first_lent = dict(first_lent or {})
         self.hosts: list[Node] = []
         self.folder = Path(tempfile.mkdtemp(prefix="twin-cluster-"))
         self.inventory = self.folder / "inventory.yaml"
@@ -143,7 +153,8 @@ class Cluster:
     def add_host(self) -> Node:
         """Boot one more node; it is in `hosts`, not yet in the inventory."""
         public = self._key.with_suffix(".pub").read_text(encoding="ascii")
-        node = Node(self.network, public, self._lent)
+        lent = self._lent if self.hosts else self._lent | self._first_lent
+        node = Node(self.network, public, lent)
         self.hosts.append(node)
         with (self.folder / "known_hosts").open("a", encoding="ascii") as file:
             file.write(node.host_key)
