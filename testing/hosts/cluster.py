@@ -101,7 +101,7 @@ def warm_caches(name: str = "node") -> dict[str, Path]:
 
 
 def built_programs() -> dict[str, Path]:
-    """The programs that this machine has built, lent to a first controller; the others take them from there."""
+    """The programs that this machine has built, for a first controller; the others take them from there."""
     built = hosts_folder().parent / "artifacts"
     built.mkdir(parents=True, exist_ok=True)
     return {"+/opt/twin/programs/artifacts": built}
