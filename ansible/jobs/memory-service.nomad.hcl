@@ -121,6 +121,7 @@ job "memory-service" {
         TWIN_CONSUL_URL         = "http://127.0.0.1:8500"
         TWIN_MEMORY_CERTIFICATE = "${var.tls_dir}/node.crt"
         TWIN_MEMORY_KEY         = "${var.tls_dir}/node.key"
+        TWIN_MEMORY_CA          = "${var.tls_dir}/ca.crt"
       }
 
       # The token that the workers show, from the job's variables in Nomad.
