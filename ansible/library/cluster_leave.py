@@ -75,14 +75,25 @@ def drop_vote(api: Api, node: str) -> bool:
 
 
 def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float) -> bool:
-    """Give up both votes and stop the agents."""
+    """Give up both votes and stop the agents; what one system refuses does not keep the other's vote.
+
+    Raises:
+        ApiError: With the first refusal, after both were asked.
+    """
     changed = False
+    refusals = []
     for api in (nomad, consul):
-        hand_over(api, node, wait_s)
-        changed = drop_vote(api, node) or changed
-        if api is consul:
-            api.call("PUT", "/v1/agent/leave")
+        try:
+            hand_over(api, node, wait_s)
+            changed = drop_vote(api, node) or changed
+            if api is consul:
+                api.call("PUT", "/v1/agent/leave")
+        except ApiError as exc:
+            refusals.append(exc)
+            continue
         module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
+    if refusals:
+        raise refusals[0]
     return changed
 
 
