@@ -7,6 +7,7 @@ uv) is lent to it here: that is the test's business, not the product's.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -80,6 +81,18 @@ def cgroup_roots() -> list[Path]:
     if (top / "cgroup.procs").exists():
         return [top]
     return [top / name for name in ("systemd", "unified") if (top / name / "cgroup.procs").exists()]
+
+
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove a branch of the cgroup tree; the last processes in it may take a moment to be gone."""
+    deadline_s = time.monotonic() + STOP_TIMEOUT_S
+    while cgroup.exists() and time.monotonic() < deadline_s:
+        folders = [path for path in cgroup.rglob("*") if path.is_dir()]
+        for folder in [*sorted(folders, key=lambda path: -len(path.parts)), cgroup]:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if cgroup.exists():
+            time.sleep(0.2)
 
 
 class Machine:
@@ -194,10 +207,7 @@ class Machine:
         for mount in self._mounts():
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
         for cgroup in self._cgroups:
-            for folder in sorted(cgroup.rglob("*"), key=lambda path: -len(path.parts)):
-                if folder.is_dir():
-                    folder.rmdir()
-            cgroup.rmdir()
+            remove_cgroup(cgroup)
         if not self._mounts():
             shutil.rmtree(self._folder, ignore_errors=True)
 
