@@ -8,6 +8,7 @@ uv) is lent to it here: that is the test's business, not the product's.
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from testing.hosts.network import Network
 
 BOOT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+CGROUP_TIMEOUT_S = 10.0
 LENT_VARIABLES = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
@@ -93,6 +95,20 @@ def remove_cgroup(cgroup: Path) -> None:
                 folder.rmdir()
         if cgroup.exists():
             time.sleep(0.2)
+
+
+def _remove_cgroup(cgroup: Path) -> None:
+    """Remove a branch of the cgroup tree; what still dies in it is waited for, for a moment."""
+    deadline_s = time.monotonic() + CGROUP_TIMEOUT_S
+    folders = [path for path in cgroup.rglob("*") if path.is_dir()]
+    for folder in [*sorted(folders, key=lambda path: -len(path.parts)), cgroup]:
+        while folder.is_dir():
+            try:
+                folder.rmdir()
+            except OSError:
+                if time.monotonic() > deadline_s:
+                    return  # an empty branch is harmless; the next boot makes its own
+                time.sleep(0.1)
 
 
 class Machine:
@@ -325,6 +341,9 @@ class Machine:
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
+            # Its PID 1 first: with that, everything that runs in it ends.
+            with contextlib.suppress(OSError):
+                os.kill(self._pid_one(), signal.SIGKILL)
             process.kill()
             process.wait(STOP_TIMEOUT_S)
 
