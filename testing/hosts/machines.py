@@ -8,7 +8,6 @@ uv) is lent to it here: that is the test's business, not the product's.
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import os
 import shutil
 import signal
