@@ -50,6 +50,8 @@ class Certificates:
 def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
     """Make what is missing or near its end, so that the node's certificate is good for all `names`.
 
+    On a cluster's node the house's authority, whose key is not here, has signed it: that is left as it is.
+
     Args:
         folder: Made with mode 0750 if need be; keys get 0600.
         names: Host names and addresses.
@@ -62,6 +64,8 @@ def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        if _is_signed_elsewhere(result, folder / "ca.key"):
+            return result
         made_ca = not (result.ca.is_file() and (folder / "ca.key").is_file())
         if made_ca:
             _make_ca(folder)
@@ -228,6 +232,20 @@ def _is_issued(
         and ExtendedKeyUsageOID.CLIENT_AUTH in usages
         and left > dt.timedelta(days=renew_days)
     )
+
+
+def _is_signed_elsewhere(files: Certificates, ca_key: Path) -> bool:
+    """Whether the authority is here without its key, and the node's certificate is its work."""
+    if ca_key.exists() or not all(
+        path.is_file() for path in (files.ca, files.certificate, files.key, files.combined)
+    ):
+        return False
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    try:
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(files.ca.read_bytes()))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _is_good(files: Certificates, names: Sequence[str]) -> bool:

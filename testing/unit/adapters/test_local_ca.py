@@ -42,6 +42,22 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_what_the_houses_authority_has_signed_is_left_alone(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path, NAMES)
+    (tmp_path / "ca.key").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert not ensure_certificates(tmp_path, [*NAMES, "192.168.1.21"]).changed
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_authority_without_key_that_signed_nothing_here_is_made_anew(tmp_path: Path) -> None:
+    ensure_certificates(tmp_path / "here", NAMES)
+    ensure_certificates(tmp_path / "there", NAMES)
+    (tmp_path / "here" / "ca.key").unlink()
+    (tmp_path / "here" / "ca.crt").write_bytes((tmp_path / "there" / "ca.crt").read_bytes())
+    assert ensure_certificates(tmp_path / "here", NAMES).changed
+
+
 def test_a_new_name_makes_a_new_certificate_under_the_same_ca(tmp_path: Path) -> None:
     ca = ensure_certificates(tmp_path, NAMES).ca.read_bytes()
     made = ensure_certificates(tmp_path, [*NAMES, "192.168.1.21"])
