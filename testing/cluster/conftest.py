@@ -14,7 +14,15 @@ from testing.cluster.house import House
 from testing.hosts.cluster import Cluster, built_programs, warm_caches
 
 HERE = Path(__file__).parent
-ORDER = ("test_house", "test_loss", "test_security", "test_membership", "test_upgrade", "test_restore")
+ORDER = (
+    "test_mirror",
+    "test_house",
+    "test_loss",
+    "test_security",
+    "test_membership",
+    "test_upgrade",
+    "test_restore",
+)
 """Modules, from the first machine to the fire."""
 
 
