@@ -69,12 +69,14 @@ fake() { # fake NAME BODY: a program that comes first on PATH
 }
 
 @test "the Go tool that the supply names comes first on PATH" {
+  # shellcheck disable=SC2329 # ensure_go calls it
   twin() { [ "$*" = "artifacts go" ] && printf '%s\n' "$BATS_TEST_TMPDIR/chain/go/bin/go"; }
   ensure_go
   [[ "$PATH" == "$BATS_TEST_TMPDIR/chain/go/bin:"* ]]
 }
 
 @test "without a Go tool the step fails and says so" {
+  # shellcheck disable=SC2329 # ensure_go calls it
   twin() { echo "building needs Go" >&2; return 1; }
   run ensure_go
   [ "$status" -ne 0 ]
