@@ -431,13 +431,6 @@ def _kill_below(folder: Path) -> None:
 
 
 def _unmount_below(folder: Path) -> None:
-    """Unmount what a job that was not ended left in its folder: Nomad keeps secrets on a small tmpfs."""
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
-    for mount in sorted((path for path in mounts if path.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-
-
-def _unmount_below(folder: Path) -> None:
     """Unmount what a task had for its secrets: a Nomad that was killed leaves it."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):

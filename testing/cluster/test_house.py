@@ -73,7 +73,7 @@ def test_healing_what_is_well_changes_nothing(house: House) -> None:
 
 
 def test_healing_brings_back_a_job_that_was_stopped(house: House) -> None:
-    stop = 'NOMAD_TOKEN="$(cat /etc/nomad.d/management_token)" nomad job stop -purge -detach pipecat-app'
+    stop = 'NOMAD_TOKEN="$(cat /etc/nomad.d/management_token)" nomad job stop -detach pipecat-app'
     reach = "NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem"
     house.nodes[0].run("bash", "-c", f"{reach} {stop}")
     wait_for("the end of the workers", lambda: not house.places("pipecat-app"), AGENT_TIMEOUT_S)
@@ -87,3 +87,4 @@ def test_healing_brings_back_a_job_that_was_stopped(house: House) -> None:
 def test_the_health_check_asks_the_expert_and_tells(house: House) -> None:
     played = house.play("playbooks/run_health_check.yaml", log="health-check")
     assert "main" in played.output
+    assert "BAD" not in played.output
