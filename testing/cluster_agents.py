@@ -115,7 +115,6 @@ class _Agent:
         self.kill()
         _kill_below(self.folder)
         _unmount_below(self.folder)
-        _unmount_below(self.folder)
 
     def pause(self) -> None:
         """Make it hang: connections are taken, nothing is answered."""
