@@ -136,6 +136,17 @@ def test_what_failed_before_and_runs_now_is_well(nomad: Any, tmp_path: Path) -> 
     assert run(nomad, text, seconds="600", command=str(program)) is False
 
 
+def test_a_job_is_ended_before_it_is_forgotten(nomad: Any) -> None:
+    run(nomad, JOB % ("leaves", "service"), seconds="600")
+    [allocation] = nomad.call("GET", "/v1/job/leaves/allocations")
+
+    assert nomad_job.purge(nomad, "leaves", TIMEOUT_S) is True
+    assert nomad.find("/v1/job/leaves") is None
+    left = nomad.find(f"/v1/allocation/{allocation['ID']}")
+    assert left is None or left["ClientStatus"] == "complete"
+    assert nomad_job.purge(nomad, "leaves", TIMEOUT_S) is False
+
+
 def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("11111111-2222-3333-4444-555555555555", encoding="utf-8")

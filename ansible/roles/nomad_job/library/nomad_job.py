@@ -280,12 +280,35 @@ def _run(module: AnsibleModule, nomad: Nomad) -> None:
     module.exit_json(changed=changed, job_id=job["ID"])
 
 
+def purge(nomad: Nomad, job_id: str, timeout_s: int) -> bool:
+    """Stop a job, wait until its tasks have ended, and forget it; False when there was none.
+
+    Forgotten at once, Nomad takes the tasks' tokens away while their services are still being taken out of
+    Consul, and Consul may list what is gone.
+
+    Raises:
+        NomadError: Its tasks do not end.
+    """
+    path = f"/v1/job/{job_id}"
+    if nomad.find(path) is None:
+        return False
+    nomad.call("DELETE", path)
+    deadline_s = time.monotonic() + timeout_s
+    while any(a["ClientStatus"] in ("running", "pending") for a in nomad.call("GET", f"{path}/allocations")):
+        if time.monotonic() > deadline_s:
+            raise NomadError(f"The tasks of '{job_id}' have not ended after {timeout_s} s.")
+        time.sleep(POLL_S)
+    nomad.call("DELETE", f"{path}?purge=true")
+    return True
+
+
 def _purge(module: AnsibleModule, nomad: Nomad) -> None:
-    job_id = module.params["job_id"]
-    there = nomad.find(f"/v1/job/{job_id}") is not None
-    if there and not module.check_mode:
-        nomad.call("DELETE", f"/v1/job/{job_id}?purge=true")
-    module.exit_json(changed=there, job_id=job_id)
+    job_id, timeout_s = module.params["job_id"], module.params["timeout_s"]
+    if module.check_mode:
+        changed = nomad.find(f"/v1/job/{job_id}") is not None
+    else:
+        changed = purge(nomad, job_id, timeout_s)
+    module.exit_json(changed=changed, job_id=job_id)
 
 
 if __name__ == "__main__":
