@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
+from pipecatapp.agent.apology import without_apology
 from pipecatapp.agent.bus import EventBus
 from pipecatapp.agent.turn import SPOKEN_GRACE_S, Turn
 from pipecatapp.errors import AgentError, SessionError
@@ -165,7 +166,9 @@ class Session:
         """
         if self._reading is not None and not self._reading.done():
             return
-        self._reading = self.spawn(self._read_ahead(self._short_term.messages(), heard), "read-ahead")
+        self._reading = self.spawn(
+            self._read_ahead(self._short_term.messages(without_apology), heard), "read-ahead"
+        )
 
     def interrupt(self) -> bool:
         """Stop the running turn; False when there is none."""
@@ -228,7 +231,7 @@ class Session:
             await self.reload()
         except AgentError as exc:
             logger.warning("The conversation's past could not be read", extra={"code": exc.code})
-        return self._short_term.messages()
+        return self._short_term.messages(without_apology)
 
     async def record(self, turn: StoredTurn) -> None:
         """Keep a finished turn, here and in the store.

@@ -6,7 +6,7 @@ memory store's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pipecatapp.ports import Message, StoredTurn
 
@@ -52,15 +52,21 @@ class ShortTermMemory:
         start = ids.index(oldest) if oldest in ids else max(0, len(newest) - SHORT_TERM_TURNS)
         self._turns = newest[start:]
 
-    def messages(self) -> list[Message]:
+    def messages(self, answer_of: Callable[[str], str] = str) -> list[Message]:
         """Return the turns as messages that alternate, user first.
+
+        Args:
+            answer_of: What of an answer is shown; a turn of whose answer nothing is left is left out.
 
         A turn that was cut before a word was said has no answer; its question is joined to the next one,
         because chat templates refuse two user messages in a row.
         """
         messages: list[Message] = []
         for turn in self._turns:
-            for role, text in (("user", turn.user_text), ("assistant", turn.assistant_text)):
+            answer = answer_of(turn.assistant_text)
+            if turn.assistant_text and not answer:
+                continue
+            for role, text in (("user", turn.user_text), ("assistant", answer)):
                 if not text.strip():
                     continue
                 if messages and messages[-1].role == role:

@@ -62,6 +62,14 @@ def test_messages_alternate_from_the_user_on() -> None:
     ]
 
 
+def test_a_turn_of_whose_answer_nothing_is_shown_is_left_out() -> None:
+    memory = ShortTermMemory(
+        [turn("one", "Sorry."), turn("two", "A lighthouse. Sorry."), turn("three", "yes")]
+    )
+    shown = memory.messages(lambda answer: answer.removesuffix("Sorry.").strip())
+    assert [message.content for message in shown] == ["two", "A lighthouse.", "three", "yes"]
+
+
 def test_replacing_forgets_what_was() -> None:
     memory = ShortTermMemory([turn("a", "b")])
     memory.replace([turn("c", "d")])
