@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from pipecatapp.adapters.consul_http import ConsulHttp, ConsulReply
-from pipecatapp.adapters.service_book import ServiceBook
+from pipecatapp.adapters.service_book import BookDirectory
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Clock, DirectoryState, Endpoint
+from pipecatapp.ports import Clock, Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def endpoints_of(service: str, value: Any) -> list[Endpoint]:
         raise AdapterError("consul-nonsense", "Consul described a service in an unknown shape.") from exc
 
 
-class ConsulDirectory:
+class ConsulDirectory(BookDirectory):
     """Services as Consul knows them; `open` one, it cannot be started otherwise.
 
     Args:
@@ -98,7 +98,7 @@ class ConsulDirectory:
         wait_s: float = WAIT_S,
     ) -> None:
         self._http = http
-        self._book = ServiceBook(clock)
+        super().__init__(clock)
         self._prefixes = tuple(prefixes)
         self._fixed = frozenset(services)
         self._wait_s = wait_s
@@ -140,31 +140,6 @@ class ConsulDirectory:
     def name(self) -> str:
         """Which Consul."""
         return f"Consul at {self._http.url}"
-
-    @property
-    def version(self) -> int:
-        """A number that grows with every change."""
-        return self._book.version
-
-    def current(self, name: str) -> tuple[Endpoint, ...]:
-        """Return the passing instances of service `name`."""
-        return self._book.current(name)
-
-    def known(self, name: str) -> tuple[Endpoint, ...]:
-        """Return every instance of service `name`."""
-        return self._book.known(name)
-
-    def names(self, prefix: str = "") -> tuple[str, ...]:
-        """Return the followed services with that prefix that have an instance, sorted."""
-        return self._book.names(prefix)
-
-    def state(self) -> DirectoryState:
-        """Return whether Consul answers, and since when it does not."""
-        return self._book.state()
-
-    async def changed(self, version: int) -> int:
-        """Wait until `version` is no longer the newest; return the newest."""
-        return await self._book.changed(version)
 
     async def close(self) -> None:
         """Stop following and close the connection."""

@@ -84,3 +84,39 @@ class ServiceBook:
         self._version += 1
         self._turned.set()
         self._turned = asyncio.Event()
+
+
+class BookDirectory:
+    """The reading half of a `ServiceDirectory`, from a book; who fills the book is the subclass's business.
+
+    Args:
+        clock: Time, for the age of stale knowledge.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._book = ServiceBook(clock)
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change."""
+        return self._book.version
+
+    def current(self, name: str) -> tuple[Endpoint, ...]:
+        """Return the passing instances of service `name`."""
+        return self._book.current(name)
+
+    def known(self, name: str) -> tuple[Endpoint, ...]:
+        """Return every instance of service `name`."""
+        return self._book.known(name)
+
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """Return the known services with that prefix that have an instance, sorted."""
+        return self._book.names(prefix)
+
+    def state(self) -> DirectoryState:
+        """Return whether what it says is fresh, and since when it is not."""
+        return self._book.state()
+
+    async def changed(self, version: int) -> int:
+        """Wait until `version` is no longer the newest; return the newest."""
+        return await self._book.changed(version)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipecatapp.adapters.service_book import ServiceBook
-from pipecatapp.ports import Clock, DirectoryState, Endpoint
+from pipecatapp.adapters.service_book import BookDirectory
+from pipecatapp.ports import Clock, Endpoint
 
 
-class StaticDirectory:
+class StaticDirectory(BookDirectory):
     """Services that this process knows of by itself.
 
     Args:
@@ -20,7 +20,7 @@ class StaticDirectory:
     """
 
     def __init__(self, clock: Clock, endpoints: Iterable[Endpoint] = ()) -> None:
-        self._book = ServiceBook(clock)
+        super().__init__(clock)
         for endpoint in endpoints:
             self.add(endpoint)
 
@@ -28,31 +28,6 @@ class StaticDirectory:
     def name(self) -> str:
         """What it is."""
         return "this machine alone"
-
-    @property
-    def version(self) -> int:
-        """A number that grows with every change."""
-        return self._book.version
-
-    def current(self, name: str) -> tuple[Endpoint, ...]:
-        """Return the passing instances of service `name`."""
-        return self._book.current(name)
-
-    def known(self, name: str) -> tuple[Endpoint, ...]:
-        """Return every instance of service `name`."""
-        return self._book.known(name)
-
-    def names(self, prefix: str = "") -> tuple[str, ...]:
-        """Return the services with that prefix, sorted."""
-        return self._book.names(prefix)
-
-    def state(self) -> DirectoryState:
-        """Return that it is to be trusted."""
-        return self._book.state()
-
-    async def changed(self, version: int) -> int:
-        """Wait until `version` is no longer the newest; return the newest."""
-        return await self._book.changed(version)
 
     def add(self, endpoint: Endpoint) -> None:
         """Add an instance, in place of one of the same id."""
