@@ -22,6 +22,9 @@ from pipecatapp.web.parts import Parts
 
 log = logging.getLogger(__name__)
 
+CERTIFICATE_POLL_S = 30.0
+"""How often a certificate's file is looked at (seconds); a rotation leaves the old one valid meanwhile."""
+
 STOP_TIMEOUT_S = 5
 """Longest wait for open requests when the process stops (seconds)."""
 
@@ -95,8 +98,17 @@ class Servers:
         """Serve until `stop`."""
         for listener in self._listeners:
             log.info("Listening on %s", listener.url)
-        pairs = zip(self._servers, self._listeners, strict=True)
-        await asyncio.gather(*(server.serve(sockets=[listener.socket]) for server, listener in pairs))
+        pairs = list(zip(self._servers, self._listeners, strict=True))
+        renewing = [
+            asyncio.create_task(_renew(server.config, listener.certificate, listener.key))
+            for server, listener in pairs
+            if listener.certificate and listener.key
+        ]
+        try:
+            await asyncio.gather(*(server.serve(sockets=[listener.socket]) for server, listener in pairs))
+        finally:
+            for task in renewing:
+                task.cancel()
 
     def stop(self) -> None:
         """Take no more requests, and end."""
@@ -129,3 +141,23 @@ def _server(app: FastAPI, listener: Listener, logs_requests: bool) -> _Server:
             ssl_keyfile=listener.key,
         )
     )
+
+
+async def _renew(config: uvicorn.Config, certificate: Path, key: Path) -> None:
+    """Serve new connections with the new certificate whenever its file has changed; open ones go on."""
+    known = _written_ns(certificate)
+    while True:
+        await asyncio.sleep(CERTIFICATE_POLL_S)
+        try:
+            found = _written_ns(certificate)
+            if found != known and config.ssl is not None:
+                config.ssl.load_cert_chain(certificate, key)
+                known = found
+                log.info("Serving the new certificate in %s", certificate)
+        except OSError as exc:
+            # The two files are written one after the other: the next look finds both.
+            log.warning("The certificate in %s cannot be read yet: %s", certificate, exc)
+
+
+def _written_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns

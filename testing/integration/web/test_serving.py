@@ -1,0 +1,52 @@
+"""A certificate that is rotated under a running server is served without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.web import serving
+from pipecatapp.web.serving import Listener, Servers, bind
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+RENEWED_S = 20.0
+
+
+async def served(port: int) -> str:
+    return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
+
+
+async def was_changed(port: int, known: str) -> bool:
+    for _ in range(200):
+        if await served(port) != known:
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def test_a_new_certificate_is_served_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "CERTIFICATE_POLL_S", 0.05)
+    files = ensure_certificates(tmp_path, ["localhost"])
+    listener = Listener(bind("127.0.0.1", 0, "TWIN_PORT"), files.certificate, files.key)
+    servers = Servers(FastAPI(), [listener], logs_requests=False)
+    running = asyncio.create_task(servers.run())
+    try:
+        port = listener.socket.getsockname()[1]
+        async with asyncio.timeout(RENEWED_S):
+            first = await served(port)
+            ensure_certificates(tmp_path, ["localhost", "another.name"])
+            assert await was_changed(port, first)
+        assert not running.done()
+    finally:
+        servers.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(running, RENEWED_S)
