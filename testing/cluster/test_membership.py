@@ -6,16 +6,18 @@ The tests go on from one another, in order, on the house that `test_house` has b
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 
-from testing.cluster.house import House, wait_for
+from testing.cluster.house import House, say, wait_for
 from testing.hosts.cluster import Node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 JOIN_TIMEOUT_S = 1200.0
-SETTLE_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 180.0
+SENTENCE_TIMEOUT_S = 15.0
 JOIN = "cd /srv/twin && ./bootstrap.sh --role worker --controller-ip"
 
 
@@ -118,6 +120,65 @@ def test_both_workers_are_promoted_one_after_the_other(house: House) -> None:
         lambda: "391" in house.chat(house.nodes[2], "What is 17 times 23?")["text"],
         SETTLE_TIMEOUT_S,
     )
+
+
+def leader(house: House, node: Node, system: str) -> str:
+    """Address of the leader that a node knows; "" while there is none."""
+    ask = house.nomad if system == "nomad" else house.consul
+    return str(ask("/v1/status/leader", node)).rpartition(":")[0]
+
+
+def at(house: House, address: str) -> Node:
+    return next(node for node in house.nodes if node.address == address)
+
+
+def test_the_leaders_programs_are_killed_and_nobody_notices(house: House) -> None:
+    session = house.chat(house.nodes[1], "What is 17 times 23?")["session_id"]
+    for system in ("nomad", "consul"):
+        killed = at(house, leader(house, house.nodes[0], system))
+        killed.run("pkill", "-KILL", "-x", system)
+        began_s = time.monotonic()
+        bystander = next(node for node in house.nodes[:3] if node is not killed)
+        assert "144" in house.chat(bystander, "What is 12 times 12?", session)["text"]
+        wait_for(
+            "a leader",
+            lambda bystander=bystander, system=system: leader(house, bystander, system),  # type: ignore[misc]
+            SETTLE_TIMEOUT_S,
+        )
+        say(f"  {system}'s leader killed: a leader after {time.monotonic() - began_s:.1f} s or less")
+    wait_for("the node", lambda: len(ready(house) & {node.name for node in house.nodes[:3]}) == 3, 60)
+
+
+def test_the_leaders_machine_is_lost_and_the_next_sentence_is_answered(house: House) -> None:
+    lost = at(house, leader(house, house.nodes[0], "nomad"))
+    first, second = (node for node in house.nodes[:3] if node is not lost)
+    session = house.chat(first, "What is 17 times 23?")["session_id"]
+
+    lost.kill()
+    began_s = time.monotonic()
+    wait_for(
+        "the answer",
+        lambda: "144" in house.chat(second, "What is 12 times 12?", session, SENTENCE_TIMEOUT_S)["text"],
+        SETTLE_TIMEOUT_S,
+    )
+    say(f"  leader's machine lost: the next sentence answered after {time.monotonic() - began_s:.1f} s")
+    for system in ("nomad", "consul"):
+        wait_for(
+            f"{system}'s new leader",
+            lambda system=system: leader(house, first, system) not in ("", lost.address),  # type: ignore[misc]
+            SETTLE_TIMEOUT_S,
+        )
+    say(f"  new leaders known after {time.monotonic() - began_s:.1f} s")
+    wait_for(
+        "two workers on the machines that are left",
+        lambda: len(house.places("pipecat-app", first) - {lost.name}) == 2,
+        SETTLE_TIMEOUT_S,
+    )
+    say(f"  two workers again after {time.monotonic() - began_s:.1f} s")
+
+    lost.start()
+    wait_for("the machine", lambda: lost.name in house.places("ingress", first), SETTLE_TIMEOUT_S)
+    assert voters(house) == {node.name for node in house.nodes[:3]}
 
 
 def test_both_are_workers_again_and_keep_no_secret(house: House) -> None:

@@ -147,6 +147,20 @@ def test_a_job_is_ended_before_it_is_forgotten(nomad: Any) -> None:
     assert nomad_job.purge(nomad, "leaves", TIMEOUT_S) is False
 
 
+def test_a_job_of_another_namespace_is_forgotten_too(nomad: Any) -> None:
+    nomad.call("PUT", "/v1/namespace/creative", {"Name": "creative"})
+    text = JOB.replace('job "%s" {', 'job "%s" {\n  namespace = "creative"') % ("muse/1", "service")
+    nomad.call(
+        "PUT",
+        "/v1/jobs?namespace=creative",
+        {"Job": nomad.call("POST", "/v1/jobs/parse", {"JobHCL": text, "Variables": 'seconds = "600"'})},
+    )
+
+    assert nomad_job.purge(nomad, "muse/1", TIMEOUT_S) is False
+    assert nomad_job.purge(nomad, "muse/1", TIMEOUT_S, "creative") is True
+    assert nomad.find("/v1/job/muse%2F1?namespace=creative") is None
+
+
 def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("11111111-2222-3333-4444-555555555555", encoding="utf-8")

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.nomad_api import Nomad, NomadError
@@ -29,6 +30,7 @@ options:
   timeout_s: {type: int, default: 300, description: How long the job may take to be well.}
   purge: {type: bool, default: false, description: Stop the job and forget it instead.}
   job_id: {type: str, default: "", description: With purge, the job's name.}
+  namespace: {type: str, default: default, description: With purge, the job's namespace.}
 """
 
 POLL_S = 1.0
@@ -251,6 +253,7 @@ def main() -> None:
             "timeout_s": {"type": "int", "default": 300},
             "purge": {"type": "bool", "default": False},
             "job_id": {"type": "str", "default": ""},
+            "namespace": {"type": "str", "default": "default"},
         },
         required_if=[("purge", True, ("job_id",)), ("purge", False, ("text",))],
         supports_check_mode=True,
@@ -280,7 +283,7 @@ def _run(module: AnsibleModule, nomad: Nomad) -> None:
     module.exit_json(changed=changed, job_id=job["ID"])
 
 
-def purge(nomad: Nomad, job_id: str, timeout_s: int) -> bool:
+def purge(nomad: Nomad, job_id: str, timeout_s: int, namespace: str = "default") -> bool:
     """Stop a job, wait until its tasks have ended, and forget it; False when there was none.
 
     Forgotten at once, Nomad takes the tasks' tokens away while their services are still being taken out of
@@ -289,25 +292,28 @@ def purge(nomad: Nomad, job_id: str, timeout_s: int) -> bool:
     Raises:
         NomadError: Its tasks do not end.
     """
-    path = f"/v1/job/{job_id}"
-    if nomad.find(path) is None:
+    path, query = f"/v1/job/{quote(job_id, safe='')}", f"?namespace={quote(namespace)}"
+    if nomad.find(path + query) is None:
         return False
-    nomad.call("DELETE", path)
+    nomad.call("DELETE", path + query)
     deadline_s = time.monotonic() + timeout_s
-    while any(a["ClientStatus"] in ("running", "pending") for a in nomad.call("GET", f"{path}/allocations")):
+    allocations = f"{path}/allocations{query}"
+    while any(a["ClientStatus"] in ("running", "pending") for a in nomad.call("GET", allocations)):
         if time.monotonic() > deadline_s:
             raise NomadError(f"The tasks of '{job_id}' have not ended after {timeout_s} s.")
         time.sleep(POLL_S)
-    nomad.call("DELETE", f"{path}?purge=true")
+    nomad.call("DELETE", f"{path}{query}&purge=true")
     return True
 
 
 def _purge(module: AnsibleModule, nomad: Nomad) -> None:
-    job_id, timeout_s = module.params["job_id"], module.params["timeout_s"]
+    given = module.params
+    job_id, namespace = given["job_id"], given["namespace"]
     if module.check_mode:
-        changed = nomad.find(f"/v1/job/{job_id}") is not None
+        path = f"/v1/job/{quote(job_id, safe='')}?namespace={quote(namespace)}"
+        changed = nomad.find(path) is not None
     else:
-        changed = purge(nomad, job_id, timeout_s)
+        changed = purge(nomad, job_id, given["timeout_s"], namespace)
     module.exit_json(changed=changed, job_id=job_id)
 
 
