@@ -7,14 +7,14 @@ a blocking query hangs for most of a minute, and a thread that waits for it coul
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from pipecatapp.adapters.http_failures import http_failures
 from pipecatapp.errors import AdapterError, ConfigError
 
 CONNECT_TIMEOUT_S = 3.0
@@ -120,7 +120,9 @@ class ConsulHttp:
         if index:
             query |= {"index": str(index), "wait": f"{wait_s:g}s"}
             held_s = wait_s * (1 + WAIT_SPREAD)
-        async with self._failures():
+        if self._client.is_closed:
+            raise AdapterError("consul-closed", "The connection to Consul is closed.")
+        with http_failures("Consul", self.url):
             reply = await self._client.get(
                 f"{self.url}/v1{path}",
                 params=query,
@@ -166,32 +168,3 @@ class ConsulHttp:
                 hint="Set TWIN_CONSUL_URL to this node's Consul agent, such as http://127.0.0.1:8500.",
             ) from exc
         return ConsulReply(value, index, reply.headers.get(_FILTERED, "") == "true")
-
-    @asynccontextmanager
-    async def _failures(self) -> AsyncIterator[None]:
-        """Turn what httpx raises into our errors."""
-        if self._client.is_closed:
-            raise AdapterError("consul-closed", "The connection to Consul is closed.")
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-                raise AdapterError(
-                    "consul-untrusted",
-                    f"The certificate of Consul at {self.url} is not trusted ({exc}).",
-                    hint="Set CONSUL_CACERT to the house's authority, /etc/consul.d/tls/ca.pem on a node.",
-                ) from exc
-            raise AdapterError(
-                "consul-unreachable",
-                f"There is no Consul at {self.url}.",
-                hint="On a node of the cluster: systemctl status consul",
-                retryable=True,
-            ) from exc
-        except httpx.TimeoutException as exc:
-            raise AdapterError(
-                "consul-timeout", f"Consul at {self.url} takes calls but does not answer.", retryable=True
-            ) from exc
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise AdapterError(
-                "consul-unreachable", f"Consul at {self.url} broke the connection ({exc}).", retryable=True
-            ) from exc

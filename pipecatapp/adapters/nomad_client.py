@@ -7,8 +7,7 @@ jobs does not know how to scale one.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from pipecatapp.adapters.consul_http import TokenSource, tls_context
+from pipecatapp.adapters.http_failures import http_failures
 from pipecatapp.cluster_ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 from pipecatapp.errors import AdapterError
 
@@ -155,7 +155,7 @@ class NomadClient:
         await self._client.aclose()
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        async with self._failures():
+        with http_failures("Nomad", self.url):
             reply = await self._client.request(
                 method, f"{self.url}/v1{path}", json=body, headers=self._headers()
             )
@@ -191,33 +191,6 @@ class NomadClient:
         return AdapterError(
             "nomad-failed", f"{self.name} answered {reply.status_code}: {words}", retryable=is_passing
         )
-
-    @asynccontextmanager
-    async def _failures(self) -> AsyncIterator[None]:
-        """Turn what httpx raises into our errors."""
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            if "CERTIFICATE_VERIFY_FAILED" in str(exc):
-                raise AdapterError(
-                    "nomad-untrusted",
-                    f"The certificate of {self.name} is not trusted ({exc}).",
-                    hint="Set NOMAD_CACERT to the house's authority, /etc/nomad.d/tls/ca.pem on a node.",
-                ) from exc
-            raise AdapterError(
-                "nomad-unreachable",
-                f"There is no Nomad at {self.url}.",
-                hint="On a node of the cluster: systemctl status nomad",
-                retryable=True,
-            ) from exc
-        except httpx.TimeoutException as exc:
-            raise AdapterError(
-                "nomad-timeout", f"{self.name} takes calls but does not answer.", retryable=True
-            ) from exc
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise AdapterError(
-                "nomad-unreachable", f"{self.name} broke the connection ({exc}).", retryable=True
-            ) from exc
 
 
 def _path(job_id: str) -> str:
