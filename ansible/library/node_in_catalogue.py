@@ -1,7 +1,8 @@
 #!/usr/bin/python
-"""Wait until Consul's servers know a node.
+"""Wait until a node has told Consul's servers of itself, with its own token.
 
-It owns the wait only; the node registers itself with its own token.
+It owns the wait only. The servers enter every member of the gossip by its address; the addresses that it is
+tagged with come from the node alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ansible.module_utils.control_plane import POLL_S, Api, ApiError
 
 DOCUMENTATION = """
 module: node_in_catalogue
-short_description: Wait until Consul's servers know a node
+short_description: Wait until a node has told Consul's servers of itself
 description: Asks this node's agent, which asks the servers, and shows the node's own token.
 options:
   url: {type: str, required: true, description: Where the agent listens.}
@@ -38,11 +39,11 @@ def main() -> None:
     given = module.params
     api = Api("consul", given["url"], given["token"])
     deadline_s = time.monotonic() + given["wait_s"]
-    why = "it is not in the catalogue"
+    why = "it has not told them of itself"
     while time.monotonic() < deadline_s:
         try:
             answer = api.get(f"/v1/catalog/node/{given['node']}")
-            if answer and answer.get("Node"):
+            if answer and (answer.get("Node") or {}).get("TaggedAddresses"):
                 module.exit_json(changed=False)
         except ApiError as exc:
             why = str(exc)
