@@ -11,7 +11,7 @@
 #   --user NAME              user that the services run as (default: pipecatapp)
 #   --tags A,B               only the parts with these tags, such as models or ingress_configure
 #   --external-model-server  let the server at LLM_BASE_URL think; fetches no language model
-#   --deploy-docker          in a cluster, run the agent in Docker (default where Docker is or can be had)
+#   --deploy-docker          in a cluster, run the agent in Docker (default where Docker runs already)
 #   --run-local              run the agent without Docker; standalone: from this checkout, to try changes
 #   --container              run the whole node inside one container of this machine's Docker
 #   --purge-jobs             first stop and forget every Nomad job; what the agent remembers stays
