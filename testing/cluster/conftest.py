@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.cluster.house import House
+from testing.cluster.house import House, versions
 from testing.hosts.cluster import Cluster, built_programs, warm_caches
 
 HERE = Path(__file__).parent
@@ -38,6 +38,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
-    """Three fresh machines with ssh, one of them to be the controller."""
+    """Three fresh machines with ssh, one of them to be the controller; their programs are one version old."""
     with Cluster(3, lent=warm_caches(), first_lent=built_programs()) as cluster:
-        yield House(cluster)
+        yield House(cluster, {name: versions(name)[1] for name in ("consul", "nomad")})

@@ -13,9 +13,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
 
 from testing.hosts.cluster import Cluster, Node, Played
 
@@ -62,26 +64,48 @@ def wait_for(what: str, look: Callable[[], T], timeout_s: float) -> T:
     raise AssertionError(f"{what} did not come in {timeout_s:g} s; last: {last}")
 
 
+def versions(name: str) -> list[str]:
+    """The versions of a program that can be had, the wanted one first."""
+    catalogue = yaml.safe_load((ROOT / "group_vars/artifacts.yaml").read_text(encoding="utf-8"))
+    return [str(item["version"]) for item in catalogue["artifacts"] if item["name"] == name]
+
+
 class House:
     """The cluster and its people.
 
     Args:
         cluster: Machines, booted.
+        chosen: Versions of Consul and Nomad that its owner wrote into `twin_versions`; none for the newest.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, chosen: Mapping[str, str] | None = None) -> None:
         self.cluster = cluster
+        self.chosen = dict(chosen or {})
 
     @property
     def nodes(self) -> list[Node]:
         """Every machine."""
         return self.cluster.hosts
 
-    def play(self, name: str, *arguments: str, log: str = "", **more: Any) -> Played:
+    def play(
+        self,
+        name: str,
+        *arguments: str,
+        log: str = "",
+        variables: Mapping[str, object] | None = None,
+        must_pass: bool = True,
+    ) -> Played:
         """Run a playbook, keep its log in build/cluster and print how long it took."""
         LOGS.mkdir(parents=True, exist_ok=True)
         label = log or Path(name).stem
-        played = self.cluster.playbook(name, *arguments, log=LOGS / f"{label}.log", **more)
+        own = {"twin_versions": self.chosen} if self.chosen else {}
+        played = self.cluster.playbook(
+            name,
+            *arguments,
+            log=LOGS / f"{label}.log",
+            variables=own | dict(variables or {}),
+            must_pass=must_pass,
+        )
         say(f"{label}: {played.took_s:.0f} s, changed={played.changed}")
         return played
 

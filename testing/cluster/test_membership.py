@@ -98,6 +98,7 @@ def test_a_machine_is_removed_and_the_others_go_on(house: House, fourth: Node) -
 
     assert fourth.name not in {node["Name"] for node in house.nomad("/v1/nodes")}
     assert fourth.name not in house.cluster.inventory.read_text(encoding="utf-8")
+    house.cluster.remove_host(fourth)
     assert "391" in house.chat(house.nodes[1], "What is 17 times 23?")["text"]
 
 

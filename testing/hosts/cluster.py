@@ -160,6 +160,11 @@ class Cluster:
             file.write(node.host_key)
         return node
 
+    def remove_host(self, node: Node) -> None:
+        """End a node for good; the inventory is the caller's."""
+        self.hosts.remove(node)
+        node.close()
+
     def write_inventory(self, controllers: Sequence[Machine], workers: Sequence[Machine]) -> None:
         """Say in the inventory what each node is; Ansible takes a node's address, key and user from it."""
 
