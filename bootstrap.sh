@@ -40,7 +40,7 @@ readonly PREFIX="${TWIN_PREFIX:-/opt/twin}" CACHE="${TWIN_CACHE:-/var/cache/twin
 readonly STATE="$CACHE/bootstrap.state" LOG="$CACHE/bootstrap.log" PROGRESS="$CACHE/progress"
 PACKAGES=(python3 python3-venv python3-apt ca-certificates iproute2) # what Ansible needs before it can install the rest
 HANDED_ON='^(PIP_|UV_|SSL_CERT_|LLM_|TWIN_|(http|https|no|all)_proxy$)' # variables that sudo and a container get
-step="the start"
+step="the start" at_work="" at_work_pid="" # what works quietly, in the background
 
 user="" tags="" role=all verbose=0 debug="" dry_run="" resume="" watch_target=""
 standalone="" external="" run_local="" benchmark="" clean="" system_cleanup=""
@@ -77,13 +77,15 @@ confirm() { # confirm QUESTION: go on only after a person's yes
 quietly() { # quietly CMD...: its output goes to the log; on a terminal its last line is shown
   if [[ -n "$dry_run" ]]; then run "$@"; return; fi
   "$@" >>"$LOG" 2>&1 &
-  local pid=$! status=0
-  while [[ -t 2 ]] && kill -0 "$pid" 2>/dev/null; do
+  at_work="${1##*/} ${2:-}" at_work_pid=$!
+  local status=0
+  while [[ -t 2 ]] && kill -0 "$at_work_pid" 2>/dev/null; do
     printf '\r\033[K        ... %.60s' "$(tail -n 1 "$LOG" | tr -d '\r')" >&2
     sleep 0.5
   done
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
-  wait "$pid" || status=$?
+  wait "$at_work_pid" || status=$?
+  at_work_pid=""
   ((status == 0)) || { tail -n 15 "$LOG" >&2; die "'$*' failed; all it said is in $LOG."; }
 }
 
@@ -130,7 +132,7 @@ install_packages() {
   say "Debian packages: installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   quietly apt-get update
-  quietly apt-get install -y --no-install-recommends "${missing[@]}"
+  quietly apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}"
 }
 
 use_registry_of_pip() { # uv reads no pip configuration; hand the registry on
@@ -203,9 +205,20 @@ run_playbooks() {
   run rm -f "$STATE"
 }
 
+end_quiet_work() { # Ctrl-C does not reach what works in the background; packages are never left half installed
+  [[ -n "$at_work_pid" ]] || return 0
+  if [[ "$at_work" == "apt-get install" ]]; then
+    say "Waiting until apt has ended what it began"
+  else
+    kill "$at_work_pid" 2>/dev/null || true
+  fi
+  wait "$at_work_pid" 2>/dev/null || true
+}
+
 interrupted() {
   trap - INT TERM
   printf '\n' >&2
+  end_quiet_work
   if [[ "$role" == worker ]]; then
     say "Interrupted during '$step'. What the controller has begun, it goes on with; the same command with a new token watches again."
   else

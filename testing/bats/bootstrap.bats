@@ -388,11 +388,28 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   [[ "$output" == *"Interrupted during 'playbook'"*"./bootstrap.sh --continue"* ]]
 }
 
+@test "an interruption lets apt end what it began, and nothing else goes on" {
+  need_root
+  record dpkg-query 1
+  # shellcheck disable=SC2016 # for the program that is written
+  printf '#!%s\n[[ "$1" == install ]] || exit 0\nsleep 6\necho ended >>"%s"\n' "$(command -v bash)" "$CALLS" >"$BIN/apt-get"
+  run timeout --signal=INT 2 env PATH="$SEALED_PATH" "$ROOT/bootstrap.sh"
+  [[ "$output" == *"Waiting until apt has ended"*"Interrupted during 'packages'"* ]]
+  grep -qx ended "$CALLS"
+  : >"$CALLS"
+  # shellcheck disable=SC2016
+  printf '#!%s\n[[ "$1" == update ]] || exit 0\nsleep 6\necho ended >>"%s"\n' "$(command -v bash)" "$CALLS" >"$BIN/apt-get"
+  run timeout --signal=INT 2 env PATH="$SEALED_PATH" "$ROOT/bootstrap.sh"
+  [[ "$output" == *"Interrupted during 'packages'"* ]]
+  sleep 6
+  run ! grep -q ended "$CALLS"
+}
+
 @test "missing Debian packages are installed, present ones are left alone" {
   need_root
   record dpkg-query 1
   run bootstrap
-  grep -q '^apt-get install -y --no-install-recommends python3 ' "$CALLS"
+  grep -q '^apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends python3 ' "$CALLS"
   : >"$CALLS"
   record dpkg-query 0 "install ok installed"
   run bootstrap
