@@ -89,6 +89,8 @@ class _Outcome:
     fetched: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+    """Hosts that did not answer; they are asked once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _grant(wish: _Wish, store: ModelStore, outcome: _Outcome) -> None:
     progress = TextProgress(sys.stderr)
     for model in wish.candidates:
         try:
-            is_new = store.ensure(model.name, progress)
+            is_new = store.ensure(model.name, progress, outcome.silent)
         except SupplyError as exc:
             is_last = model is wish.candidates[-1]
             if is_last or exc.code != "no-source":

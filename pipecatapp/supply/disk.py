@@ -110,7 +110,7 @@ class Workspace:
             raise SupplyError(
                 "disk-full",
                 f"{what} needs {megabytes(need_bytes + MARGIN_BYTES)} in {self.root}, "
-                f"which has {megabytes(free_bytes)} free",
+                f"which has {megabytes(free_bytes)} free.",
                 hint="Free some room, or set TWIN_MODELS_DIR or TWIN_CACHE_DIR to a larger disk.",
                 status=507,
             )
@@ -119,7 +119,7 @@ class Workspace:
         """Return the error for a disk that filled up under way."""
         return SupplyError(
             "disk-full",
-            f"{what}: no room left in {self.root} ({exc.strerror}); what was fetched is kept",
+            f"{what}: no room left in {self.root} ({exc.strerror}); what was fetched is kept.",
             hint="Free some room and run the same command again: it goes on where it stopped.",
             status=507,
         )

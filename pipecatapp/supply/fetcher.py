@@ -21,6 +21,7 @@ from pipecatapp.supply.progress import Progress, SilentProgress, megabytes
 from pipecatapp.supply.schema import FileEntry, Source, UrlSource
 from pipecatapp.supply.sources import (
     Job,
+    LostHostError,
     SilentHostError,
     SourceError,
     SourceReader,
@@ -52,14 +53,22 @@ class FetchError(SupplyError):
     Args:
         filename: Which file.
         attempts: Every source tried, in order.
+        lost_mirror: The mirror's address when it did not answer or stopped in the middle, else "".
     """
 
-    def __init__(self, filename: str, attempts: Sequence[Attempt]) -> None:
+    def __init__(self, filename: str, attempts: Sequence[Attempt], lost_mirror: str = "") -> None:
         tried = "; ".join(f"{number}. {a.source}: {a.reason}" for number, a in enumerate(attempts, 1))
         super().__init__(
             "no-source",
-            f"{filename} cannot be had. Tried: {tried}",
-            hint="Check the network, set TWIN_MIRROR_URL to a machine that has the file, or put it in place.",
+            f"{filename} cannot be had. Tried: {tried}.",
+            hint=(
+                f"The mirror {lost_mirror} (TWIN_MIRROR_URL) does not serve now: see to it there "
+                "(systemctl status twin-mirror), then run the same command again; "
+                "it goes on where it stopped."
+                if lost_mirror
+                else "Check the network, set TWIN_MIRROR_URL to a machine that has the file, "
+                "or put it in place."
+            ),
             retryable=True,
         )
         self.filename = filename
@@ -74,6 +83,8 @@ class Fetcher:
         mirror_url: A server that has files under their hash; tried first; "" for none.
         progress: Where to report.
         reader: Reads sources; its own by default.
+        silent: Hosts and registries that did not answer a moment ago, and how; added to. Who fetches several
+            times in a row hands on the same, so that no wait is repeated.
     """
 
     def __init__(
@@ -83,12 +94,13 @@ class Fetcher:
         mirror_url: str = "",
         progress: Progress | None = None,
         reader: SourceReader | None = None,
+        silent: dict[str, str] | None = None,
     ) -> None:
         self._work = Workspace(root)
         self._mirror_url = mirror_url.rstrip("/")
         self._progress: Progress = progress or SilentProgress()
-        self._packages = PackageClient(self._work.carriers)
-        self._reader = reader or SourceReader(self._packages)
+        self._packages = PackageClient(self._work.carriers, silent)
+        self._reader = reader or SourceReader(self._packages, silent=silent)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -205,6 +217,7 @@ class Fetcher:
         have = size_of(partial)
         self._work.require_room(max(0, file.size_bytes - have), file.filename)
         attempts: list[Attempt] = []
+        lost_mirror = ""
         for number, source in enumerate(self._sources(file)):
             is_mirror = bool(self._mirror_url) and number == 0
             name = describe(source, is_mirror=is_mirror)
@@ -213,6 +226,8 @@ class Fetcher:
                 self._take(file, source, label, partial)
             except SourceError as exc:
                 attempts.append(Attempt(name, str(exc)))
+                if is_mirror and isinstance(exc, LostHostError):
+                    lost_mirror = self._mirror_url
                 self._progress.finish("" if isinstance(exc, SilentHostError) else f"failed: {exc}")
                 continue
             self._place(file, partial)
@@ -222,7 +237,7 @@ class Fetcher:
             return
         if size_of(partial) == 0:
             self._drop(partial)
-        raise FetchError(file.filename, attempts)
+        raise FetchError(file.filename, attempts, lost_mirror)
 
     def _take(self, file: FileEntry, source: Source, label: str, partial: Path) -> None:
         """Bring the right bytes into `partial` from one source.

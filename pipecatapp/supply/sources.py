@@ -18,7 +18,13 @@ import httpx
 
 from pipecatapp.supply.debian import fetch_deb
 from pipecatapp.supply.disk import size_of
-from pipecatapp.supply.packages import CarrierError, PackageClient, Registry, copy_member
+from pipecatapp.supply.packages import (
+    CarrierError,
+    PackageClient,
+    Registry,
+    SilentRegistryError,
+    copy_member,
+)
 from pipecatapp.supply.schema import (
     DebianSource,
     FileEntry,
@@ -47,7 +53,11 @@ class SourceError(Exception):
     """A source could not give the file; the text says why."""
 
 
-class SilentHostError(SourceError):
+class LostHostError(SourceError):
+    """A host did not answer, or stopped in the middle; what it had sent is kept."""
+
+
+class SilentHostError(LostHostError):
     """A host did not answer a moment ago and is not asked again."""
 
 
@@ -131,6 +141,7 @@ class SourceReader:
         packages: The registries' clients.
         connect_timeout_s: Time for a connection (seconds).
         read_timeout_s: Silence that ends a transfer (seconds).
+        silent: Hosts that did not answer a moment ago, and how; added to.
     """
 
     def __init__(
@@ -139,11 +150,12 @@ class SourceReader:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
+        silent: dict[str, str] | None = None,
     ) -> None:
         self._packages = packages
         self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
         self._client: httpx.Client | None = None
-        self._silent: dict[str, str] = {}
+        self._silent = {} if silent is None else silent
 
     def close(self) -> None:
         """Let go of connections."""
@@ -174,6 +186,8 @@ class SourceReader:
                     self._take_archive("pypi", source, job)
                 case DebianSource():
                     self._take_deb(source, job)
+        except SilentRegistryError as exc:
+            raise SilentHostError(str(exc)) from exc
         except CarrierError as exc:
             raise SourceError(str(exc)) from exc
 
@@ -239,8 +253,8 @@ class SourceReader:
             if after == job.file.size_bytes:
                 return
             if after <= before:
-                raise SourceError(f"{reason} at {after} of {job.file.size_bytes} bytes")
-        raise SourceError(f"the connection was cut {MAX_RESUMES} times")
+                raise LostHostError(f"{reason} at {after} of {job.file.size_bytes} bytes")
+        raise LostHostError(f"the connection was cut {MAX_RESUMES} times")
 
     def _transfer(self, url: str, job: Job) -> None:
         """Fetch what is missing, in one request."""
@@ -271,9 +285,9 @@ class SourceReader:
         if host in self._silent:
             raise SilentHostError(f"{self._silent[host]} (not tried again)")
 
-    def _mark_silent(self, host: str, exc: Exception) -> SourceError:
+    def _mark_silent(self, host: str, exc: Exception) -> LostHostError:
         self._silent[host] = f"{host} cannot be reached: {_spell(exc)}"
-        return SourceError(self._silent[host])
+        return LostHostError(self._silent[host])
 
     def _unpack(self, registry: Registry, pieces: tuple[PackagePart, ...], job: Job) -> None:
         """Append the pieces, from the first whose end is not in the partial file yet."""

@@ -114,15 +114,22 @@ class ModelStore:
             status=503,
         )
 
-    def ensure(self, name: str, progress: Progress | None = None) -> bool:
+    def ensure(
+        self, name: str, progress: Progress | None = None, silent: dict[str, str] | None = None
+    ) -> bool:
         """Bring the model if it is not here, and return whether anything was done.
+
+        Args:
+            name: Which model.
+            progress: Where to report.
+            silent: Hosts that did not answer when the models before were fetched (see `Fetcher`).
 
         Raises:
             ConfigError: There is no such model.
             SupplyError: It cannot be had; the message lists every source tried.
         """
         model = self._catalogue.model(name)
-        with self._fetcher(progress) as fetcher:
+        with self._fetcher(progress, silent) as fetcher:
             files = model.resolved_files()
             return bool(fetcher.ensure_all(files, label=name, twins=self._twins(model)))
 
@@ -142,6 +149,8 @@ class ModelStore:
         )
 
     @contextmanager
-    def _fetcher(self, progress: Progress | None = None) -> Iterator[Fetcher]:
-        with Fetcher(self._root, mirror_url=self._mirror_url, progress=progress) as fetcher:
+    def _fetcher(
+        self, progress: Progress | None = None, silent: dict[str, str] | None = None
+    ) -> Iterator[Fetcher]:
+        with Fetcher(self._root, mirror_url=self._mirror_url, progress=progress, silent=silent) as fetcher:
             yield fetcher

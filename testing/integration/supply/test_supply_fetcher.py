@@ -163,6 +163,30 @@ def test_dead_mirror_costs_one_attempt_however_many_files(tmp_path: Path, hub: H
     assert [(tmp_path / f"{number}.bin").read_bytes() for number in range(5)] == bodies
 
 
+def test_mirror_that_dies_in_the_middle_is_named_and_what_came_is_gone_on_with(
+    tmp_path: Path, hub: Hub
+) -> None:
+    file = entry(BODY)
+    page = f"/{sha256(BODY)}"
+    hub.serve(page, BODY, cuts=[100_000, 0])
+    with Fetcher(tmp_path, mirror_url=hub.url) as fetcher, pytest.raises(FetchError) as caught:
+        fetcher.ensure(file)
+    assert "100000 of" in caught.value.message
+    assert f"mirror {hub.url} (TWIN_MIRROR_URL) does not serve" in caught.value.hint
+    assert "same command again" in caught.value.hint
+
+    with Fetcher(tmp_path, mirror_url=hub.url) as fetcher:
+        assert fetcher.ensure(file)
+    assert hub.requests[-1] == (page, "bytes=100000-")
+
+
+def test_mirror_that_has_no_such_file_is_not_called_dead(tmp_path: Path, hub: Hub) -> None:
+    with Fetcher(tmp_path, mirror_url=hub.url) as fetcher, pytest.raises(FetchError) as caught:
+        fetcher.ensure(entry(BODY))
+    assert "HTTP 404" in caught.value.message
+    assert "does not serve" not in caught.value.hint
+
+
 def test_mirror_is_asked_first_and_by_hash(tmp_path: Path, hub: Hub) -> None:
     hub.serve(f"/mirror/{sha256(BODY)}", BODY)
     file = entry(BODY, url=hub.serve("/model.bin", BODY))
