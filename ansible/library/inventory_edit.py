@@ -58,7 +58,7 @@ def main() -> None:
     try:
         changed = change_file(Path(given["path"]), change, dry_run=module.check_mode)
     except InventoryError as exc:
-        module.fail_json(msg=str(exc))
+        module.fail_json(msg=f"{given['path']}: {exc}")
     module.exit_json(changed=changed)
 
 

@@ -97,7 +97,16 @@ def _hosts_of(group: str, content: Any) -> dict[str, dict[str, Any]]:
             raise InventoryError(f"'{name}' in '{group}' has '{variables}' where its variables belong.")
         address = (variables or {}).get("ansible_host", "")
         if not isinstance(address, str):
-            raise InventoryError(f"The address of '{name}' is '{address}', which is not text; use quotes.")
+            raise InventoryError(
+                f"The address of '{name}' is '{address}', which is not text; "
+                f"write it as `ansible_host: '192.168.1.21'`."
+            )
+        for key, value in (variables or {}).items():
+            # What Ansible logs in by; a list there would be told at the first task, in Ansible's own words.
+            if str(key).startswith("ansible_") and isinstance(value, list | dict):
+                raise InventoryError(
+                    f"'{key}' of '{name}' is '{value}', a {type(value).__name__}; write one word or number."
+                )
     return {str(name): dict(variables or {}) for name, variables in hosts.items()}
 
 
@@ -118,7 +127,10 @@ def _refuse_same_address(hosts: Mapping[str, Mapping[str, Any]]) -> None:
     for name, variables in hosts.items():
         address = str(variables.get("ansible_host", name))
         if address in owners:
-            raise InventoryError(f"'{owners[address]}' and '{name}' have the same address, {address}.")
+            raise InventoryError(
+                f"'{owners[address]}' and '{name}' have the same address, {address}; "
+                "each machine has one of its own."
+            )
         owners[address] = name
 
 

@@ -116,7 +116,7 @@ def test_a_name_that_is_not_there_lists_those_that_are() -> None:
     ("broken", "sentence"),
     [
         (THREE.replace("pxe_server", "workers"), "unknown group 'workers'; known: controller_nodes"),
-        (THREE.replace("10.0.0.3", "10.0.0.2"), "'attic' and 'cellar' have the same address, 10.0.0.2"),
+        (THREE.replace("10.0.0.3", "10.0.0.2"), "'attic' and 'cellar' have the same address, 10.0.0.2; each"),
         (THREE.replace("    cellar:", "    attic:"), "'attic' is there twice"),
         (
             THREE.replace("    cellar:\n      ansible_host: 10.0.0.3\n", "    den:\n"),
@@ -124,6 +124,10 @@ def test_a_name_that_is_not_there_lists_those_that_are() -> None:
         ),
         (THREE.replace("    cellar:\n", "    Cellar Box:\n"), "'Cellar Box' is no name"),
         (THREE.replace("10.0.0.3", "[10]"), "which is not text"),
+        (
+            THREE.replace("10.0.0.3", "10.0.0.3\n      ansible_user: [ada]"),
+            r"'ansible_user' of 'cellar' is '\['ada'\]', a list; write one word",
+        ),
         (
             "controller_nodes:\n  hosts: [den]\n",
             "mapping of names.*not a list",
