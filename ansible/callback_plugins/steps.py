@@ -33,6 +33,28 @@ POLL_S = 0.5
 TAIL_BYTES = 4096
 """How much of the progress file's end is read; a line is shorter."""
 
+HINTS = (
+    (
+        "Incorrect sudo password",
+        "sudo on this machine did not take the password, and nothing was done there. Run the same command "
+        "again with --ask-become-pass, and give the password of the user who logs in.",
+    ),
+    (
+        "Missing sudo password",
+        "sudo on this machine asks for a password. Run the same command again with --ask-become-pass.",
+    ),
+    (
+        "not in the sudoers file",
+        "The user who logs in may not use sudo there. As root on that machine: adduser USER sudo.",
+    ),
+    (
+        "sudo: not found",
+        "There is no sudo on this machine. As root there: apt install sudo, then adduser USER sudo; "
+        "or name root as its ansible_user in the inventory.",
+    ),
+)
+"""What to do about what Ansible itself says, by a part of its words."""
+
 
 def last_line(path: Path) -> str:
     """The last line with anything in it, "" for none; a carriage return starts a line too."""
@@ -53,7 +75,9 @@ def failure_text(result: dict[str, Any]) -> str:
     for item in result.get("results", []):
         if item.get("failed"):
             parts.append(failure_text(item))
-    return "\n".join(dict.fromkeys(parts)) or "It failed and said nothing."
+    text = "\n".join(dict.fromkeys(parts)) or "It failed and said nothing."
+    hints = [hint for words, hint in HINTS if words in text and hint not in text]
+    return "\n".join([text, *hints])
 
 
 class CallbackModule(CallbackBase):
