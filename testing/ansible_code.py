@@ -33,3 +33,23 @@ def load_module(folder: str, name: str) -> ModuleType:
     """Import one module of such a package."""
     package = load_package(folder)
     return importlib.import_module(f"{package.__name__}.{name}")
+
+
+def load_library(name: str) -> ModuleType:
+    """Import a module of `ansible/library`, or `control_plane`, the code they share, by Ansible's name."""
+    if name == "control_plane":
+        return _load_file(
+            "ansible.module_utils.control_plane", ROOT / "ansible/module_utils/control_plane.py"
+        )
+    load_library("control_plane")
+    return _load_file(name, ROOT / "ansible" / "library" / f"{name}.py")
+
+
+def _load_file(name: str, path: Path) -> ModuleType:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]

@@ -7,6 +7,7 @@ It owns the wait only.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -21,8 +22,14 @@ options:
   ca: {type: str, required: true, description: File with the authority that signed its certificate.}
   token: {type: str, required: true, description: A token that may see nodes.}
   node: {type: str, required: true, description: The node's name.}
+  version: {type: str, default: "", description: "Version of Nomad that it runs; '' for any."}
   wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
 """
+
+
+def is_ready(node: dict[str, Any], version: str) -> bool:
+    """Whether the node takes part, with that version of Nomad (any for "")."""
+    return node["Status"] == "ready" and (not version or node["Version"] == version)
 
 
 def main() -> None:
@@ -33,6 +40,7 @@ def main() -> None:
             "ca": {"type": "str", "required": True},
             "token": {"type": "str", "required": True, "no_log": True},
             "node": {"type": "str", "required": True},
+            "version": {"type": "str", "default": ""},
             "wait_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
@@ -44,9 +52,9 @@ def main() -> None:
     while time.monotonic() < deadline_s:
         try:
             nodes = [node for node in api.get("/v1/nodes") if node["Name"] == given["node"]]
-            states = {node["Status"] for node in nodes}
-            if "ready" in states:
+            if any(is_ready(node, given["version"]) for node in nodes):
                 module.exit_json(changed=False)
+            states = {f"{node['Status']} with Nomad {node['Version']}" for node in nodes}
             state = f"it is {', '.join(sorted(states))}" if states else "it has not come"
         except ApiError as exc:
             state = str(exc)

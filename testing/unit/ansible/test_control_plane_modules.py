@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from types import ModuleType
-
 import pytest
 
-from testing.ansible_code import ROOT
+from testing.ansible_code import load_library
 
 pytestmark = pytest.mark.unit
 
-UTILS = "ansible.module_utils.control_plane"
-
-
-def load(path: str, name: str) -> ModuleType:
-    """Import a module of Ansible's from its file; its shared code is found under Ansible's name for it."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-load("ansible/module_utils/control_plane.py", UTILS)
-consul_acl = load("ansible/library/consul_acl.py", "consul_acl")
-cluster_status = load("ansible/library/cluster_status.py", "cluster_status")
-cluster_servers = load("ansible/library/cluster_servers.py", "cluster_servers")
-cluster_leave = load("ansible/library/cluster_leave.py", "cluster_leave")
+consul_acl = load_library("consul_acl")
+cluster_status = load_library("cluster_status")
+cluster_servers = load_library("cluster_servers")
+cluster_leave = load_library("cluster_leave")
 
 
 def test_an_object_is_as_wanted_when_it_has_more_fields_than_were_asked_for() -> None:

@@ -1,0 +1,77 @@
+"""A node of a real Nomad is emptied and takes jobs again, by the playbooks' module."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from testing.ansible_code import load_library
+from testing.cluster_agents import NomadAgent
+from testing.cluster_fixtures import nomad_agent
+
+__all__ = ["nomad_agent"]
+
+pytestmark = pytest.mark.integration
+
+control_plane = load_library("control_plane")
+nomad_drain = load_library("nomad_drain")
+DEADLINE_S = 30
+START_TIMEOUT_S = 60.0
+
+
+def job(name: str, kind: str) -> dict[str, Any]:
+    """A job that sleeps."""
+    task = {
+        "Name": "t",
+        "Driver": "raw_exec",
+        "Config": {"command": "/bin/sleep", "args": ["600"]},
+        "Resources": {"CPU": 10, "MemoryMB": 16},
+        "KillTimeout": 10**9,
+    }
+    group = {"Name": "g", "Count": 1, "Tasks": [task]}
+    return {"Job": {"ID": name, "Name": name, "Type": kind, "Datacenters": ["*"], "TaskGroups": [group]}}
+
+
+def running(api: Any) -> set[str]:
+    """The jobs that run."""
+    return {item["JobID"] for item in api.get("/v1/allocations") if item["ClientStatus"] == "running"}
+
+
+def wait_until_running(api: Any, *names: str) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while running(api) != set(names):
+        assert time.monotonic() < deadline_s, running(api)
+        time.sleep(0.2)
+
+
+def test_a_node_is_emptied_and_takes_jobs_again(nomad_agent: NomadAgent) -> None:
+    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    [name] = {node["Name"] for node in api.get("/v1/nodes")}
+    for kind in ("service", "system"):
+        api.call("PUT", "/v1/jobs", job(f"a-{kind}", kind))
+    wait_until_running(api, "a-service", "a-system")
+
+    node = nomad_drain.node_named(api, name)
+    assert not nomad_drain.is_as_wanted(node, True)
+    nomad_drain.change(api, node, True, True, DEADLINE_S)
+    assert running(api) == {"a-system"}
+    assert nomad_drain.is_as_wanted(nomad_drain.node_named(api, name), True)
+
+    nomad_drain.change(api, node, False, False, DEADLINE_S)
+    assert nomad_drain.is_as_wanted(nomad_drain.node_named(api, name), False)
+    wait_until_running(api, "a-service", "a-system")
+
+
+def test_a_node_that_is_not_there_is_none(nomad_agent: NomadAgent) -> None:
+    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    assert nomad_drain.node_named(api, "attic") is None
+
+
+def test_a_token_that_may_not_is_told(nomad_agent: NomadAgent) -> None:
+    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    [node] = api.get("/v1/nodes")
+    stranger = control_plane.Api("nomad", nomad_agent.url, "11111111-2222-3333-4444-555555555555")
+    with pytest.raises(control_plane.ApiError, match="answers 403 to a drain"):
+        nomad_drain.change(stranger, node, True, False, DEADLINE_S)
