@@ -128,6 +128,7 @@ job "memory-service" {
       template {
         destination = "${NOMAD_SECRETS_DIR}/memory.env"
         env         = true
+        perms       = "0600"
         change_mode = "restart"
         data        = <<-EOT
         {{- with nomadVar "nomad/jobs/memory-service" }}

@@ -194,6 +194,7 @@ job "pipecat-app" {
       template {
         destination = "${NOMAD_SECRETS_DIR}/agent.env"
         env         = true
+        perms       = "0600"
         change_mode = "restart"
         data        = <<-EOT
         {{- range $name, $value := "${base64encode(jsonencode(var.settings))}" | base64Decode | parseJSON }}
