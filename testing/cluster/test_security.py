@@ -229,12 +229,12 @@ def test_management_tokens_are_roots_and_on_controllers_only(plane: House) -> No
                 node, f"stat -c '%U %a' /etc/{system}.d/management_token 2>/dev/null || true"
             ).strip()
             assert told == ("root 600" if place == 0 else "")
-    assert shell(plane.nodes[0], "stat -c '%U %a' /var/lib/twin/cluster").strip() == "root 700"
+    assert shell(plane.nodes[0], "stat -c '%U %a' /var/lib/twin-cluster").strip() == "root 700"
 
 
 def secrets_of(house: House) -> set[str]:
     """Every secret of the cluster's making, as text."""
-    read = "cd /var/lib/twin/cluster && find . -type f ! -name 'ca.crt' -exec cat {} +"
+    read = "cd /var/lib/twin-cluster && find . -type f ! -name 'ca.crt' -exec cat {} +"
     own = r"cat /etc/consul.d/tokens.hcl /etc/nomad.d/secrets.hcl /etc/*.d/tls/node-key.pem"
     text = shell(house.nodes[0], read) + "".join(shell(node, own) for node in house.nodes)
     words = re.findall(r"[A-Za-z0-9+/=-]{36,}", text)
