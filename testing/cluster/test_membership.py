@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 JOIN_TIMEOUT_S = 1200.0
 SETTLE_TIMEOUT_S = 180.0
 SENTENCE_TIMEOUT_S = 15.0
-JOIN = "cd /srv/twin && ./bootstrap.sh --role worker --controller-ip"
+JOIN = "cd /srv/twin && TWIN_JOIN_TOKEN={} ./bootstrap.sh --role worker --controller-ip {}"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def token(house: House) -> str:
 def try_to_join(house: House, node: Node, text: str) -> str:
     """Join with a token that is no good; return what was said."""
     with pytest.raises(RuntimeError) as caught:
-        node.run("bash", "-c", f"TWIN_JOIN_TOKEN={text} {JOIN} {house.nodes[0].address}", timeout_s=120)
+        node.run("bash", "-c", JOIN.format(text, house.nodes[0].address), timeout_s=240)
     return str(caught.value)
 
 
@@ -76,7 +76,7 @@ def test_a_machine_without_a_good_token_gets_nothing(house: House, fourth: Node)
 
 def test_a_machine_joins_by_token_and_the_token_is_used_up(house: House, fourth: Node) -> None:
     good = token(house)
-    command = f"TWIN_JOIN_TOKEN={good} {JOIN} {house.nodes[0].address}"
+    command = JOIN.format(good, house.nodes[0].address)
     said = fourth.run("bash", "-c", command, timeout_s=JOIN_TIMEOUT_S).stdout
 
     assert f"{fourth.name} is part of the cluster." in said
