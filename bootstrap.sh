@@ -36,8 +36,8 @@ set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
-readonly PREFIX="${TWIN_PREFIX:-/opt/twin}" CACHE="${TWIN_CACHE:-/var/cache/twin}" CONTROL_NODE_FILE=/etc/twin/control_node
-readonly STATE="$CACHE/bootstrap.state" LOG="$CACHE/bootstrap.log" PROGRESS="$CACHE/progress"
+readonly PREFIX="${TWIN_PREFIX:-/opt/twin}" CACHE="${TWIN_CACHE:-/var/cache/twin}" CONFIG="${TWIN_CONFIG:-/etc/twin}"
+readonly CONTROL_NODE_FILE="$CONFIG/control_node" STATE="$CACHE/bootstrap.state" LOG="$CACHE/bootstrap.log" PROGRESS="$CACHE/progress"
 PACKAGES=(python3 python3-venv python3-apt ca-certificates iproute2) # what Ansible needs before it can install the rest
 HANDED_ON='^(PIP_|UV_|SSL_CERT_|LLM_|TWIN_|(http|https|no|all)_proxy$)' # variables that sudo and a container get
 step="the start" at_work="" at_work_pid="" # what works quietly, in the background

@@ -17,8 +17,71 @@ has_wanted() { # has_wanted PROGRAM: whether it is on PATH in the wanted version
   command -v "$1" >/dev/null && "$1" version 2>/dev/null | grep -qF "v$(wanted_version "$1")"
 }
 
+entry_of() { # entry_of PROGRAM: the lines of the catalogue about the version that is meant by its name
+  awk -v name="$1" '/^  - / {if (found) exit; found = ($2 == "name:" && $3 == name)} found' "$ROOT/group_vars/artifacts.yaml"
+}
+
+mirror_path() { # mirror_path PROGRAM: where a mirror lists it; pipecatapp/supply/manifest.py makes the same name
+  local entry package parts words
+  entry="$(entry_of "$1")"
+  package="$(awk '$1 == "package:" {print $2}' <<<"$entry")"
+  mapfile -t parts < <(awk '$1 == "go:" {go = 1} go && $1 == "sha256:" {print $2; exit}' <<<"$entry")
+  parts+=("$package")
+  read -r -a words < <(awk '$1 == "tags:" {gsub(/[][,]|tags:/, " "); print}' <<<"$entry") || true
+  parts+=("${words[@]}" "$(uname -m)")
+  printf 'artifacts/%s/%s-%.12s.json' "$1" "$(wanted_version "$1")" \
+    "$(printf '%s\n' "${parts[@]}" | head -c -1 | sha256sum)"
+}
+
+release_url() { # release_url PROGRAM: the vendor's archive of it for this CPU; nothing where there is none
+  entry_of "$1" | awk -v machine="$(uname -m)" '$2 == "machine:" {on = ($3 == machine)} on && $1 == "url:" {print $2; exit}'
+}
+
+answers() { # answers URL: whether it can be had; a host that says nothing is waited for for five seconds
+  if command -v curl >/dev/null; then
+    curl -fsIL --max-time 5 -o /dev/null -- "$1" 2>/dev/null
+  elif command -v wget >/dev/null; then
+    wget -q --spider --tries=1 --timeout=5 -- "$1" 2>/dev/null
+  else
+    python3 -c 'import sys, urllib.request as r; r.urlopen(r.Request(sys.argv[1], method="HEAD"), timeout=5)' "$1" 2>/dev/null
+  fi
+}
+
+can_ask() { # a bare Debian may have none of the three; python3 is needed anyway
+  command -v curl >/dev/null || command -v wget >/dev/null || command -v python3 >/dev/null || install_packages
+}
+
+quick_source() { # where Nomad and Consul come from within minutes, in words; fails when from nowhere
+  local mirror="${TWIN_MIRROR_URL:-}"
+  mirror="${mirror%/}"
+  if has_wanted nomad && has_wanted consul; then
+    printf 'Nomad and Consul are at hand'
+  elif [[ -n "$mirror" ]] && answers "$mirror/$(mirror_path nomad)" && answers "$mirror/$(mirror_path consul)"; then
+    printf 'the mirror %s has Nomad and Consul' "$mirror"
+  elif answers "$(release_url nomad)" && answers "$(release_url consul)"; then
+    printf "the vendor's releases of Nomad and Consul can be had"
+  else
+    return 1
+  fi
+}
+
+machine_name() { # this machine's name without the house's
+  local name
+  name="$(hostname)"
+  printf '%s' "${name%%.*}"
+}
+
+can_be_named() { # whether a cluster's inventory takes this machine's name
+  [[ "$1" =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ && "$1" != localhost ]]
+}
+
+runs_alone() { # whether this machine is set up already, without a cluster
+  [[ -f "$CONFIG/twin.env" && ! -e "$CONFIG/../nomad.d" ]]
+}
+
 choose_mode() {
   if [[ -d "${SYSTEMD_FOLDER:-/run/systemd/system}" ]]; then init=systemd; fi
+  local source
   if [[ -n "$standalone" ]]; then
     is_alone || die "inventory.yaml names the machines of a cluster, and --standalone is one without. Leave --standalone away."
     why="asked for by --standalone"
@@ -28,10 +91,12 @@ choose_mode() {
     mode=cluster why="inventory.yaml names its machines"
   elif [[ "$init" != systemd ]]; then
     why="a cluster needs systemd, which does not run here"
-  elif has_wanted nomad && has_wanted consul; then
-    mode=cluster why="Nomad and Consul are at hand"
-  elif [[ -n "${TWIN_MIRROR_URL:-}" ]]; then
-    mode=cluster why="the mirror $TWIN_MIRROR_URL has Nomad and Consul"
+  elif runs_alone; then
+    why="it is set up so already; --role controller moves it over to a cluster, memory kept"
+  elif ! can_be_named "$(machine_name)"; then
+    why="a cluster needs a name of small letters, digits and dashes, and this machine's is '$(machine_name)'"
+  elif can_ask && source="$(quick_source)"; then
+    mode=cluster why="$source"
   else
     why="no cluster software (Nomad) is at hand; --role controller builds it (a quarter of an hour) and moves over, memory kept"
   fi
@@ -48,7 +113,7 @@ check_machine() {
     debian-12 | debian-13) ;;
     *) warn "this is ${PRETTY_NAME:-no Debian}; it is tried on Debian 12 and 13." ;;
   esac
-  if [[ -z "$user" && -f /etc/twin/twin.env ]]; then user="$(stat -c %U /etc/twin/twin.env)"; fi
+  if [[ -z "$user" && -f "$CONFIG/twin.env" ]]; then user="$(stat -c %U "$CONFIG/twin.env")"; fi
   if [[ "$role" == worker ]]; then return; fi
   choose_mode
   say "Mode: $mode, because: $why. Services are kept running by $init."
@@ -66,10 +131,9 @@ lan_address() { # this machine's address in the house's network
 name_this_machine() { # a cluster's inventory has names and addresses in place of `localhost`
   local name address
   [[ "$mode" == cluster ]] && is_alone || return 0
-  name="$(hostname)"
-  name="${name%%.*}"
+  name="$(machine_name)"
   address="$(lan_address || true)"
-  [[ "$name" =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ && "$name" != localhost ]] ||
+  can_be_named "$name" ||
     die "this machine's name is '$name'; in a cluster it has small letters, digits and dashes. Give it one: hostnamectl set-hostname den"
   [[ -n "$address" ]] || die "this machine has no address in a network; see initial-setup/setup.conf."
   say "Inventory: this machine is the controller '$name' at $address"

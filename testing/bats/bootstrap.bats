@@ -7,6 +7,7 @@ setup() {
   load sealed
   seal
   unset LLM_BASE_URL TWIN_MIRROR_URL TWIN_JOIN_TOKEN
+  export TWIN_CONFIG="$BATS_TEST_TMPDIR/etc/twin"
   export SYSTEMD_FOLDER="$BATS_TEST_TMPDIR/systemd"
   export TWIN_PREFIX="$BATS_TEST_TMPDIR/opt" TWIN_CACHE="$BATS_TEST_TMPDIR/cache"
   mkdir -p "$TWIN_PREFIX/bootstrap/bin" "$TWIN_CACHE"
@@ -39,6 +40,27 @@ as_nobody() { # as_nobody PREPARE: become_root as a user without rights, on a PA
   run setpriv --reuid=65534 --clear-groups env PATH="$open" bash -c "source '$open/bootstrap.sh'; become_root"
   rm -r "$open"
 }
+have_programs() { # Nomad and Consul are on PATH in the wanted versions
+  local name
+  for name in Nomad Consul; do
+    record "${name,,}" 0 "$name v$(awk -v name="${name,,}" '$2 == "name:" {on = ($3 == name)} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
+  done
+}
+with_network() { ln -s "$(command -v curl)" "$(command -v sha256sum)" "$BIN"; }
+serve() { # a real server of the folder SERVED, on SERVER_PORT
+  SERVED="$BATS_TEST_TMPDIR/served"
+  mkdir "$SERVED"
+  python3 -u -m http.server --bind 127.0.0.1 --directory "$SERVED" 0 >"$BATS_TEST_TMPDIR/server.log" 2>&1 3>&- &
+  SERVER=$!
+  until SERVER_PORT="$(grep -oP 'port \K[0-9]+' "$BATS_TEST_TMPDIR/server.log")"; do kill -0 "$SERVER"; sleep 0.05; done
+}
+offer() { # offer PROGRAM: the server has it in the wanted version, as `twin models mirror` lays it out
+  local path
+  path="$(ROOT="$ROOT" bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; mirror_path "$1"' - "$1")"
+  mkdir -p "$SERVED/$(dirname "$path")"
+  touch "$SERVED/$path"
+}
+teardown() { if [[ -n "${SERVER:-}" ]]; then kill "$SERVER"; fi; }
 need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
 
 @test "help names every flag" {
@@ -118,19 +140,102 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   [ "$before" = "$(<"$ROOT/inventory.yaml")" ]
 }
 
-@test "alone it is a cluster where Nomad and Consul come quickly" {
+@test "alone it is a cluster where Nomad and Consul are on PATH" {
   with_systemd
   named den
   run bootstrap --dry-run
   [[ "$output" == *"Mode: standalone, because: no cluster software"*"--role controller builds it"* ]]
-  TWIN_MIRROR_URL=http://10.0.0.9:8071 run bootstrap --dry-run
-  [[ "$output" == *"Mode: cluster, because: the mirror http://10.0.0.9:8071"* ]]
-  record nomad 0 "Nomad v$(awk '/name: nomad$/ {on = 1} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
-  record consul 0 "Consul v$(awk '/name: consul$/ {on = 1} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
+  have_programs
   run bootstrap --dry-run
   [[ "$output" == *"Mode: cluster, because: Nomad and Consul are at hand"* ]]
   run bootstrap --dry-run --standalone
   [[ "$output" == *"Mode: standalone, because: asked for by --standalone"* ]]
+}
+
+@test "a mirror makes a cluster only where it has both programs in the wanted versions" {
+  with_systemd
+  named den
+  with_network
+  serve
+  export TWIN_MIRROR_URL="http://127.0.0.1:$SERVER_PORT/"
+  run bootstrap --dry-run # a mirror of models alone
+  [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
+  offer nomad
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
+  offer consul
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: the mirror http://127.0.0.1:$SERVER_PORT has Nomad and Consul"* ]]
+  rm "$SERVED"/artifacts/nomad/*
+  touch "$SERVED/artifacts/nomad/0.1.2-000000000000.json" # another version
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
+}
+
+@test "the mirror is asked with whatever program there is" {
+  with_systemd
+  named den
+  serve
+  offer nomad
+  offer consul
+  export TWIN_MIRROR_URL="http://127.0.0.1:$SERVER_PORT"
+  local name
+  ln -s "$(command -v sha256sum)" "$BIN"
+  for name in wget python3; do
+    ln -s "$(command -v "$name")" "$BIN"
+    run bootstrap --dry-run
+    rm "$BIN/$name"
+    [[ "$output" == *"Mode: cluster, because: the mirror"* ]]
+  done
+}
+
+@test "the vendor's releases make a cluster too, when both can be had" {
+  with_systemd
+  named den
+  with_network
+  serve
+  local copy="$BATS_TEST_TMPDIR/checkout"
+  mkdir -p "$copy/initial-setup"
+  cp -r "$ROOT/initial-setup/bootstrap" "$copy/initial-setup"
+  cp -r "$ROOT/bootstrap.sh" "$ROOT/inventory.yaml" "$ROOT/playbook.yaml" "$ROOT/requirements-bootstrap.txt" "$copy"
+  mkdir "$copy/group_vars"
+  sed "s|https://releases.hashicorp.com|http://127.0.0.1:$SERVER_PORT|" "$ROOT/group_vars/artifacts.yaml" >"$copy/group_vars/artifacts.yaml"
+  local url
+  for url in $(sed -n "s|.*url: http://127.0.0.1:[0-9]*/||p" "$copy/group_vars/artifacts.yaml" | grep linux_amd64); do
+    mkdir -p "$SERVED/$(dirname "$url")"
+    touch "$SERVED/$url"
+  done
+  run sealed "$copy/bootstrap.sh" --dry-run
+  if [ "$(uname -m)" = x86_64 ]; then
+    [[ "$output" == *"Mode: cluster, because: the vendor's releases of Nomad and Consul can be had"* ]]
+  fi
+  rm -r "$SERVED/consul"
+  run sealed "$copy/bootstrap.sh" --dry-run
+  [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
+}
+
+@test "a machine that is set up alone moves to a cluster only when asked" {
+  with_systemd
+  named den
+  have_programs
+  mkdir -p "$TWIN_CONFIG"
+  touch "$TWIN_CONFIG/twin.env"
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: standalone, because: it is set up so already; --role controller"* ]]
+  run bootstrap --dry-run --role controller
+  [[ "$output" == *"Mode: cluster, because: asked for by --role controller"* ]]
+  mkdir -p "$TWIN_CONFIG/../nomad.d" # it moved, and this is a fresh checkout
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: Nomad and Consul are at hand"* ]]
+}
+
+@test "a newcomer whose machine cannot be named in a cluster starts alone" {
+  with_systemd
+  named My_Machine
+  have_programs
+  run bootstrap --dry-run
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Mode: standalone, because: a cluster needs a name"*"'My_Machine'"* ]]
 }
 
 @test "another version of Nomad on PATH is not the one that is wanted" {
