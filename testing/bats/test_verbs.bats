@@ -6,7 +6,7 @@ setup() { ROOT="$(cd "$BATS_TEST_DIRNAME/../.." && pwd)"; }
 @test "test: help names every verb of the whole" {
   run "$ROOT/scripts/test" --help
   [ "$status" -eq 0 ]
-  for verb in check unit web bats integration e2e old-cpu hosts cluster bench; do
+  for verb in check unit web bats integration e2e old-cpu hosts cluster molecule molecule-quick bench; do
     [[ "$output" == *"  $verb "* ]]
   done
 }
@@ -17,12 +17,10 @@ setup() { ROOT="$(cd "$BATS_TEST_DIRNAME/../.." && pwd)"; }
   [[ "$output" == *"unknown verb 'frob'"*unit*hosts* ]]
 }
 
-@test "test: verbs that are not there yet stop with a sentence" {
-  for verb in molecule netboot; do
-    run "$ROOT/scripts/test" "$verb"
-    [ "$status" -eq 1 ]
-    [[ "$output" == *"'$verb' tests the cluster's roles"* ]]
-  done
+@test "test: a verb that is not there yet stops with a sentence" {
+  run "$ROOT/scripts/test" netboot
+  [ "$status" -eq 1 ]
+  [[ "$output" == *"'netboot' tests the role pxe_server"* ]]
 }
 
 @test "lint: an unknown linter lists the known ones" {

@@ -60,10 +60,15 @@ class Node(Machine):
     """A machine that a key opens by ssh; its own host key is in `host_key`."""
 
     def __init__(
-        self, network: Network, public_key: str, lent: Mapping[str, Path] | None = None, image: str = "node"
+        self,
+        network: Network,
+        public_key: str,
+        lent: Mapping[str, Path] | None = None,
+        image: str = "node",
+        layers: Sequence[Path] = (),
     ) -> None:
         self._public_key = public_key
-        super().__init__(image, network, lent)
+        super().__init__(image, network, lent, layers)
 
     @property
     def host_key(self) -> str:
@@ -116,6 +121,7 @@ class Cluster:
         controllers: How many of them, from the first, are controllers in the inventory; the rest are workers.
         lent: Folders of this machine that every node sees (see `Machine`).
         first_lent: The same for the first node alone.
+        layers: What is on every node's disk beside the image (see `Machine`).
     """
 
     def __init__(
@@ -125,7 +131,9 @@ class Cluster:
         controllers: int = 1,
         lent: Mapping[str, Path] | None = None,
         first_lent: Mapping[str, Path] | None = None,
+        layers: Sequence[Path] = (),
     ) -> None:
+        self._layers = tuple(layers)
         self._lent = dict(lent or {})
         self._first_lent = dict(first_lent or {})
         self.hosts: list[Node] = []
@@ -154,7 +162,7 @@ class Cluster:
         """Boot one more node; it is in `hosts`, not yet in the inventory."""
         public = self._key.with_suffix(".pub").read_text(encoding="ascii")
         lent = self._lent if self.hosts else self._lent | self._first_lent
-        node = Node(self.network, public, lent)
+        node = Node(self.network, public, lent, layers=self._layers)
         self.hosts.append(node)
         with (self.folder / "known_hosts").open("a", encoding="ascii") as file:
             file.write(node.host_key)

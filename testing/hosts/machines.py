@@ -117,9 +117,16 @@ class Machine:
         image: A name in `IMAGES`.
         network: The bridge that it is on.
         lent: Folders of this machine that it sees, by their path there; `+` before a path makes it writable.
+        layers: What machines before it wrote on the image, kept by `save`; the last one is on top.
     """
 
-    def __init__(self, image: str, network: Network, lent: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        image: str,
+        network: Network,
+        lent: Mapping[str, Path] | None = None,
+        layers: Sequence[Path] = (),
+    ) -> None:
         self.image = IMAGES[image]
         base = ensure_image(image)
         self._network = network
@@ -132,7 +139,7 @@ class Machine:
         self._cgroups: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._mount(base)
+            self._mount([base, *layers])
             self._lend(lent or {})
             self._prepare()
             self._boot()
@@ -215,21 +222,30 @@ class Machine:
         """Put its network cable in again."""
         self._network.plug(self.address, is_in=True)
 
+    def save(self, folder: Path) -> None:
+        """Shut it down and keep what it has written on its disk, as a layer for others; `close` remains."""
+        self._end()
+        (self._folder / "upper").rename(folder)
+
     def close(self) -> None:
         """Stop it and remove it."""
-        if self._process is not None:
-            self._stop(self._process)
-        for mount in self._mounts():
-            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+        self._end()
         for cgroup in self._cgroups:
             remove_cgroup(cgroup)
         if not self._mounts():
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _mount(self, base: Path) -> None:
+    def _end(self) -> None:
+        if self._process is not None:
+            self._stop(self._process)
+        for mount in self._mounts():
+            subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
+
+    def _mount(self, layers: Sequence[Path]) -> None:
         for name in ("upper", "work", "root"):
             (self._folder / name).mkdir()
-        options = f"lowerdir={base},upperdir={self._folder}/upper,workdir={self._folder}/work"
+        below = ":".join(str(layer) for layer in reversed(layers))
+        options = f"lowerdir={below},upperdir={self._folder}/upper,workdir={self._folder}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
 
     def _lend(self, lent: Mapping[str, Path]) -> None:
@@ -248,7 +264,9 @@ class Machine:
         if self.image.has_systemd:
             (self.root / "etc/machine-id").write_text("", encoding="utf-8")
             for unit in MASKED_UNITS:
-                (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+                mask = self.root / "etc/systemd/system" / unit
+                mask.unlink(missing_ok=True)
+                mask.symlink_to("/dev/null")
         for where, source in lent.items():
             target = self.root / where.lstrip("+/")
             target.mkdir(parents=True, exist_ok=True)

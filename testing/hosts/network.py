@@ -38,8 +38,8 @@ class Network:
     """The bridge, up from construction to `close`.
 
     Args:
-        number: N of the addresses, 0 to 99: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside; a free one
-            unless it is given.
+        number: N of the addresses, 0 to 255: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside; a free one
+            below 100 unless it is given.
     """
 
     def __init__(self, number: int | None = None) -> None:

@@ -21,7 +21,7 @@ MAX_MEDIA_BYTES = 8 << 20
 """Size of the largest picture or recording (8 MiB)."""
 MEDIA_FOLDERS = ("docs/images/", "testing/recordings/")
 
-YML_NAMES = {"argument_specs.yml"}
+YML_NAMES = {"argument_specs.yml", "molecule.yml"}
 """Files whose `.yml` is fixed by convention."""
 
 MAX_SHELL_LINES = 300
