@@ -75,7 +75,7 @@ class House:
 
     Args:
         cluster: Machines, booted.
-        chosen: Versions of Consul and Nomad that its owner wrote into `twin_versions`; none for the newest.
+        chosen: Versions of Consul and Nomad that it begins with; none for the newest.
     """
 
     def __init__(self, cluster: Cluster, chosen: Mapping[str, str] | None = None) -> None:
