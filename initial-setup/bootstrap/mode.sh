@@ -79,16 +79,31 @@ runs_alone() { # whether this machine is set up already, without a cluster
   [[ -f "$CONFIG/twin.env" && ! -e "$CONFIG/../nomad.d" ]]
 }
 
+keeps_secrets() { [[ -e "${TWIN_SECRETS:-/var/lib/twin/cluster}/ca.key" ]]; } # whether this machine is or was a controller
+is_node() { [[ -e "$CONFIG/../nomad.d/tls/ca.pem" ]]; } # whether a cluster runs here
+
+refuse_second_life() { # a node of a cluster is not set up as another one beside it
+  is_node && is_alone || return 0
+  keeps_secrets ||
+    die "this machine is a worker of a cluster; its controller sets it up. To make it something else: playbooks/remove_node.yaml there, then scripts/uninstall here."
+  [[ -z "$standalone" ]] ||
+    die "this machine is a controller of a cluster, and --standalone is one without. Leave --standalone away, or scripts/uninstall first."
+}
+
 choose_mode() {
   if [[ -d "${SYSTEMD_FOLDER:-/run/systemd/system}" ]]; then init=systemd; fi
   local source
+  refuse_second_life
   if [[ -n "$standalone" ]]; then
+    if keeps_secrets; then warn "this machine was a cluster's controller; what the cluster remembered is in Consul's store and is not seen standalone."; fi
     is_alone || die "inventory.yaml names the machines of a cluster, and --standalone is one without. Leave --standalone away."
     why="asked for by --standalone"
   elif [[ "$role" == controller ]]; then
     mode=cluster why="asked for by --role controller"
   elif ! is_alone; then
     mode=cluster why="inventory.yaml names its machines"
+  elif [[ "$init" == systemd ]] && keeps_secrets; then
+    mode=cluster why="this machine is a cluster's controller already"
   elif [[ "$init" != systemd ]]; then
     why="a cluster needs systemd, which does not run here"
   elif runs_alone; then

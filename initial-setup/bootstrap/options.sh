@@ -42,12 +42,28 @@ parse() {
   check_options
 }
 
+known_tags() { # the tags that playbook.yaml's playbooks and roles have, one a line
+  sed -n 's/^.*tags: \[\([a-z_, ]*\)\].*$/\1/p' "$ROOT"/playbooks/*.yaml "$ROOT"/ansible/roles/*/tasks/main.yaml |
+    tr -s ', ' '\n' | grep -v '^always$' | sort -u
+}
+
+check_tags() { # a tag that nothing has would be a run that does nothing
+  local known tag wanted
+  known="$(known_tags)"
+  IFS=, read -r -a wanted <<<"$tags"
+  for tag in "${wanted[@]}"; do
+    grep -qxF -- "$tag" <<<"$known" ||
+      die "there is no part '$tag'; known: $(grep -vE '_(preflight|install|configure|run|firewall|image|save)$' <<<"$known" | paste -sd ' ')."
+  done
+}
+
 check_options() {
   [[ "$verbose" =~ ^[0-4]$ ]] || die "--verbose takes a number from 0 to 4, not '$verbose'."
   [[ "$role" =~ ^(all|controller|worker)$ ]] || die "unknown role '$role'; known: all controller worker."
   [[ -z "$user" || "$user" =~ ^[a-z_][a-z0-9_-]*$ ]] || die "'$user' is no name of a user."
   [[ "$user" != root ]] || die "the services do not run as root; name another user."
   [[ -z "$watch_target" ]] || is_terminal || die "--watch waits for a key, and there is no terminal here."
+  [[ -z "$tags" ]] || check_tags
   [[ -z "$run_local" || -z "$deploy_docker" ]] || die "--run-local and --deploy-docker are two ways to run the agent; take one."
   [[ "$role" == all || -z "$standalone" ]] || die "--standalone is one machine without a cluster; --role $role is part of one."
   if [[ "$role" != worker ]]; then

@@ -10,6 +10,8 @@ join_cluster() {
   [[ -d "${SYSTEMD_FOLDER:-/run/systemd/system}" ]] || die "a worker needs systemd, which does not run here."
   [[ ! -e /etc/systemd/system/twin-agent@.service ]] ||
     die "Twin runs here alone, with a memory of its own. Remove it first (scripts/uninstall keeps the memory), then join."
+  ! keeps_secrets ||
+    die "This machine is or was a controller of a cluster of its own. Remove that first (scripts/uninstall --purge-data, which deletes its memory too), then join."
   PACKAGES=(python3 python3-apt ca-certificates iproute2 openssh-server sudo)
   install_packages
   run systemctl enable --quiet --now ssh

@@ -9,6 +9,7 @@ setup() {
   unset LLM_BASE_URL TWIN_MIRROR_URL TWIN_JOIN_TOKEN
   export TWIN_CONFIG="$BATS_TEST_TMPDIR/etc/twin"
   export SYSTEMD_FOLDER="$BATS_TEST_TMPDIR/systemd"
+  export TWIN_SECRETS="$BATS_TEST_TMPDIR/secrets"
   export TWIN_PREFIX="$BATS_TEST_TMPDIR/opt" TWIN_CACHE="$BATS_TEST_TMPDIR/cache"
   mkdir -p "$TWIN_PREFIX/bootstrap/bin" "$TWIN_CACHE"
   for name in apt-get ip; do record "$name"; done
@@ -22,6 +23,8 @@ done_until() { # done_until PLAY: the steps are complete up to it
 }
 bootstrap() { sealed "$ROOT/bootstrap.sh" "$@"; }
 with_systemd() { mkdir -p "$SYSTEMD_FOLDER"; }
+with_secrets() { mkdir -p "$TWIN_SECRETS" && touch "$TWIN_SECRETS/ca.key"; }
+as_node() { mkdir -p "$TWIN_CONFIG" "$TWIN_CONFIG/../nomad.d/tls" && touch "$TWIN_CONFIG/../nomad.d/tls/ca.pem"; }
 named() { # named NAME: the machine's name is NAME, its address 10.0.0.1
   rm "$BIN/hostname" # a link to the real program
   record hostname 0 "$1"
@@ -77,6 +80,14 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   run bootstrap --frobnicate
   [ "$status" -ne 0 ]
   [[ "$output" == *"unknown option '--frobnicate'"* ]]
+}
+
+@test "a tag that nothing has lists those that there are" {
+  run bootstrap --dry-run --tags ingress,modles
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"there is no part 'modles'; known: "*" ingress "*" models "* ]]
+  run bootstrap --dry-run --tags ingress,models,ingress_configure
+  [ "$status" -eq 0 ]
 }
 
 @test "a role that does not exist lists those that do" {
@@ -236,6 +247,43 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   run bootstrap --dry-run
   [ "$status" -eq 0 ]
   [[ "$output" == *"Mode: standalone, because: a cluster needs a name"*"'My_Machine'"* ]]
+}
+
+@test "a controller stays one, also by a checkout that does not know it" {
+  with_systemd
+  with_secrets
+  as_node
+  named den
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: this machine is a cluster's controller already"* ]]
+  run bootstrap --dry-run --standalone
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"this machine is a controller of a cluster"* ]]
+  run bootstrap --dry-run --role worker --controller-ip 10.0.0.1
+  [ "$status" -ne 0 ]
+  [[ "$output" == *"is or was a controller of a cluster of its own"* ]]
+}
+
+@test "what was a controller can be standalone, and is told what it will not remember" {
+  with_systemd
+  with_secrets
+  run bootstrap --dry-run --standalone
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"is in Consul's store and is not seen standalone"* ]]
+}
+
+@test "a worker is set up by its controller only" {
+  with_systemd
+  as_node
+  named attic
+  for words in "" "--role controller" "--standalone"; do
+    # shellcheck disable=SC2086 # words are several
+    run bootstrap --dry-run $words
+    [ "$status" -ne 0 ]
+    [[ "$output" == *"this machine is a worker of a cluster; its controller sets it up"* ]]
+  done
+  run bootstrap --dry-run --role worker --controller-ip 10.0.0.1
+  [ "$status" -eq 0 ]
 }
 
 @test "another version of Nomad on PATH is not the one that is wanted" {

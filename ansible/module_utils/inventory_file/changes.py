@@ -6,6 +6,7 @@ It owns what each change refuses, and the proof that the edited text says what w
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -106,6 +107,8 @@ def remove(text: str, name: str, *, allow_even: bool = False) -> str:
 def name_this(text: str, name: str, variables: Mapping[str, str]) -> str:
     """Give the machine that is alone (`localhost`) its name; an inventory with names is left as it is.
 
+    The settings that stand with it stay with it.
+
     Raises:
         InventoryError: The inventory has other machines and not this one.
     """
@@ -122,11 +125,15 @@ def name_this(text: str, name: str, variables: Mapping[str, str]) -> str:
     lines = Lines(text)
     fresh = [f"{name}:\n"] + [f"  {key}: {_scalar(value)}\n" for key, value in variables.items()]
     for group in [group for group in GROUPS if ALONE in hosts[group]]:
-        kept = fresh if group == CONTROLLERS else [f"{name}:\n"]
-        lines.replace(group, ALONE, kept)
+        own = variables if group == CONTROLLERS else {}
+        # What reaches the machine is said anew; settings stay.
+        kept = {key: value for key, value in hosts[group][ALONE].items() if not key.startswith("ansible_")}
+        block = fresh if group == CONTROLLERS else [f"{name}:\n"]
+        settings = [f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in kept.items()]
+        lines.replace(group, ALONE, block + settings)
         hosts[group] = {
-            (name if host == ALONE else host): ({} if group != CONTROLLERS else dict(variables))
-            for host in hosts[group]
+            (name if host == ALONE else host): ({**own, **kept} if host == ALONE else of_host)
+            for host, of_host in hosts[group].items()
         }
     if not controllers:
         lines.insert(CONTROLLERS, fresh)

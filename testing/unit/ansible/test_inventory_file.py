@@ -60,6 +60,18 @@ def test_the_machine_that_is_alone_gets_its_name_and_the_comments_stay() -> None
     assert change("name-this", named, "den", ansible_host="10.0.0.9") == named
 
 
+def test_the_machine_that_gets_its_name_keeps_its_settings() -> None:
+    own = "      pipecatapp_settings:\n        TWIN_GREETING: Ich höre, 'Chef'.\n      twin_workers: 1\n"
+    local = "      ansible_connection: local\n"
+    named = change("name-this", SHIPPED.replace(local, local + own), "den", ansible_host="10.0.0.1")
+
+    assert inventory.load(named)["controller_nodes"]["den"] == {
+        "ansible_host": "10.0.0.1",
+        "pipecatapp_settings": {"TWIN_GREETING": "Ich höre, 'Chef'."},
+        "twin_workers": 1,
+    }
+
+
 def test_a_machine_that_is_no_controller_of_a_named_inventory_is_refused() -> None:
     with pytest.raises(inventory.InventoryError, match="controllers are den, and this machine is 'attic'"):
         change("name-this", THREE, "attic")
