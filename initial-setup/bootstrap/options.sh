@@ -42,9 +42,15 @@ parse() {
   check_options
 }
 
-known_tags() { # the tags that playbook.yaml's playbooks and roles have, one a line
-  sed -n 's/^.*tags: \[\([a-z_, ]*\)\].*$/\1/p' "$ROOT"/playbooks/*.yaml "$ROOT"/ansible/roles/*/tasks/main.yaml |
-    tr -s ', ' '\n' | grep -v '^always$' | sort -u
+tags_in() { sed -n 's/^.*tags: \[\([a-z_, ]*\)\].*$/\1/p' "$@" | tr -s ', ' '\n' | grep -v '^always$' | sort -u; }
+
+known_tags() { # the tags of playbook.yaml's playbooks, which are roles, and of the phases of these roles, one a line
+  local plays roles phases
+  mapfile -t plays < <(all_plays)
+  mapfile -t roles < <(tags_in "${plays[@]/#/$ROOT/}")
+  phases=("${roles[@]/#/$ROOT/ansible/roles/}")
+  printf '%s\n' "${roles[@]}"
+  tags_in "${phases[@]/%//tasks/main.yaml}"
 }
 
 check_tags() { # a tag that nothing has would be a run that does nothing
