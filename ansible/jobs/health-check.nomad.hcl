@@ -19,6 +19,12 @@ variable "program" {
   default     = "/opt/twin/twin"
 }
 
+variable "consul_url" {
+  description = "The node's own Consul agent, on loopback."
+  type        = string
+  default     = "http://127.0.0.1:8500"
+}
+
 variable "arguments" {
   description = "Arguments of the check, such as the experts that must be there."
   type        = list(string)
@@ -65,7 +71,7 @@ job "health-check" {
       }
 
       env {
-        TWIN_CONSUL_URL = "http://127.0.0.1:8500"
+        TWIN_CONSUL_URL = var.consul_url
       }
 
       resources {

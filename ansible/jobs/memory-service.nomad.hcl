@@ -19,6 +19,12 @@ variable "program" {
   default     = "/opt/twin/twin"
 }
 
+variable "consul_url" {
+  description = "The node's own Consul agent, on loopback."
+  type        = string
+  default     = "http://127.0.0.1:8500"
+}
+
 variable "tls_dir" {
   description = "Folder of the node's certificate, its key and the house's authority."
   type        = string
@@ -118,7 +124,7 @@ job "memory-service" {
       env {
         TWIN_HOST               = "${NOMAD_IP_http}"
         TWIN_PORT               = "${NOMAD_PORT_http}"
-        TWIN_CONSUL_URL         = "http://127.0.0.1:8500"
+        TWIN_CONSUL_URL         = var.consul_url
         TWIN_MEMORY_CERTIFICATE = "${var.tls_dir}/node.crt"
         TWIN_MEMORY_KEY         = "${var.tls_dir}/node.key"
         TWIN_MEMORY_CA          = "${var.tls_dir}/ca.crt"

@@ -25,6 +25,12 @@ variable "program" {
   default     = "/opt/twin/twin"
 }
 
+variable "consul_url" {
+  description = "The node's own Consul agent, on loopback."
+  type        = string
+  default     = "http://127.0.0.1:8500"
+}
+
 variable "tls_dir" {
   description = "Folder of the node's certificate, its key and the house's authority."
   type        = string
@@ -184,7 +190,7 @@ job "pipecat-app" {
         TWIN_PORT       = "${NOMAD_PORT_http}"
         TWIN_TLS_PORT   = "${NOMAD_PORT_https}"
         LLM_BASE_URL    = var.llm_base_url == "" ? "http://127.0.0.1:${NOMAD_PORT_llm}/v1" : var.llm_base_url
-        TWIN_CONSUL_URL = "http://127.0.0.1:8500"
+        TWIN_CONSUL_URL = var.consul_url
         TWIN_MEMORY     = "remote"
         TWIN_MEMORY_CA  = "${var.tls_dir}/ca.crt"
       }

@@ -57,6 +57,7 @@ serve() { # a real server of the folder SERVED, on SERVER_PORT
   SERVER=$!
   until SERVER_PORT="$(grep -oP 'port \K[0-9]+' "$BATS_TEST_TMPDIR/server.log")"; do kill -0 "$SERVER"; sleep 0.05; done
 }
+use_mirror() { export TWIN_MIRROR_URL="$1"; }
 offer() { # offer PROGRAM: the server has it in the wanted version, as `twin models mirror` lays it out
   local path
   path="$(ROOT="$ROOT" bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; mirror_path "$1"' - "$1")"
@@ -168,7 +169,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   named den
   with_network
   serve
-  export TWIN_MIRROR_URL="http://127.0.0.1:$SERVER_PORT/"
+  use_mirror "http://127.0.0.1:$SERVER_PORT/"
   run bootstrap --dry-run # a mirror of models alone
   [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
   offer nomad
@@ -189,7 +190,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   serve
   offer nomad
   offer consul
-  export TWIN_MIRROR_URL="http://127.0.0.1:$SERVER_PORT"
+  use_mirror "http://127.0.0.1:$SERVER_PORT"
   local name
   ln -s "$(command -v sha256sum)" "$BIN"
   for name in wget python3; do
@@ -211,8 +212,9 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   cp -r "$ROOT/bootstrap.sh" "$ROOT/inventory.yaml" "$ROOT/playbook.yaml" "$ROOT/requirements-bootstrap.txt" "$copy"
   mkdir "$copy/group_vars"
   sed "s|https://releases.hashicorp.com|http://127.0.0.1:$SERVER_PORT|" "$ROOT/group_vars/artifacts.yaml" >"$copy/group_vars/artifacts.yaml"
-  local url
-  for url in $(sed -n "s|.*url: http://127.0.0.1:[0-9]*/||p" "$copy/group_vars/artifacts.yaml" | grep linux_amd64); do
+  local url urls
+  mapfile -t urls < <(sed -n "s|.*url: http://127.0.0.1:[0-9]*/||p" "$copy/group_vars/artifacts.yaml" | grep linux_amd64)
+  for url in "${urls[@]}"; do
     mkdir -p "$SERVED/$(dirname "$url")"
     touch "$SERVED/$url"
   done

@@ -256,6 +256,14 @@ def _interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provision.subprocess, "run", run)
 
 
+def test_a_machine_is_tried_where_its_ssh_is() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.create_server(("127.0.0.1", 0)) as shut:
+        shut_port = shut.getsockname()[1]
+        shut.close()
+        machines = [("attic", "127.0.0.1", door.getsockname()[1]), ("barn", "127.0.0.1", shut_port)]
+        assert provision.out_of_reach(machines) == ["barn"]
+
+
 def test_a_request_ends_in_both_inventories_with_its_key_pinned(reception: Reception, tmp_path: Path) -> None:
     plan = plan_with(tmp_path, 'echo "[ 0:01] -- Software"; echo "$@"')
     name = ask(reception)

@@ -208,9 +208,9 @@ def test_addresses_are_read_from_the_inventory() -> None:
     text = (
         "controller_nodes:\n  hosts:\n    den: # here\n      ansible_host: 10.0.0.1\n"
         "worker_nodes:\n  hosts:\n    attic:\n      ansible_user: x\n"
-        "      ansible_host: '10.0.0.2'\n    barn:\n"
+        "      ansible_host: '10.0.0.2'\n      ansible_port: 2222\n    barn:\n"
     )
-    assert provision.addresses_of(text) == {"den": "10.0.0.1", "attic": "10.0.0.2"}
+    assert provision.addresses_of(text) == {"den": ("10.0.0.1", 22), "attic": ("10.0.0.2", 2222)}
 
 
 def test_a_failed_run_is_told_by_its_first_failed_step() -> None:

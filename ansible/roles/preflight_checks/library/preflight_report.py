@@ -30,6 +30,7 @@ options:
   cluster_ports: {type: dict, default: {}, description: Further ports, and the user whose each is.}
   peers: {type: dict, default: {}, description: The other nodes of the cluster, name and address.}
   ssh_port: {type: int, default: 22, description: Port that the other nodes are tried at.}
+  peer_ports: {type: dict, default: {}, description: "Nodes that are tried at another port, name and port."}
   control_time: {type: float, default: 0, description: Unix time where Ansible runs; 0 for one machine.}
   clock_s: {type: float, default: 30, description: "How far the clocks may be apart, in seconds."}
 """
@@ -275,8 +276,10 @@ def read_cluster(params: dict[str, Any]) -> list[Finding]:
     findings += check_names(
         own, [name for name in [own, *package_hosts(apt_sources())] if not resolves(name)]
     )
-    peers, port = params["peers"], params["ssh_port"]
-    findings += check_peers({name: at for name, at in peers.items() if not takes_connection(at, port)})
+    ports = {name: params["ssh_port"] for name in params["peers"]} | params["peer_ports"]
+    findings += check_peers(
+        {name: at for name, at in params["peers"].items() if not takes_connection(at, int(ports[name]))}
+    )
     for number, user in params["cluster_ports"].items():
         findings += check_port(int(number), port_owner(int(number)), user)
     return findings
@@ -295,6 +298,7 @@ def main() -> None:
             "cluster_ports": {"type": "dict", "default": {}},
             "peers": {"type": "dict", "default": {}},
             "ssh_port": {"type": "int", "default": 22},
+            "peer_ports": {"type": "dict", "default": {}},
             "control_time": {"type": "float", "default": 0},
             "clock_s": {"type": "float", "default": 30},
         },

@@ -100,24 +100,26 @@ def edit_inventory(plan: Plan, path: Path, *arguments: str) -> bool:
     return done.stdout.strip() == "changed"
 
 
-def addresses_of(inventory: str) -> dict[str, str]:
-    """Names and addresses of the machines of an inventory, by its lines."""
-    found: dict[str, str] = {}
+def addresses_of(inventory: str) -> dict[str, tuple[str, int]]:
+    """Names, addresses and ssh ports of the machines of an inventory, by its lines."""
+    found: dict[str, tuple[str, int]] = {}
     name = ""
     for line in inventory.splitlines():
         if match := re.fullmatch(r" {4}([a-z0-9-]+):.*", line):
             name = match[1]
         elif name and (match := re.fullmatch(r" +ansible_host: '?([0-9A-Fa-f.:]+)'?.*", line)):
-            found[name] = match[1]
+            found[name] = (match[1], SSH_PORT)
+        elif name in found and (match := re.fullmatch(r" +ansible_port: '?(\d+)'?.*", line)):
+            found[name] = (found[name][0], int(match[1]))
     return found
 
 
-def out_of_reach(machines: Iterable[tuple[str, str]]) -> list[str]:
+def out_of_reach(machines: Iterable[tuple[str, str, int]]) -> list[str]:
     """The names of those whose ssh port does not answer."""
     silent = []
-    for name, address in machines:
+    for name, address, port in machines:
         try:
-            socket.create_connection((address, SSH_PORT), timeout=PROBE_TIMEOUT_S).close()
+            socket.create_connection((address, port), timeout=PROBE_TIMEOUT_S).close()
         except OSError:
             silent.append(name)
     return silent
@@ -221,7 +223,7 @@ class Provisioner:
         machines = addresses_of(plan.inventory.read_text(encoding="utf-8"))
         own = local_addresses()
         silent = out_of_reach(
-            (host, address) for host, address in machines.items()
+            (host, address, port) for host, (address, port) in machines.items()
             if host != request.hostname and address not in own
         )  # fmt: skip
         with path.open("a", encoding="utf-8") as file:

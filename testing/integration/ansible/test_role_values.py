@@ -1,0 +1,127 @@
+"""What the roles' variables and templates come to in a cluster and on a machine alone, by real Ansible."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+import yaml
+
+from testing.ansible_code import ROOT, load_module
+
+pytestmark = pytest.mark.integration
+
+provision = load_module("ansible/roles/join/files/twin_join", "provision")
+
+TIMEOUT_S = 120
+CLUSTER = """\
+controller_nodes:
+  hosts:
+    den: {ansible_host: 10.9.0.1, ansible_connection: local}
+worker_nodes:
+  hosts:
+    attic: {ansible_host: 10.9.0.2, ansible_port: 2222}
+    cellar: {ansible_host: 10.9.0.3}
+"""
+ALONE = "controller_nodes:\n  hosts:\n    localhost: {ansible_connection: local}\n"
+
+
+def values(folder: Path, inventory: str, roles: list[str], wanted: dict[str, str]) -> dict[str, Any]:
+    """What Ansible makes of expressions with the variables of `roles`, by machine; none is spoken to."""
+    (folder / "inventory.yaml").write_text(inventory, encoding="utf-8")
+    (folder / "group_vars").symlink_to(ROOT / "group_vars")
+    files = [
+        str(path)
+        for role in roles
+        for kind in ("defaults", "vars")
+        if (path := ROOT / "ansible/roles" / role / kind / "main.yaml").is_file()
+    ]
+    play = {
+        "hosts": "controller_nodes:worker_nodes",
+        "gather_facts": False,
+        "vars_files": files,
+        "vars": {"told": wanted},
+        "tasks": [
+            {
+                "delegate_to": "localhost",
+                "connection": "local",
+                "throttle": 1,
+                "become": False,
+                "ansible.builtin.copy": {
+                    "content": "{{ told | to_json }}",
+                    "dest": f"{folder}/{{{{ inventory_hostname }}}}.json",
+                    "mode": "0600",
+                },
+            }
+        ],
+    }
+    path = folder / "play.yaml"
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yaml", path],
+        env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    machines = [host for group in yaml.safe_load(inventory).values() for host in group["hosts"]]
+    return {host: json.loads((folder / f"{host}.json").read_text(encoding="utf-8")) for host in machines}
+
+
+def test_each_machines_own_ports_are_looked_at(tmp_path: Path) -> None:
+    names = ("ports", "ports_cluster", "peer_ports")
+    wanted = {name: f"{{{{ preflight_checks_{name} }}}}" for name in names[:2]}
+    wanted["peer_ports"] = "{{ _preflight_checks_peer_ports }}"
+    found = values(tmp_path, CLUSTER, ["preflight_checks"], wanted)
+    assert found["den"]["ports"] == found["attic"]["ports"] == [8000, 8443]
+    assert found["den"]["ports_cluster"]["8071"] == "pipecatapp"
+    assert found["den"]["ports_cluster"]["8072"] == "twin-join"
+    assert found["attic"]["ports_cluster"].keys() == found["den"]["ports_cluster"].keys() - {"8071", "8072"}
+    assert found["den"]["peer_ports"] == {"den": 22, "attic": 2222, "cellar": 22}
+
+
+def test_a_machine_alone_needs_the_language_models_port(tmp_path: Path) -> None:
+    found = values(tmp_path, ALONE, ["preflight_checks"], {"ports": "{{ preflight_checks_ports }}"})
+    assert found["localhost"]["ports"] == [8000, 8443, 8080]
+
+
+def test_later_joins_reach_a_machine_where_its_ssh_is(tmp_path: Path) -> None:
+    template = ROOT / "ansible/roles/join/templates/inventory.yaml.j2"
+    written = dict.fromkeys(("controller_nodes", "worker_nodes"), {"hosts": {}})
+    given = f"template_vars={{'_written': {written}}}"
+    wanted = {"text": f"{{{{ lookup('ansible.builtin.template', '{template}', {given}) }}}}"}
+    found = values(tmp_path, CLUSTER, ["join"], wanted)
+    own = found["den"]["text"]
+    assert provision.addresses_of(own) == {
+        "den": ("10.9.0.1", 22),
+        "attic": ("10.9.0.2", 2222),
+        "cellar": ("10.9.0.3", 22),
+    }
+    machines = yaml.safe_load(own)
+    assert machines["worker_nodes"]["hosts"]["attic"]["ansible_port"] == 2222
+
+
+@pytest.mark.parametrize("name", ["health-check", "memory-service", "pipecatapp", "pipecatapp-docker"])
+def test_jobs_ask_consul_where_they_are_told_to(name: str) -> None:
+    path = ROOT / f"ansible/jobs/{name}.nomad.hcl"
+    text = path.read_text(encoding="utf-8")
+    assert "var.consul_url" in text.split("TWIN_CONSUL_URL", 1)[1].splitlines()[0]
+    assert "consul_url" in str(hcl2.loads(text)["variable"])
+
+
+@pytest.mark.parametrize(
+    "given", ["pipecatapp/vars/main.yaml", "memory_service/tasks/run.yaml", "health_check/tasks/job.yaml"]
+)
+def test_jobs_are_told_the_registrys_port_of_consul(given: str) -> None:
+    text = (ROOT / "ansible/roles" / given).read_text(encoding="utf-8")
+    assert 'consul_url: "http://127.0.0.1:{{ twin_ports.consul }}"' in text
