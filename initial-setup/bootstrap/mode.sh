@@ -79,7 +79,11 @@ runs_alone() { # whether this machine is set up already, without a cluster
   [[ -f "$CONFIG/twin.env" && ! -e "$CONFIG/../nomad.d" ]]
 }
 
-keeps_secrets() { [[ -e "${TWIN_SECRETS:-/var/lib/twin/cluster}/ca.key" ]]; } # whether this machine is or was a controller
+keeps_secrets() { # whether this machine is or was a controller
+  local folder
+  folder="$(awk '$1 == "twin_secrets_dir:" {print $2; exit}' "$ROOT/group_vars/all.yaml")"
+  [[ -e "${TWIN_SECRETS:-$folder}/ca.key" ]]
+}
 is_node() { [[ -e "$CONFIG/../nomad.d/tls/ca.pem" ]]; } # whether a cluster runs here
 
 refuse_second_life() { # a node of a cluster is not set up as another one beside it
