@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -290,6 +293,77 @@ def test_a_failed_run_is_told_and_the_inventory_is_as_before(reception: Receptio
     assert "Install X: No space left" in state.sentence
     assert "join with a new token" in state.sentence
     assert plan.inventory.read_text() == INVENTORY
+
+
+def test_what_a_dead_run_left_is_undone_by_the_next(reception: Reception, tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, "kill -9 $PPID")
+    name = ask(reception)
+    code = (
+        "import sys; from twin_join import provision as p; from pathlib import Path; "
+        "p.Provisioner(Path(sys.argv[1]), p.Plan(*map(Path, sys.argv[2:8]), user='twin-admin')).run()"
+    )
+    paths = (plan.checkout, plan.inventory, plan.also, plan.variables, plan.known_hosts, plan.python)
+    dead = subprocess.run(
+        [sys.executable, "-c", code, str(reception.folder), *map(str, paths)],
+        env={**os.environ, "PYTHONPATH": str((ROOT / PACKAGE).parent)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert dead.returncode == -signal.SIGKILL, dead.stderr
+    desk = spool.Spool(reception.folder)
+    assert desk.state(name).state == "running"
+    assert "attic" in plan.inventory.read_text()
+    assert list((reception.folder / "state").glob("*.begun"))  # what twin-provision.path starts it by
+    provision.Provisioner(reception.folder, plan).run()
+    assert desk.state(name).state == "failed"
+    assert "Join again with a new token" in desk.state(name).sentence
+    assert plan.inventory.read_text() == INVENTORY
+    assert not list((reception.folder / "state").glob("*.begun"))
+
+
+def test_a_known_machine_stays_when_its_second_join_dies(reception: Reception, tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, "exit 0")
+    name = ask(reception)
+    assert provision.Provisioner(reception.folder, plan).run()
+    with_attic = plan.inventory.read_text()
+    desk = spool.Spool(reception.folder)
+    desk.begin(name, "")
+    desk.set_state(name, spool.State("running", ""))
+    provision.Provisioner(reception.folder, plan).run()
+    assert desk.state(name).state == "failed"
+    assert plan.inventory.read_text() == with_attic
+
+
+def test_what_the_disk_refuses_is_told_to_the_machine(reception: Reception, tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, "exit 0")
+    plan.known_hosts.mkdir()  # it cannot be written
+    name = ask(reception)
+    assert not provision.Provisioner(reception.folder, plan).run()
+    assert spool.Spool(reception.folder).state(name).state == "failed"
+    assert plan.inventory.read_text() == INVENTORY
+
+
+def test_one_provisions_at_a_time(reception: Reception, tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, "exit 0")
+    name = ask(reception)
+    desk = spool.Spool(reception.folder)
+    second = threading.Thread(target=provision.Provisioner(reception.folder, plan).run)
+    with desk.alone():
+        second.start()
+        second.join(0.5)
+        assert desk.state(name).state == "waiting"
+    second.join()
+    assert desk.state(name).state == "done"
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_a_machine_does_not_wait_for_ever(reception: Reception, state: str) -> None:
+    token = reception.token()
+    reception.store.use(tokens.parse(token), "attic")
+    spool.Spool(reception.folder).set_state(token[:6], spool.State(state, ""))
+    controller = worker.Controller("127.0.0.1", reception.port, token)
+    controller.pin(tokens.parse(token))
+    hours = itertools.count(0, 1800)
+    with pytest.raises(tokens.JoinError, match="Nothing new .* waits no longer"):
+        worker.watch(controller, "127.0.0.1", poll_s=0, clock=lambda: next(hours))
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_runs(reception: Reception, tmp_path: Path) -> None:

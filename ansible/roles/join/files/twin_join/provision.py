@@ -29,6 +29,9 @@ LATE_S = 900.0
 PROBE_TIMEOUT_S = 4.0
 SSH_PORT = 22
 
+TROUBLE = (JoinError, OSError, subprocess.SubprocessError)
+"""What may go wrong with a request: a full disk and a program that hangs are told like a refusal."""
+
 log = logging.getLogger("twin-provision")
 
 
@@ -164,12 +167,38 @@ class Provisioner:
         self._store, self._spool, self._plan = Store(folder), Spool(folder), plan
 
     def run(self) -> bool:
-        """Take every waiting request; return whether all went well."""
+        """Take every waiting request; return whether all went well.
+
+        What an earlier run began and did not end is undone first: a power cut must leave nobody waiting.
+
+        Raises:
+            OSError: The spool cannot be read.
+        """
+        with self._spool.alone():
+            return self._run()
+
+    def _run(self) -> bool:
+        for name, added in self._spool.left_over().items():
+            self._undo(name, added)
         well = True
         while waiting := list(self._spool.waiting()):
             for path in waiting:
                 well = self._one(path) and well
         return well
+
+    def _undo(self, name: str, added: str) -> None:
+        sentence = "The controller stopped while it set this machine up. Join again with a new token."
+        log.error(
+            "request %s was not ended; %s", name, f"{added} is taken out again" if added else "it failed"
+        )
+        try:
+            if added and added in addresses_of(self._plan.inventory.read_text(encoding="utf-8")):
+                edit_inventory(self._plan, self._plan.inventory, "remove", added)
+        except TROUBLE as exc:
+            log.error("%s could not be taken out of %s: %s", added, self._plan.inventory, exc)
+        self._spool.end(name)
+        if self._spool.state(name).state != "done":
+            self._spool.set_state(name, State("failed", sentence))
 
     def _one(self, path: Path) -> bool:
         name = path.stem if re.fullmatch(r"[a-z2-7]{6}", path.stem) else ""
@@ -179,9 +208,10 @@ class Provisioner:
             if reason:
                 raise JoinError(f"The request's token is {reason}.")
             self._provision(request)
-        except JoinError as exc:
+        except TROUBLE as exc:
             log.error("not joined: %s", exc)
             if name:
+                self._spool.end(name)
                 self._spool.set_state(name, State("failed", str(exc)))
             return False
         return True
@@ -191,17 +221,22 @@ class Provisioner:
         log.info("%s (%s) joins", request.hostname, request.address)
         self._spool.set_state(name, State("running", "The controller sets this machine up."))
         entry = [request.hostname, f"ansible_host={request.address}", f"ansible_user={plan.user}"]
-        added = edit_inventory(plan, plan.inventory, "add", *entry)
-        pin(plan.known_hosts, request)
+        known = addresses_of(plan.inventory.read_text(encoding="utf-8"))
+        self._spool.begin(name, "" if request.hostname in known else request.hostname)
+        added = False
         try:
+            added = edit_inventory(plan, plan.inventory, "add", *entry)
+            pin(plan.known_hosts, request)
             self._play(request)
-        except JoinError as exc:
-            if added:
-                edit_inventory(plan, plan.inventory, "remove", request.hostname)
+        except TROUBLE as exc:
+            if not added:
+                raise
+            edit_inventory(plan, plan.inventory, "remove", request.hostname)
             raise JoinError(
                 f"{exc} {request.hostname} was taken out of the inventory again. When this is put right, "
                 "join with a new token."
             ) from exc
+        self._spool.end(name)
         sentence = f"{request.hostname} is part of the cluster." + self._tell_checkout(entry)
         self._spool.set_state(name, State("done", sentence))
         log.info("%s is part of the cluster", request.hostname)

@@ -6,12 +6,14 @@ opens what the service wrote without following links and believes nothing but wh
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import json
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ MAX_REQUEST_BYTES = 16384
 MAX_HOST_KEYS = 6
 MAX_LOG_BYTES = 65536
 """How much of a log one answer carries (bytes)."""
+BEGUN = ".begun"
+"""Ends the name of the file that is there while root works on a request; twin-provision.path looks for it."""
 STATES = ("waiting", "running", "done", "failed")
 
 
@@ -149,6 +153,42 @@ class Spool:
             return State(str(data["state"]), str(data["sentence"]))
         except (OSError, ValueError, KeyError, TypeError):
             return State("waiting", "Waiting for the controller to begin.")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one process of root's work at a time; the kernel ends the lock with the process."""
+        with (self._states / ".lock").open("w", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def begin(self, name: str, added: str) -> None:
+        """Write down that a request is being worked on, as root.
+
+        Args:
+            name: Of the request.
+            added: The machine that is new in the inventory with it; "" for one that is known there.
+        """
+        path = self._states / f"{name}{BEGUN}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(added)
+            file.flush()
+            os.fsync(descriptor)
+
+    def end(self, name: str) -> None:
+        """Write down that nobody works on a request any more."""
+        (self._states / f"{name}{BEGUN}").unlink(missing_ok=True)
+
+    def left_over(self) -> dict[str, str]:
+        """Requests that somebody began and did not end, and the machine that each put into the inventory."""
+        running = {
+            path.stem: "" for path in self._states.glob("*.json") if self.state(path.stem).state == "running"
+        }
+        begun = {
+            path.name.removesuffix(BEGUN): path.read_text(encoding="utf-8")
+            for path in self._states.glob(f"*{BEGUN}")
+        }
+        return running | begun
 
     def log_path(self, name: str) -> Path:
         """The log of a request's provisioning, made when it is not there, as root."""

@@ -25,6 +25,9 @@ POLL_S = 2.0
 SILENCE_S = 300.0
 """How long the controller may be out of reach while it provisions (seconds): it may restart its own network
 rules."""
+QUIET_S = {"waiting": 9000.0, "running": 3600.0}
+"""How long nothing new may be heard of a request in each state (seconds). Another may be before it, for up to
+two hours; at work, an old desktop builds for half an hour without a word."""
 SSH_PORT = 22
 MAX_ANSWER_BYTES = 1 << 20
 
@@ -202,29 +205,37 @@ def join(
 
 
 def watch(
-    controller: Controller, address: str, *, poll_s: float = POLL_S, silence_s: float = SILENCE_S
+    controller: Controller,
+    address: str,
+    *,
+    poll_s: float = POLL_S,
+    silence_s: float = SILENCE_S,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Show the log until the controller is done.
 
     Raises:
-        JoinError: It failed, or the controller is silent for `silence_s` (seconds).
+        JoinError: It failed, or the controller is silent for `silence_s` (seconds), or says nothing new for
+            as long as QUIET_S has it.
     """
-    offset = 0
-    last_s = time.monotonic()
+    offset, state = 0, ""
+    last_s = news_s = clock()
     while True:
         try:
             answer = controller.call("GET", f"/v1/progress?from={offset}")
         except Unreachable:
-            if time.monotonic() - last_s > silence_s:
+            if clock() - last_s > silence_s:
                 raise JoinError(
                     f"The controller at {address} has not answered for {silence_s:.0f} seconds. It may "
                     "still be at work: journalctl -u twin-provision, there, tells."
                 ) from None
         else:
-            last_s = time.monotonic()
+            last_s = clock()
             for line in str(answer["log"]).splitlines():
                 say(f"  {line}")
             moved, offset = int(answer["next"]) != offset, int(answer["next"])
+            if moved or answer["state"] != state:
+                news_s, state = last_s, str(answer["state"])
             if moved:
                 continue
             if answer["state"] == "done":
@@ -232,4 +243,10 @@ def watch(
                 return
             if answer["state"] == "failed":
                 raise JoinError(str(answer["sentence"]))
+            if last_s - news_s > QUIET_S.get(state, QUIET_S["running"]):
+                raise JoinError(
+                    f"Nothing new has come from the controller at {address} for {(last_s - news_s) / 60:.0f} "
+                    "minutes, so this machine waits no longer. There, journalctl -u twin-provision tells; "
+                    "then join again with a new token."
+                )
         time.sleep(poll_s)
