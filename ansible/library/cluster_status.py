@@ -35,6 +35,9 @@ NOTHING = "-"
 MEMBER_STATES = {1: "alive", 2: "leaving", 3: "left", 4: "failed"}
 """States of a member by Consul's number (hashicorp/serf, serf.MemberStatus)."""
 
+REMEDIES = {"drains": "drain -disable", "takes no jobs": "eligibility -enable"}
+"""Remarks on a node that runs and is left out, and what of `nomad node` lets it back."""
+
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as text, each column as wide as its widest cell; the first row is the head."""
@@ -110,13 +113,25 @@ def service_rows(checks: Sequence[dict[str, Any]]) -> list[list[str]]:
 def attention(answers: dict[str, Any]) -> list[str]:
     """Sentences about what is not well."""
     found = []
+    ids = {
+        node["Name"]: node.get("ID", "")
+        for node in sorted(answers["nodes"], key=lambda node: node["CreateIndex"])
+    }
     for row in node_rows(answers)[1:]:
-        name, role, _, consul, nomad = row[:5]
+        name, role, _, consul, nomad, _, remarks = row
         if role == NOTHING:
-            found.append(f"{name} is in the cluster and not in the inventory: playbooks/remove_node.yaml.")
+            found.append(
+                f"{name} is in the cluster and not in the inventory: write it there; if it is off for "
+                f"good, playbooks/remove_node.yaml -e hostname={name} -e gone=true."
+            )
         elif (consul, nomad) != ("alive", "ready"):
             found.append(
                 f"{name}: Consul says {consul}, Nomad says {nomad}. See journalctl -u consul -u nomad there."
+            )
+        elif remarks and (command := REMEDIES.get(remarks.removeprefix("leads, "))):
+            found.append(
+                f"{name} {remarks.removeprefix('leads, ')}: unless something is being done to it, nomad node "
+                f"{command} {ids[name][:8]} on a controller."
             )
     for system in ("consul", "nomad"):
         voters = [server for server in answers[f"{system}_raft"]["Servers"] if server["Voter"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -36,13 +37,20 @@ def inventory(port: int, attic: str = "ansible_host: 127.0.0.2", more: str = "")
     )
 
 
-def play(path: Path, text: str) -> subprocess.Popen[str]:
-    """Run the whole playbook against an inventory of this text."""
+def play(path: Path, text: str, playbook: str = "playbook.yaml", **given: str) -> subprocess.Popen[str]:
+    """Run the whole playbook, or another one with variables, against an inventory of this text."""
     path.write_text(text, encoding="utf-8")
     (path.parent / "group_vars").symlink_to(ROOT / "group_vars")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
     return subprocess.Popen(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", path, ROOT / "playbook.yaml"],
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "-i",
+            path,
+            ROOT / playbook,
+            "-e",
+            json.dumps(given),
+        ],
         cwd=ROOT,
         env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
@@ -109,3 +117,25 @@ def test_inventory_that_is_right_is_gone_on_with(tmp_path: Path, ear: socket.soc
 
     assert "den cannot be reached" in said
     assert run.returncode != 0
+
+
+def test_a_machine_that_no_inventory_has_is_removed_only_as_gone(tmp_path: Path, ear: socket.socket) -> None:
+    path, text = tmp_path / "inventory.yaml", inventory(ear.getsockname()[1])
+    with play(path, text, "playbooks/remove_node.yaml", hostname="barn") as run:
+        said, _ = run.communicate(timeout=TIMEOUT_S)
+    assert "'barn' is no machine of the inventory; they are: den, attic" in said
+    assert "-e gone=true" in said
+    with pytest.raises(BlockingIOError):
+        ear.accept()
+
+
+def test_a_gone_machine_that_no_inventory_has_is_asked_about_at_the_first_controller(
+    tmp_path: Path, ear: socket.socket
+) -> None:
+    ear.settimeout(TIMEOUT_S)
+    path, text = tmp_path / "inventory.yaml", inventory(ear.getsockname()[1])
+    with play(path, text, "playbooks/remove_node.yaml", hostname="barn", gone="true") as run:
+        ear.accept()[0].close()
+        said, _ = run.communicate(timeout=TIMEOUT_S)
+    assert "no machine of the inventory" not in said
+    assert "den cannot be reached" in said

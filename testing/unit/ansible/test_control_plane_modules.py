@@ -65,6 +65,27 @@ def test_a_node_that_failed_or_is_in_no_inventory_needs_a_look() -> None:
     assert len(found) == 2
     assert found[0].startswith("attic: Consul says failed")
     assert "old is in the cluster and not in the inventory" in found[1]
+    assert "playbooks/remove_node.yaml -e hostname=old -e gone=true" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        (
+            {"Drain": True, "SchedulingEligibility": "ineligible"},
+            "attic drains: unless something is being done",
+        ),
+        ({"Drain": True}, "nomad node drain -disable 0a1b2c3d on a controller."),
+        ({"SchedulingEligibility": "ineligible"}, "nomad node eligibility -enable 0a1b2c3d on a controller."),
+    ],
+)
+@pytest.mark.parametrize("name", ["attic", "den"])
+def test_a_node_that_takes_no_jobs_needs_a_look(name: str, state: dict[str, object], sentence: str) -> None:
+    node = {"Name": name, "ID": "0a1b2c3d-9", "Status": "ready", "CreateIndex": 2}
+    given = answers()
+    others = [other for other in given["nodes"] if other["Name"] != name]  # type: ignore[attr-defined]
+    (found,) = cluster_status.attention(answers(nodes=[*others, node | state]))
+    assert sentence.replace("attic", name) in found
 
 
 def test_a_server_that_is_missing_among_the_voters_needs_a_look() -> None:
