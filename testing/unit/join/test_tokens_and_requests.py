@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
+import yaml
 
-from testing.ansible_code import load_module
+from testing.ansible_code import ROOT, load_module
 
 pytestmark = pytest.mark.unit
 
+ROLE = ROOT / "ansible/roles/join"
 PACKAGE = "ansible/roles/join/files/twin_join"
 tokens = load_module(PACKAGE, "tokens")
 spool = load_module(PACKAGE, "spool")
@@ -232,3 +235,32 @@ def test_a_machines_old_key_is_forgotten_when_it_joins_again(tmp_path: Path) -> 
 def test_every_sentence_about_a_token_says_how_to_get_a_good_one() -> None:
     for reason in ("unknown", "used", "expired"):
         assert re.search("twin token create", server.SENTENCES[reason])
+
+
+def test_both_ways_to_let_the_controller_in_write_the_same() -> None:
+    """For a machine that joins by a token, and for one that the playbook reaches first."""
+    tasks = {
+        task["name"]: task
+        for task in yaml.safe_load((ROLE / "tasks/let_in.yaml").read_text(encoding="utf-8"))
+    }
+    given = yaml.safe_load((ROLE / "vars/main.yaml").read_text(encoding="utf-8"))
+    names = {"_join_admin": given["_join_admin"], "_join_admin_home": given["_join_admin_home"]}
+
+    def filled(text: str, **more: object) -> str:
+        return str(jinja2.Environment(keep_trailing_newline=True).from_string(text).render(names | more))
+
+    sudoers = tasks["Let it do all by sudo"]["ansible.builtin.copy"]
+    assert filled(sudoers["content"]) == letin.SUDOERS_TEXT
+    assert filled(sudoers["dest"]) == str(letin.SUDOERS)
+    assert sudoers["mode"] == "0440"
+    keys = tasks["Let the first controller's key in, from its address only"]["ansible.builtin.lineinfile"]
+    line = filled(
+        keys["line"],
+        hostvars={"den": {"twin_address": "10.0.0.1"}},
+        twin_first_controller="den",
+        __join_public={"stdout": f"{KEY} root@den"},
+    )
+    assert line == letin.key_line(KEY, ["10.0.0.1"])
+    assert re.search(keys["regexp"], line)
+    assert filled(keys["path"]) == str(letin.HOME / ".ssh/authorized_keys")
+    assert (given["_join_admin"], given["_join_admin_home"]) == (letin.USER, str(letin.HOME))
