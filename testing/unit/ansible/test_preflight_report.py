@@ -126,3 +126,21 @@ def test_hosts_of_package_sources_are_read_in_both_of_apts_formats() -> None:
         "# deb http://old.example/debian x\ndeb [arch=amd64] http://packages.example/security x main\n"
     )
     assert preflight.package_hosts(text) == ["packages.example", "mirror.example"]
+
+
+def test_another_firewall_gets_the_commands_that_let_people_and_nodes_in(tmp_path: Path) -> None:
+    assert preflight.other_firewalls(tmp_path) == []
+    (tmp_path / "etc/ufw").mkdir(parents=True)
+    (tmp_path / "etc/ufw/ufw.conf").write_text("# x\nENABLED=no\n", encoding="utf-8")
+    assert preflight.other_firewalls(tmp_path) == []
+    (tmp_path / "etc/ufw/ufw.conf").write_text("# x\nENABLED=yes\nLOGLEVEL=low\n", encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/firewalld.pid").touch()
+    active = preflight.other_firewalls(tmp_path)
+    assert active == ["ufw", "firewalld"]
+    ufw, firewalld = preflight.check_firewalls(active, ["8000", "8443"], ["32768-60999"], ["10.0.0.2"])
+    assert ufw.level == firewalld.level == "warning"
+    commands = "ufw allow 8000/tcp; ufw allow 8443/tcp; ufw allow 32768:60999/udp; ufw allow from 10.0.0.2."
+    assert ufw.hint.endswith(commands)
+    assert "--add-port=32768-60999/udp" in firewalld.hint
+    assert firewalld.hint.endswith("--zone=trusted --add-source=10.0.0.2; firewall-cmd --reload.")

@@ -31,6 +31,8 @@ options:
   peers: {type: dict, default: {}, description: The other nodes of the cluster, name and address.}
   ssh_port: {type: int, default: 22, description: Port that the other nodes are tried at.}
   peer_ports: {type: dict, default: {}, description: "Nodes that are tried at another port, name and port."}
+  let_in_tcp: {type: list, elements: str, default: [], description: TCP ports that people use.}
+  let_in_udp: {type: list, elements: str, default: [], description: "UDP ports that people use, like 1-2."}
   control_time: {type: float, default: 0, description: Unix time where Ansible runs; 0 for one machine.}
   clock_s: {type: float, default: 30, description: "How far the clocks may be apart, in seconds."}
 """
@@ -179,6 +181,36 @@ def check_peers(unreached: dict[str, str]) -> list[Finding]:
     ]
 
 
+def check_firewalls(active: list[str], tcp: list[str], udp: list[str], nodes: list[str]) -> list[Finding]:
+    """What another firewall needs to be told; `active` are the programs, ranges of ports are like 1-2."""
+    wanted = [f"{port}/tcp" for port in tcp] + [f"{port}/udp" for port in udp]
+    commands = {
+        "ufw": [f"ufw allow {port.replace('-', ':')}" for port in wanted]
+        + [f"ufw allow from {node}" for node in nodes],
+        "firewalld": [f"firewall-cmd --permanent --add-port={port}" for port in wanted]
+        + [f"firewall-cmd --permanent --zone=trusted --add-source={node}" for node in nodes]
+        + ["firewall-cmd --reload"],
+    }
+    return [
+        Finding(
+            "warning",
+            f"{program} is active here, and drops what it was not told to let in",
+            f"Unless that is done: {'; '.join(commands[program])}.",
+        )
+        for program in active
+    ]
+
+
+def other_firewalls(root: Path = Path("/")) -> list[str]:
+    """The firewalls of others that are active: `ufw`, `firewalld`."""
+    ufw = root / "etc/ufw/ufw.conf"
+    is_on = ufw.is_file() and re.search(
+        r"^ENABLED=yes\b", ufw.read_text("utf-8"), re.MULTILINE | re.IGNORECASE
+    )
+    # firewalld writes its process's number here while it runs.
+    return ["ufw"] * bool(is_on) + ["firewalld"] * (root / "run/firewalld.pid").exists()
+
+
 def package_hosts(sources: str) -> list[str]:
     """Names of the hosts in the text of apt's sources, in order, once each."""
     return list(
@@ -264,6 +296,8 @@ def read_machine(params: dict[str, Any]) -> list[Finding]:
         findings += check_folder(Path(folder), int(needed_mb), free_mb, writable)
     for port in params["ports"]:
         findings += check_port(port, port_owner(port), params["user"])
+    nodes = list(params["peers"].values())
+    findings += check_firewalls(other_firewalls(), params["let_in_tcp"], params["let_in_udp"], nodes)
     if params["control_time"]:
         findings += read_cluster(params)
     return sorted(findings, key=lambda finding: finding.level != "error")
@@ -299,6 +333,8 @@ def main() -> None:
             "peers": {"type": "dict", "default": {}},
             "ssh_port": {"type": "int", "default": 22},
             "peer_ports": {"type": "dict", "default": {}},
+            "let_in_tcp": {"type": "list", "elements": "str", "default": []},
+            "let_in_udp": {"type": "list", "elements": "str", "default": []},
             "control_time": {"type": "float", "default": 0},
             "clock_s": {"type": "float", "default": 30},
         },
