@@ -4,6 +4,8 @@
 # shellcheck disable=SC2034,SC2153,SC2154 # variables are bootstrap.sh's
 set -euo pipefail
 
+# Docker mounts the container's own cgroups to be read only; systemd makes one for each service.
+CONTAINER_INIT='mount -o remount,rw /sys/fs/cgroup && exec /sbin/init'
 CONTAINER_NAME=twin CONTAINER_IMAGE=twin-node:trixie CONTAINER_HOME=/srv/twin
 
 container_arguments() { # container_arguments ARG...: the options for bootstrap.sh inside, one a line
@@ -24,11 +26,11 @@ build_container_image() { # a minimal Debian from this machine's own package mir
   mirror="$(awk '$1 == "URIs:" && $2 ~ /debian\/?$/ {print $2; exit} $1 == "deb" && $2 ~ /debian\/?$/ {print $2; exit}' \
     /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null || true)"
   run rm -rf "$root"
-  quietly debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,git,iproute2,openssh-server,procps,sudo \
+  quietly debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,ca-certificates,git,iproute2,procps,sudo \
     trixie "$root" ${mirror:+"$mirror"}
   if [[ -z "$dry_run" ]]; then
     tar -C "$root" --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' -c . |
-      docker import -c 'CMD ["/sbin/init"]' -c 'STOPSIGNAL SIGRTMIN+3' - "$CONTAINER_IMAGE" >/dev/null
+      docker import -c "CMD [\"/bin/sh\", \"-c\", \"$CONTAINER_INIT\"]" -c 'STOPSIGNAL SIGRTMIN+3' - "$CONTAINER_IMAGE" >/dev/null
   fi
   run rm -rf "$root"
 }
@@ -48,7 +50,7 @@ start_container() {
 run_in_container() { # run_in_container ARG...
   local arguments keep variable
   step=container
-  need_cmd docker "--container needs a running Docker engine: apt-get install docker.io, then this command again."
+  need_cmd docker "--container needs a running Docker engine: apt-get install docker.io docker-cli, then this command again."
   docker info >/dev/null 2>&1 || die "Docker is installed and does not answer: systemctl start docker, then this command again."
   build_container_image
   start_container

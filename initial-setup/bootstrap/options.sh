@@ -72,6 +72,8 @@ check_options() {
   [[ -z "$tags" ]] || check_tags
   [[ -z "$run_local" || -z "$deploy_docker" ]] || die "--run-local and --deploy-docker are two ways to run the agent; take one."
   [[ "$role" == all || -z "$standalone" ]] || die "--standalone is one machine without a cluster; --role $role is part of one."
+  [[ -z "$container" || "$role" != worker ]] ||
+    die "a worker is set up by ssh, which reaches this machine and not a container in it. Leave --container away."
   if [[ "$role" != worker ]]; then
     [[ -z "$controller_ip" ]] || die "--controller-ip names the controller of a --role worker; this machine is to be '$role'."
     [[ -z "${TWIN_JOIN_TOKEN:-}" ]] || die "--token is what a --role worker joins by; this machine is to be '$role'."

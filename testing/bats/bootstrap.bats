@@ -101,7 +101,7 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   local words
   for words in "--controller-ip 10.0.0.1" "--token x" "--role controller --standalone" "--role worker" \
     "--run-local --deploy-docker" "--role worker --controller-ip 10.0.0.1 --tags models" \
-    "--role worker --controller-ip 10.0.0.1 --continue" "--role worker --controller-ip \$(id)"; do
+    "--role worker --controller-ip 10.0.0.1 --container" "--role worker --controller-ip 10.0.0.1 --continue" "--role worker --controller-ip \$(id)"; do
     # shellcheck disable=SC2086 # several words
     run bootstrap --dry-run $words
     [ "$status" -ne 0 ]
