@@ -248,10 +248,10 @@ class Cluster:
         """The command line that runs `command` as a machine beside the nodes, on their network."""
         return self.network.command(*command)
 
-    def ssh(self, node: Machine, *command: str) -> list[str]:
-        """The command line that runs `command` on a node by ssh."""
-        options = ["-i", str(self._key), *self._ssh_options()]
-        return self.outside("ssh", *options, f"root@{node.address}", "--", shlex.join(command))
+    def ssh(self, node: Machine, *command: str, user: str = "root", has_terminal: bool = False) -> list[str]:
+        """The command line that runs `command` on a node by ssh, at a terminal there when asked for."""
+        options = ["-i", str(self._key), *self._ssh_options(), *(["-tt"] if has_terminal else [])]
+        return self.outside("ssh", *options, f"{user}@{node.address}", "--", shlex.join(command))
 
     def close(self) -> None:
         """Stop and remove all of it."""
