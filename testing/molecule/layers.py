@@ -61,8 +61,8 @@ bash -c "$1" >/dev/null 2>&1 && exit
 sleep 0.5
 done
 exit 1"""
-CONSUL_IS_WELL = """token=$(cat /etc/consul.d/management_token)
-consul members -token "$token" && consul kv get -token "$token" -keys"""
+CONSUL_IS_WELL = """export CONSUL_HTTP_TOKEN_FILE=/etc/consul.d/management_token
+consul operator raft list-peers | grep leader"""
 NOMAD_IS_WELL = """export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem
 export NOMAD_TOKEN=$(cat /etc/nomad.d/management_token)
 nomad node status -self -t '{{.Status}} {{.SchedulingEligibility}}' | grep -x 'ready eligible'"""

@@ -108,6 +108,13 @@ def log_of(scenario: Scenario) -> Path:
     return LOGS / f"{scenario.role}-{scenario.name}.log"
 
 
+def tail_of(lines: list[str]) -> list[str]:
+    """What a person wants of a log: from the last task that failed on; else its end."""
+    failed = max((place for place, line in enumerate(lines) if "fatal: [" in line), default=0)
+    begin = max((place for place in range(failed) if "] TASK [" in lines[place]), default=0)
+    return lines[begin : begin + TAIL_LINES] if begin else lines[-TAIL_LINES:]
+
+
 def tell(word: str, name: str, took_s: float) -> None:
     """Print one line."""
     sys.stdout.write(f"{word:5} {name:28} {took_s:6.1f} s\n")
@@ -120,8 +127,8 @@ def run(scenario: Scenario) -> bool:
     code = test(scenario)
     tell("ok" if code == 0 else "FAIL", str(scenario), time.monotonic() - began_s)
     if code != 0:
-        lines = log_of(scenario).read_text(encoding="utf-8", errors="replace").splitlines()
-        sys.stdout.write("".join(f"      | {line}\n" for line in lines[-TAIL_LINES:]))
+        text = log_of(scenario).read_text(encoding="utf-8", errors="replace")
+        sys.stdout.write("".join(f"      | {line}\n" for line in tail_of(text.splitlines())))
         sys.stdout.write(f"      log: {log_of(scenario).relative_to(ROOT)}\n")
         sys.stdout.write(f"      Run just that: scripts/test molecule -- {scenario}\n")
     return code == 0
