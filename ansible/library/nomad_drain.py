@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -55,6 +56,21 @@ def left_on(allocations: list[dict[str, Any]], keep_system: bool) -> list[str]:
     return sorted({item["JobID"] for item in running if (item.get("Job") or {}).get("Type") not in kept})
 
 
+def place_system_jobs(api: Api) -> None:
+    """Have Nomad look again where what belongs on every node is missing.
+
+    It does not by itself on a node that has an ended allocation of such a job (nomad/node_endpoint.go,
+    createNodeEvals, in 1.11.2 and 1.11.3).
+
+    Raises:
+        ApiError: Nomad does not answer.
+    """
+    for job in api.get("/v1/jobs?namespace=*"):
+        if job["Type"] == "system" and job["Status"] != "dead":
+            path = f"/v1/job/{quote(job['ID'], safe='')}/evaluate?namespace={quote(job['Namespace'])}"
+            api.call("PUT", path, {"JobID": job["ID"], "Namespace": job["Namespace"]})
+
+
 def change(api: Api, node: dict[str, Any], drained: bool, keep_system: bool, deadline_s: int) -> None:
     """Order it, and wait until a drained node is empty.
 
@@ -66,8 +82,11 @@ def change(api: Api, node: dict[str, Any], drained: bool, keep_system: bool, dea
     status, answer = api.call("PUT", f"{path}/drain", {"DrainSpec": spec, "MarkEligible": not drained})
     if status != 200:
         raise ApiError(f"Nomad answers {status} to a drain of {node['Name']}: {answer}")
+    if not drained:
+        place_system_jobs(api)
+        return
     end_s = time.monotonic() + deadline_s + GRACE_S
-    while drained:
+    while True:
         left = left_on(api.get(f"{path}/allocations"), keep_system)
         if not left and not api.get(path)["DrainStrategy"]:
             return

@@ -39,6 +39,12 @@ def running(api: Any) -> set[str]:
     return {item["JobID"] for item in api.get("/v1/allocations") if item["ClientStatus"] == "running"}
 
 
+def orders(api: Any, name: str) -> list[str]:
+    """The evaluations of a job that somebody has asked for."""
+    found = api.get(f"/v1/job/{name}/evaluations")
+    return [item["ID"] for item in found if item["TriggeredBy"] == "job-register"]
+
+
 def wait_until_running(api: Any, *names: str) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while running(api) != set(names):
@@ -61,6 +67,14 @@ def test_a_node_is_emptied_and_takes_jobs_again(nomad_agent: NomadAgent) -> None
 
     nomad_drain.change(api, node, False, False, DEADLINE_S)
     assert nomad_drain.is_as_wanted(nomad_drain.node_named(api, name), False)
+    wait_until_running(api, "a-service", "a-system")
+
+    nomad_drain.change(api, nomad_drain.node_named(api, name), True, False, DEADLINE_S)
+    assert running(api) == set()
+    before = len(orders(api, "a-system"))
+    nomad_drain.change(api, nomad_drain.node_named(api, name), False, False, DEADLINE_S)
+    # What belongs on every node is looked for at once; Nomad alone may leave the node without it.
+    assert len(orders(api, "a-system")) == before + 1
     wait_until_running(api, "a-service", "a-system")
 
 
