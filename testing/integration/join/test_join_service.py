@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import logging
@@ -234,6 +235,7 @@ def plan_with(folder: Path, playbook_does: str) -> Any:
     return provision.Plan(
         checkout=ROOT, inventory=inventory, also=also, variables=folder / "vars.yaml",
         known_hosts=folder / "known_hosts", python=folder / "bin/python", user="twin-admin",
+        lock=folder / "bin",
     )  # fmt: skip
 
 
@@ -300,9 +302,18 @@ def test_what_a_dead_run_left_is_undone_by_the_next(reception: Reception, tmp_pa
     name = ask(reception)
     code = (
         "import sys; from twin_join import provision as p; from pathlib import Path; "
-        "p.Provisioner(Path(sys.argv[1]), p.Plan(*map(Path, sys.argv[2:8]), user='twin-admin')).run()"
+        "p.Provisioner(Path(sys.argv[1]), p.Plan(*map(Path, sys.argv[2:8]), user='twin-admin', "
+        "lock=Path(sys.argv[8]))).run()"
     )
-    paths = (plan.checkout, plan.inventory, plan.also, plan.variables, plan.known_hosts, plan.python)
+    paths = (
+        plan.checkout,
+        plan.inventory,
+        plan.also,
+        plan.variables,
+        plan.known_hosts,
+        plan.python,
+        plan.lock,
+    )
     dead = subprocess.run(
         [sys.executable, "-c", code, str(reception.folder), *map(str, paths)],
         env={**os.environ, "PYTHONPATH": str((ROOT / PACKAGE).parent)}, capture_output=True, check=False,
@@ -350,6 +361,24 @@ def test_one_provisions_at_a_time(reception: Reception, tmp_path: Path) -> None:
         second.start()
         second.join(0.5)
         assert desk.state(name).state == "waiting"
+    second.join()
+    assert desk.state(name).state == "done"
+
+
+def test_a_machine_waits_while_another_run_works_and_is_told(reception: Reception, tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, 'test -n "${TWIN_RUN_LOCK-x}" && exit 1; exit 0')
+    name = ask(reception)
+    desk = spool.Spool(reception.folder)
+    descriptor = os.open(plan.lock, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    second = threading.Thread(target=provision.Provisioner(reception.folder, plan).run)
+    second.start()
+    while "Waiting until another run" not in desk.log(name, 0)[0]:
+        second.join(0.05)
+        assert second.is_alive()
+    assert desk.state(name).state == "waiting"
+    assert plan.inventory.read_text() == INVENTORY
+    os.close(descriptor)
     second.join()
     assert desk.state(name).state == "done"
 

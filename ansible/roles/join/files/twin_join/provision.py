@@ -6,6 +6,7 @@ of the store, so that the service, which has no rights, cannot invent machines.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import logging
@@ -14,7 +15,8 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,8 @@ class Plan:
     """Python with Ansible; ansible-playbook is beside it."""
     user: str
     """Whom Ansible is on a joined machine."""
+    lock: Path = Path("/opt/twin")
+    """The folder that runs which change the cluster lock."""
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -174,8 +178,26 @@ class Provisioner:
         Raises:
             OSError: The spool cannot be read.
         """
-        with self._spool.alone():
+        with self._spool.alone(), self._locked():
             return self._run()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of runs that change the cluster (runlock.py); wait while another has it."""
+        descriptor = os.open(self._plan.lock, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another run of ansible-playbook is at work; waiting until it has ended")
+                for path in self._spool.waiting():
+                    if re.fullmatch(r"[a-z2-7]{6}", path.stem):
+                        said = "Waiting until another run on the controller has ended.\n"
+                        self._spool.log_path(path.stem).write_text(said, encoding="utf-8")
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _run(self) -> bool:
         for name, added in self._spool.left_over().items():
@@ -300,4 +322,5 @@ def _environment(plan: Plan) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     config = str(plan.checkout / "ansible.cfg")
     ours = {"ANSIBLE_CONFIG": config, "LC_ALL": "C.UTF-8", "HOME": os.path.expanduser("~root")}
-    return kept | ours | {"PYTHONUNBUFFERED": "1"}
+    # The lock is held by this process.
+    return kept | ours | {"PYTHONUNBUFFERED": "1", "TWIN_RUN_LOCK": ""}

@@ -1,0 +1,83 @@
+"""Let one run at a time change a cluster that is driven from its first controller.
+
+It owns the lock: the kernel's (flock) on the folder /opt/twin, held by the process of ansible-playbook and
+gone with it, however it ends. Machines that join take the same lock (roles/join, provision.py) and wait;
+a run that a person starts is refused, with who holds it. A run from another machine is not seen here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: runlock
+type: notification
+short_description: Let one run at a time change the cluster
+description:
+  - On a first controller, holds a lock on the folder /opt/twin while a playbook runs that changes something.
+  - TWIN_RUN_LOCK names another folder; empty, no lock is taken, because who started the run has it.
+"""
+
+FOLDER = Path("/opt/twin")
+PLAN = Path("/etc/twin/join.json")
+"""What only a first controller has."""
+ONLY_LOOK = ("cluster_status", "run_health_check", "health", "inventory", "preflight")
+"""Playbooks that change nothing."""
+
+
+def folder_of(environment: dict[str, str]) -> Path | None:
+    """The folder to lock, if any."""
+    if "TWIN_RUN_LOCK" in environment:
+        return Path(environment["TWIN_RUN_LOCK"]) if environment["TWIN_RUN_LOCK"] else None
+    return FOLDER if PLAN.is_file() and FOLDER.is_dir() else None
+
+
+def holder_of(folder: Path) -> str:
+    """Who holds the lock: since when, and the command; from the kernel's own list."""
+    inode = folder.stat().st_ino
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and int(words[5].rsplit(":", 1)[1]) == inode:
+            command = ["ps", "-o", "user=,lstart=,args=", "-p", words[4]]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+            return f"process {words[4]}: {' '.join(said.split())[:200]}"
+    return "another process"
+
+
+class CallbackModule(CallbackBase):
+    """The notification callback."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "runlock"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._descriptor = -1
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Take the lock, once for all playbooks of this run.
+
+        Raises:
+            SystemExit: Another run has it.
+        """
+        folder = folder_of(dict(os.environ))
+        if folder is None or self._descriptor >= 0 or Path(playbook._file_name).stem in ONLY_LOOK:
+            return
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._display.error(
+                f"Another run is changing this cluster ({holder_of(folder)}). Nothing was done; start this "
+                "one again when that has ended.",
+                wrap_text=False,
+            )
+            raise SystemExit(1) from None
