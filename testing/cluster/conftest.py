@@ -16,6 +16,7 @@ from testing.hosts.cluster import Cluster, built_programs, warm_caches
 HERE = Path(__file__).parent
 ORDER = (
     "test_mirror",
+    "test_ways",
     "test_faults",
     "test_house",
     "test_loss",
