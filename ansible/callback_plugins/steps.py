@@ -80,6 +80,20 @@ def failure_text(result: dict[str, Any]) -> str:
     return "\n".join([text, *hints])
 
 
+def roles_around(task: Any) -> set[str]:
+    """Names of the roles that a task is part of: its own, and those that have included it."""
+    found = set()
+    part = task
+    while part is not None:
+        # noinspection PyProtectedMember
+        role = getattr(part, "_role", None)
+        if role is not None:
+            found.add(role.get_name())
+        # noinspection PyProtectedMember
+        part = getattr(part, "_parent", None)
+    return found
+
+
 class CallbackModule(CallbackBase):
     """The stdout callback."""
 
@@ -97,14 +111,14 @@ class CallbackModule(CallbackBase):
         self._running: threading.Event | None = None
         self._progress = Path(os.environ.get("TWIN_PROGRESS_FILE", os.devnull))
         self._watch = os.environ.get("TWIN_WATCH", "")
-        self._to_watch = False
+        self._to_watch = self._watches_role = False
         self._waiting_for = ""
         self._terminal = sys.stdout.isatty()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Head the play's steps with its name."""
         self._end_task()
-        self._pause("")
+        self._pause(set())
         self._say(f"-- {play.get_name()}")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
@@ -112,9 +126,10 @@ class CallbackModule(CallbackBase):
         self._end_task()
         # noinspection PyProtectedMember
         role = task._role.get_name() if task._role else ""
-        self._pause(role)
+        self._pause(roles_around(task))
         self._task, self._role = task.get_name().split(" : ")[-1], role
-        self._to_watch = self._to_watch or (bool(self._watch) and self._watch in (self._task, role))
+        if self._watch and self._watch in (self._task, role):
+            self._to_watch, self._watches_role = True, self._watch == role
         self._waiting_for = ""
         self._task_begun_s = time.monotonic()
         if not task.action.endswith(("include_tasks", "import_tasks", "include_role", "meta")):
@@ -165,7 +180,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Close with the numbers that tell a first run from a second."""
         self._end_task()
-        self._pause("")
+        self._pause(set())
         for host in sorted(stats.processed):
             counts = stats.summarize(host)
             self._say(
@@ -225,9 +240,9 @@ class CallbackModule(CallbackBase):
                 shown_s = now_s
                 self._display.display(text)
 
-    def _pause(self, next_role: str) -> None:
-        """Wait for Enter after the step or role that `--watch` named."""
-        if not self._to_watch or (self._watch == self._role and next_role == self._role):
+    def _pause(self, next_roles: set[str]) -> None:
+        """Wait for Enter after the step or role that `--watch` named; a role goes on in what it includes."""
+        if not self._to_watch or (self._watches_role and self._watch in next_roles):
             return
         self._to_watch = False
         self._say(f"   {self._watch} is done. Look around; Enter goes on, Ctrl-C stops here.")
