@@ -39,15 +39,24 @@ def folder_of(environment: dict[str, str]) -> Path | None:
 
 
 def holder_of(folder: Path) -> str:
-    """Who holds the lock: since when, and the command; from the kernel's own list."""
+    """Who holds the lock, since when, and by which command; from the kernel's own list."""
     inode = folder.stat().st_ino
     for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
         words = line.split()
         if words[1] == "FLOCK" and int(words[5].rsplit(":", 1)[1]) == inode:
-            command = ["ps", "-o", "user=,lstart=,args=", "-p", words[4]]
+            command = ["ps", "-o", "user=,lstart=", "-p", words[4]]
             said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
-            return f"process {words[4]}: {' '.join(said.split())[:200]}"
+            return f"process {words[4]}: {' '.join(said.split())} {what_runs(words[4])}"
     return "another process"
+
+
+def what_runs(process: str) -> str:
+    """The command of a process, with the names of files for their paths; "" when it has ended."""
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return ""
+    return " ".join(Path(word).name if word.startswith("/") else word for word in words).strip()[:200]
 
 
 class CallbackModule(CallbackBase):
