@@ -34,8 +34,8 @@ SOURCES = (
     "requirements-bootstrap.txt",
 )
 """What a layer is made of; when one of them changes, layers are made anew."""
-LEFT_OUT = {"molecule", "__pycache__"}
-"""Folders that change nothing on a machine."""
+LEFT_OUT = {"molecule", "__pycache__", "README.md"}
+"""Folders and files that change nothing on a machine."""
 KEPT = 3
 """States of the checkout, of all on this machine, whose layers are kept (some 3 GB each)."""
 
@@ -81,13 +81,14 @@ def network_number() -> int:
     return 100 + zlib.crc32(str(ROOT).encode()) % 156
 
 
-def boot(name: str, layers: list[Path]) -> Cluster:
-    """One machine with these layers, `name` the topmost, and all that starts with it well.
+def boot(name: str, layers: list[Path], own: Mapping[str, Path] | None = None) -> Cluster:
+    """One machine with these layers, `name` the topmost, its `own` folders, and all that starts with it well.
 
     Raises:
         RuntimeError: It did not come up or did not become well.
     """
-    cluster = Cluster(1, network_number(), lent=warm_caches(), first_lent=built_programs(), layers=layers)
+    lent = warm_caches() | dict(own or {})
+    cluster = Cluster(1, network_number(), lent=lent, first_lent=built_programs(), layers=layers)
     try:
         for probe in PROBES[name]:
             cluster.hosts[0].run("bash", "-c", UNTIL, "until", probe, timeout_s=PROBE_TIMEOUT_S + 10)

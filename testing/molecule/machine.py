@@ -14,13 +14,16 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import yaml
 
 from testing.hosts.cluster import ROOT, Cluster
+from testing.hosts.images import hosts_folder
 from testing.molecule.layers import boot, ensure_layers
 
 OWNER = "TWIN_MOLECULE_OWNER"
@@ -75,10 +78,19 @@ def keep(folder: Path, layer: str) -> None:
     owner = int(os.environ.get(OWNER, "0"))
     signal.signal(signal.SIGTERM, _end)
     layers = ensure_layers(layer)
-    with boot(layer, layers) as cluster:
+    with _engine_folder() as engine, boot(layer, layers, {"+/var/lib/docker": engine}) as cluster:
         write_inventory(cluster, folder)
         while not owner or Path(f"/proc/{owner}").exists():
             time.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def _engine_folder() -> Iterator[Path]:
+    """A plain folder for the container engine's images: its overlays cannot lie on the machine's."""
+    with tempfile.TemporaryDirectory(
+        prefix="engine-", dir=hosts_folder(), ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
 
 
 def write_inventory(cluster: Cluster, folder: Path) -> None:
