@@ -47,16 +47,27 @@ def hand_over(api: Api, node: str, wait_s: float) -> None:
         ApiError: No other leads in time.
     """
     deadline_s = time.monotonic() + wait_s
-    asked = False
+    why: Any = "there is no other server"
     while time.monotonic() < deadline_s:
-        server = server_of(api.get(f"{RAFT}/configuration"), node)
+        raft = api.get(f"{RAFT}/configuration")
+        server = server_of(raft, node)
         if server is None or not server["Leader"]:
             return
-        if not asked:
-            api.call("PUT", f"{RAFT}/transfer-leadership")
-            asked = True
+        for other in raft["Servers"]:
+            if other["Voter"] and not other["Leader"]:
+                status, why = transfer(api, other["ID"])
+                if status == 200:
+                    break
         time.sleep(POLL_S)
-    raise ApiError(f"{api.system.capitalize()}'s leader stays {node}; another server should lead first.")
+    raise ApiError(
+        f"{api.system.capitalize()}'s leader stays {node}; another server should lead first. It says: {why}"
+    )
+
+
+def transfer(api: Api, server_id: str) -> tuple[int, Any]:
+    """Have another server lead; return the status and the answer. The two systems name it differently."""
+    path = {"consul": "transfer-leader", "nomad": "transfer-leadership"}[api.system]
+    return api.call("POST", f"{RAFT}/{path}?id={quote(server_id)}")
 
 
 def drop_vote(api: Api, node: str) -> bool:

@@ -186,7 +186,9 @@ def test_the_leaders_machine_is_lost_and_the_next_sentence_is_answered(house: Ho
 
     lost.start()
     wait_for("the machine", lambda: lost.name in house.places("ingress", first), SETTLE_TIMEOUT_S)
-    assert voters(house) == {node.name for node in house.nodes[:3]}
+    three = {node.name for node in house.nodes[:3]}
+    # A lost server is taken out by the others, and has a vote again when it has been well for a while.
+    wait_for("three votes", lambda: voters(house) == three, SETTLE_TIMEOUT_S)
 
 
 def test_both_are_workers_again_and_keep_no_secret(house: House) -> None:
