@@ -146,6 +146,21 @@ class House:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def facts(self, node: Node) -> list[str]:
+        """Every fact that the house remembers, sorted, as a node tells them."""
+        url = f"http://{node.address}:8000/api/memory"
+        ask = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=20).read().decode())"
+        done = subprocess.run(
+            self.cluster.outside(sys.executable, "-c", ask, url),
+            capture_output=True,
+            text=True,
+            timeout=40,
+            check=True,
+            env={"PATH": "/usr/bin:/bin"},
+        )
+        found = json.loads(done.stdout)
+        return sorted(item["text"] for item in (found["facts"] if isinstance(found, dict) else found))
+
     def nomad(self, path: str, node: Node | None = None) -> Any:
         """Ask Nomad on a controller, with its management token."""
         return self._ask("https://127.0.0.1:4646", "X-Nomad-Token", "nomad", path, node)

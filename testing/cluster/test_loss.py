@@ -5,8 +5,6 @@ The tests go on from `test_house`. Times to recover are printed, not judged.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
 
 import pytest
@@ -36,24 +34,6 @@ def until_answered(house: House, node: Node, text: str, wanted: str) -> float:
         RECOVERY_TIMEOUT_S,
     )
     return time.monotonic() - began_s
-
-
-def facts(house: House, node: Node) -> list[str]:
-    """Every fact that the house remembers."""
-    url = f"http://{node.address}:8000/api/memory"
-    script = (
-        f'import json, urllib.request; print(urllib.request.urlopen("{url}", timeout=20).read().decode())'
-    )
-    done = subprocess.run(
-        house.cluster.outside("python3", "-c", script),
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=True,
-        env={"PATH": "/usr/bin:/bin"},
-    )
-    found = json.loads(done.stdout)
-    return [item["text"] for item in (found["facts"] if isinstance(found, dict) else found)]
 
 
 def off_the_controller(house: House) -> str:
@@ -96,12 +76,12 @@ def test_the_agents_node_is_lost_and_the_next_sentence_is_answered(house: House)
 def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None:
     controller = house.nodes[0]
     house.chat(controller, "Please remember that my cat is called Tom.")
-    wait_for("the fact", lambda: any("Tom" in fact for fact in facts(house, controller)), RECOVERY_TIMEOUT_S)
-    before = sorted(facts(house, controller))
+    wait_for("the fact", lambda: any("Tom" in fact for fact in house.facts(controller)), RECOVERY_TIMEOUT_S)
+    before = house.facts(controller)
     place = off_the_controller(house)
     house.node_named(place).kill()
     began_s = time.monotonic()
-    after = wait_for("the memory", lambda: sorted(facts(house, controller)), RECOVERY_TIMEOUT_S)
+    after = wait_for("the memory", lambda: house.facts(controller), RECOVERY_TIMEOUT_S)
     say(f"  memory lost with its node: back after {time.monotonic() - began_s:.1f} s")
 
     assert after == before
@@ -112,7 +92,7 @@ def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None
 def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -> None:
     controller = house.nodes[0]
     lonely = house.nodes[2]
-    before = sorted(facts(house, controller))
+    before = house.facts(controller)
 
     lonely.cut()
     until_answered(house, house.nodes[1], "What is 17 times 23?", "391")
@@ -123,7 +103,7 @@ def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -
     wait_for("two workers", lambda: len(house.allocations("pipecat-app")) == 2, RECOVERY_TIMEOUT_S)
     wait_for("one memory", lambda: len(house.allocations("memory-service")) == 1, RECOVERY_TIMEOUT_S)
 
-    after = wait_for("the memory", lambda: sorted(facts(house, controller)), RECOVERY_TIMEOUT_S)
+    after = wait_for("the memory", lambda: house.facts(controller), RECOVERY_TIMEOUT_S)
     assert len(after) == len(set(after))
     assert set(before) <= set(after)
     assert any("Kiwi" in fact for fact in after)

@@ -22,11 +22,8 @@ GREETING = "Good evening, house."
 
 def test_a_burnt_house_is_restored_on_fresh_machines(house: House, tmp_path: Path) -> None:
     house.chat(house.nodes[0], "Please remember that my boat is called Albatross.")
-    wait_for(
-        "the boat's name",
-        lambda: "Albatross" in house.chat(house.nodes[1], "What is my boat called?")["text"],
-        WAIT_S,
-    )
+    wait_for("the fact", lambda: any("Albatross" in fact for fact in house.facts(house.nodes[1])), WAIT_S)
+    before = house.facts(house.nodes[1])
     settings = {"pipecatapp_settings": {"TWIN_GREETING": GREETING}}
     house.play("playbooks/backup.yaml", variables={"backup_folder": str(tmp_path)} | settings)
     [archive] = tmp_path.glob("twin-*.tar.gz")
@@ -37,9 +34,8 @@ def test_a_burnt_house_is_restored_on_fresh_machines(house: House, tmp_path: Pat
     with Cluster(3, lent=warm_caches(), first_lent=built_programs()) as fresh:
         restored = House(fresh)
         restored.play("playbooks/restore.yaml", variables={"backup_archive": str(archive)})
-        answer = restored.chat(restored.nodes[2], "What is my boat called?")["text"]
-        say(f"  restored: {answer}")
-        assert "Albatross" in answer
+        assert restored.facts(restored.nodes[2]) == before
+        say(f"  restored: {restored.chat(restored.nodes[2], 'What is my boat called?')['text']}")
         job = restored.nomad("/v1/job/pipecat-app")
         assert GREETING in unpacked(str(job))
 
