@@ -19,6 +19,16 @@ pytestmark = pytest.mark.unit
 MAX_MAIN_LINES = 60
 """Longest `tasks/main.yaml`: it is a table of contents (lines)."""
 
+UNTRIED = {
+    "docker": "making its image takes minutes; testing/cluster/docker_trial.py tries it by hand",
+    "health_check": "tried by testing/hosts and testing/cluster",
+    "join": "tried by testing/cluster",
+    "membership": "tried by testing/cluster",
+    "nomad": "tried by testing/cluster",
+    "upgrade": "tried by testing/cluster",
+}
+"""Roles whose scenarios are still to be written, and what tries them until then."""
+
 ROLES = sorted({Path(*path.parts[:3]) for path in matching("ansible/roles/*/**/*")})
 
 
@@ -42,6 +52,23 @@ def test_a_role_has_the_standard_shape(role: Path) -> None:
     length = len(lines_with(role / "tasks/main.yaml")) if not faults else 0
     if length > MAX_MAIN_LINES:
         faults.append(f"{role}/tasks/main.yaml has {length} lines, {MAX_MAIN_LINES} at most")
+    assert not faults, report(faults)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_role_is_tried_in_two_ways(role: Path) -> None:
+    names = {path.parts[4] for path in matching(f"{role}/molecule/*/molecule.yml")}
+    if role.name in UNTRIED:
+        assert not names - {"default"}, f"{role} has its scenarios: take it out of UNTRIED"
+        return
+    faults = [f"{role}/molecule/default is missing"] * ("default" not in names)
+    if not names - {"default"}:
+        faults.append(f"{role}/molecule has no further scenario, with other values")
+    faults += [
+        f"{role}/molecule/{name}/verify.yaml is missing or does nothing"
+        for name in sorted(names)
+        if not any(play.get("tasks") for play in read(role / f"molecule/{name}/verify.yaml") or [])
+    ]
     assert not faults, report(faults)
 
 
