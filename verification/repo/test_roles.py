@@ -21,7 +21,6 @@ MAX_MAIN_LINES = 60
 
 UNTRIED = {
     "docker": "making its image takes minutes; testing/cluster/docker_trial.py tries it by hand",
-    "health_check": "tried by testing/hosts and testing/cluster",
     "join": "tried by testing/cluster",
     "membership": "tried by testing/cluster",
     "nomad": "tried by testing/cluster",
