@@ -119,6 +119,13 @@ class _Agent:
     def pause(self) -> None:
         """Make it hang: connections are taken, nothing is answered."""
         os.kill(self.pid, signal.SIGSTOP)
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        # On a busy machine its threads answer until the kernel comes to them.
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            while task.exists() and (task / "stat").read_text(encoding="ascii").rpartition(") ")[2][0] != "T":
+                if time.monotonic() > deadline_s:
+                    raise RuntimeError(f"{self.pid} does not stop")
+                time.sleep(POLL_S)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
