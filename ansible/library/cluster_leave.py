@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: cluster_leave
@@ -119,10 +119,9 @@ def forget(consul: Api, nomad: Api, node: str) -> bool:
         if member["Status"] != "left":
             nomad.call("PUT", f"/v1/agent/force-leave?node={quote(member['Name'])}&prune=true")
             changed = True
-    for entry in nomad.get("/v1/nodes"):
-        if entry["Name"] == node:
-            nomad.call("PUT", f"/v1/node/{entry['ID']}/purge")
-            changed = True
+    for entry in nodes_named(nomad, node):
+        nomad.call("PUT", f"/v1/node/{entry['ID']}/purge")
+        changed = True
     if any(member["Name"] == node for member in consul.get("/v1/agent/members")):
         consul.call("PUT", f"/v1/agent/force-leave/{quote(node)}?prune")
         changed = True

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: nomad_drain
@@ -38,9 +38,7 @@ ENDED = ("complete", "failed", "lost")
 
 def node_named(api: Api, name: str) -> dict[str, Any] | None:
     """What Nomad knows of the node; the one that is up where an older entry of that name is left."""
-    nodes = [node for node in api.get("/v1/nodes") if node["Name"] == name]
-    nodes.sort(key=lambda node: node["Status"] == "down")
-    return nodes[0] if nodes else None
+    return min(nodes_named(api, name), key=lambda node: node["Status"] == "down", default=None)
 
 
 def is_as_wanted(node: dict[str, Any], drained: bool) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: nomad_node_ready
@@ -51,7 +51,7 @@ def main() -> None:
     state = "it has not come"
     while time.monotonic() < deadline_s:
         try:
-            nodes = [node for node in api.get("/v1/nodes") if node["Name"] == given["node"]]
+            nodes = nodes_named(api, given["node"])
             if any(is_ready(node, given["version"]) for node in nodes):
                 module.exit_json(changed=False)
             states = {f"{node['Status']} with Nomad {node['Version']}" for node in nodes}

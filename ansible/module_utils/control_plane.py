@@ -93,6 +93,15 @@ class Api:
         )
 
 
+def nodes_named(nomad: Api, name: str) -> list[dict[str, Any]]:
+    """What Nomad knows of a machine: an older entry of that name may be left beside the one that is up.
+
+    Raises:
+        ApiError: Nomad does not answer.
+    """
+    return [node for node in nomad.get("/v1/nodes") if node["Name"] == name]
+
+
 def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body)

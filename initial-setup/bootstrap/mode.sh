@@ -10,7 +10,7 @@ is_alone() { # whether the inventory names no machine yet but this one
 }
 
 wanted_version() { # wanted_version PROGRAM: the version that the catalogue means by its name
-  awk -v name="$1" '$2 == "name:" {on = ($3 == name)} on && $1 == "version:" {print $2; exit}' "$ROOT/group_vars/artifacts.yaml"
+  entry_of "$1" | awk '$1 == "version:" {print $2; exit}'
 }
 
 has_wanted() { # has_wanted PROGRAM: whether it is on PATH in the wanted version

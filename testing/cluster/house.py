@@ -35,6 +35,12 @@ with urllib.request.urlopen(request, timeout=float(sys.argv[4])) as answer:
     sys.stdout.write(answer.read().decode())
 """
 
+WITH_TOKEN = (
+    "export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem"
+    " NOMAD_TOKEN=$(cat /etc/nomad.d/management_token)"
+)
+"""What a shell on a controller needs before it asks Nomad as who may do everything."""
+
 T = TypeVar("T")
 
 

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from testing.cluster.house import House, say, wait_for
+from testing.cluster.house import WITH_TOKEN, House, say, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -73,9 +73,7 @@ def test_healing_what_is_well_changes_nothing(house: House) -> None:
 
 
 def test_healing_brings_back_a_job_that_was_stopped(house: House) -> None:
-    stop = 'NOMAD_TOKEN="$(cat /etc/nomad.d/management_token)" nomad job stop -detach pipecat-app'
-    reach = "NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem"
-    house.nodes[0].run("bash", "-c", f"{reach} {stop}")
+    house.nodes[0].run("bash", "-c", f"{WITH_TOKEN}; nomad job stop -detach pipecat-app")
     wait_for("the end of the workers", lambda: not house.places("pipecat-app"), AGENT_TIMEOUT_S)
 
     played = house.play("playbooks/heal_cluster.yaml", log="heal-again")

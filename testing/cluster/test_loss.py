@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from testing.cluster.house import House, say, wait_for
+from testing.cluster.house import WITH_TOKEN, House, say, wait_for
 from testing.hosts.cluster import Node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -42,11 +42,9 @@ def off_the_controller(house: House) -> str:
     [place] = house.places("memory-service")
     if place != controller.name:
         return place
-    drain = "nomad node drain -self -yes"
-    token = 'NOMAD_TOKEN="$(cat /etc/nomad.d/management_token)"'
-    reach = f"export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem {token}"
-    controller.run("bash", "-c", f"{reach}; {drain} -enable -ignore-system", timeout_s=RECOVERY_TIMEOUT_S)
-    controller.run("bash", "-c", f"{reach}; {drain} -disable")
+    drain = f"{WITH_TOKEN}; nomad node drain -self -yes"
+    controller.run("bash", "-c", f"{drain} -enable -ignore-system", timeout_s=RECOVERY_TIMEOUT_S)
+    controller.run("bash", "-c", f"{drain} -disable")
     return wait_for("the memory elsewhere", lambda: house.places("memory-service"), RECOVERY_TIMEOUT_S).pop()
 
 

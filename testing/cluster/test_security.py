@@ -15,7 +15,7 @@ import sys
 import pytest
 import yaml
 
-from testing.cluster.house import House, say, wait_for
+from testing.cluster.house import WITH_TOKEN, House, say, wait_for
 from testing.cluster_agents import cluster_binary
 from testing.hosts.cluster import ROOT, Node
 
@@ -124,8 +124,6 @@ job "visitor" {
 """
 PUBLIC_KEY = "AAAA"
 """How the text of every public ssh key begins: the length of its type's name."""
-NOMAD = "export NOMAD_ADDR=https://127.0.0.1:4646 NOMAD_CACERT=/etc/nomad.d/tls/ca.pem"
-WITH_TOKEN = f"{NOMAD} NOMAD_TOKEN=$(cat /etc/nomad.d/management_token)"
 
 
 @pytest.fixture(scope="module")

@@ -292,26 +292,29 @@ def purge(nomad: Nomad, job_id: str, timeout_s: int, namespace: str = "default")
     Raises:
         NomadError: Its tasks do not end.
     """
-    path, query = f"/v1/job/{quote(job_id, safe='')}", f"?namespace={quote(namespace)}"
-    if nomad.find(path + query) is None:
+    path = _path(job_id, namespace)
+    if nomad.find(path) is None:
         return False
-    nomad.call("DELETE", path + query)
+    nomad.call("DELETE", path)
     deadline_s = time.monotonic() + timeout_s
-    allocations = f"{path}/allocations{query}"
+    allocations = _path(job_id, namespace, "/allocations")
     while any(a["ClientStatus"] in ("running", "pending") for a in nomad.call("GET", allocations)):
         if time.monotonic() > deadline_s:
             raise NomadError(f"The tasks of '{job_id}' have not ended after {timeout_s} s.")
         time.sleep(POLL_S)
-    nomad.call("DELETE", f"{path}{query}&purge=true")
+    nomad.call("DELETE", f"{path}&purge=true")
     return True
+
+
+def _path(job_id: str, namespace: str, part: str = "") -> str:
+    return f"/v1/job/{quote(job_id, safe='')}{part}?namespace={quote(namespace)}"
 
 
 def _purge(module: AnsibleModule, nomad: Nomad) -> None:
     given = module.params
     job_id, namespace = given["job_id"], given["namespace"]
     if module.check_mode:
-        path = f"/v1/job/{quote(job_id, safe='')}?namespace={quote(namespace)}"
-        changed = nomad.find(path) is not None
+        changed = nomad.find(_path(job_id, namespace)) is not None
     else:
         changed = purge(nomad, job_id, given["timeout_s"], namespace)
     module.exit_json(changed=changed, job_id=job_id)
