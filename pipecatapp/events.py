@@ -195,6 +195,16 @@ class MemorySaved(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AnsweredBy(Event):
+    """Who gives the answer from here on; `because` says why it is not who was asked first, or is ""."""
+
+    kind: ClassVar[str] = "answered_by"
+    turn_id: str
+    by: str
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyMeasured(Event):
     """Where a spoken turn's time went: stage to seconds, as the server saw it."""
 

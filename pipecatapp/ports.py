@@ -38,6 +38,7 @@ class ChatRequest:
         grammar: The answer must match this GBNF; not together with `json_schema`.
         stop: Texts that end the answer.
         slot: Which prompt cache of the server to use, or -1 for any.
+        session: The conversation that it belongs to, so that it finds its prompt cache warm; "" for none.
     """
 
     messages: tuple[Message, ...]
@@ -47,17 +48,30 @@ class ChatRequest:
     grammar: str | None = None
     stop: tuple[str, ...] = ()
     slot: int = -1
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatDelta:
-    """A piece of an answer. `finish` is "" until the last one, then stop, length or error."""
+    """A piece of an answer.
+
+    Args:
+        text: What is added.
+        finish: "" until the last one, then stop, length or error.
+        prompt_tokens: Of the whole prompt, in the last piece.
+        cached_tokens: How many of them were in the prompt cache, in the last piece.
+        completion_tokens: Of the whole answer, in the last piece.
+        by: Who says it, where the client has several to ask; "" for the client itself.
+        because: Why it is not whom the client asked first, in words; "" when it is.
+    """
 
     text: str
     finish: str = ""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    by: str = ""
+    because: str = ""
 
 
 @runtime_checkable
@@ -83,6 +97,15 @@ class LlmClient(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class ExpertClients(Protocol):
+    """The chat models of the house by name."""
+
+    def client(self, expert: str) -> LlmClient:
+        """Return the client of an expert, such as `main`; `main` answers for one that nobody knows."""
         ...
 
 

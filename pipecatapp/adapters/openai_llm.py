@@ -62,7 +62,7 @@ class OpenAiLlm:
         """
         body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
         finish = ""
-        usage: dict[str, int] = {}
+        usage = (0, 0, 0)
         async with aclosing(self._http.stream_events(PATH, body)) as events:
             async for event in events:
                 usage = _usage(event) or usage
@@ -74,7 +74,8 @@ class OpenAiLlm:
                         finish = _FINISHES.get(choice["finish_reason"], "error")
         if not finish:
             raise self._http.broke_off("stopped in the middle of its answer")
-        yield ChatDelta("", finish, **usage)
+        prompt, cached, completion = usage
+        yield ChatDelta("", finish, prompt, cached, completion)
 
     async def prefill(self, request: ChatRequest) -> None:
         """Warm the prompt cache; does nothing on a server that has none of ours, and never fails."""
@@ -118,16 +119,19 @@ class OpenAiLlm:
         return body
 
 
-def _usage(event: Mapping[str, Any]) -> dict[str, int]:
-    """Return the token counts of an event; llama.cpp's `timings` name the cached ones exactly."""
+def _usage(event: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return an event's counts of prompt, cached and answered tokens, or None.
+
+    llama.cpp's `timings` name the cached ones exactly.
+    """
     usage = event.get("usage") or {}
     timings = event.get("timings") or {}
     if not usage and not timings:
-        return {}
+        return None
     details = usage.get("prompt_tokens_details") or {}
     cached = int(timings.get("cache_n", details.get("cached_tokens") or 0))
-    return {
-        "prompt_tokens": int(usage.get("prompt_tokens", int(timings.get("prompt_n", 0)) + cached)),
-        "cached_tokens": cached,
-        "completion_tokens": int(usage.get("completion_tokens", timings.get("predicted_n", 0))),
-    }
+    return (
+        int(usage.get("prompt_tokens", int(timings.get("prompt_n", 0)) + cached)),
+        cached,
+        int(usage.get("completion_tokens", timings.get("predicted_n", 0))),
+    )

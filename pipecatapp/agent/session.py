@@ -27,11 +27,12 @@ logger = logging.getLogger(__name__)
 RunWorkflow = Callable[[Mapping[str, object], RunContext], AsyncIterator[RunEvent]]
 """Makes the answer to `{"user_text": str, "history": list[Message]}`; closing the iterator stops the work."""
 
-ReadAhead = Callable[[list[Message], str], Coroutine[Any, Any, None]]
-"""Lets the model read the conversation, and what is heard so far, before it has to answer."""
+ReadAhead = Callable[[list[Message], str, str], Coroutine[Any, Any, None]]
+"""Lets the model read the conversation, and what is heard so far, before it has to answer; last comes the
+session's name."""
 
 
-async def read_nothing(_history: list[Message], _heard: str) -> None:
+async def read_nothing(_history: list[Message], _heard: str, _session_id: str) -> None:
     """Read nothing ahead."""
 
 
@@ -167,7 +168,7 @@ class Session:
         if self._reading is not None and not self._reading.done():
             return
         self._reading = self.spawn(
-            self._read_ahead(self._short_term.messages(without_apology), heard), "read-ahead"
+            self._read_ahead(self._short_term.messages(without_apology), heard, self.id), "read-ahead"
         )
 
     def interrupt(self) -> bool:

@@ -18,12 +18,13 @@ from pipecatapp import __version__
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory, pick_expert_llm
+from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory, pick_experts
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_stt, pick_tts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.memory import AgentMemory, pick_memory
 from pipecatapp.app.models import model_store
+from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
@@ -55,6 +56,7 @@ class Mind:
     Args:
         services: What nodes may use; the memory is among it.
         llm: The language model and, when there is one, its child server.
+        experts: Every expert by name.
         directory: The services of the house.
         memory: The long-term memory and its saved states.
         store: This machine's models.
@@ -64,6 +66,7 @@ class Mind:
 
     services: NodeServices
     llm: PickedLlm
+    experts: ExpertPool
     directory: ServiceDirectory
     memory: AgentMemory
     store: ModelStore
@@ -83,8 +86,9 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         whys: Whys = {}
         directory = await open_directory(settings, clock)
         stack.push_async_callback(directory.close)
-        llm = await pick_expert_llm(settings, store, cpu, directory, clock)
+        llm, experts = await pick_experts(settings, store, cpu, directory, clock)
         stack.push_async_callback(llm.close)
+        stack.push_async_callback(experts.close)
         embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
         whys["llm"] = llm.why
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield Mind(services, llm, directory, memory, store, cpu, whys)
+        yield Mind(services, llm, experts, directory, memory, store, cpu, whys)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:

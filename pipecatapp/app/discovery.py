@@ -21,8 +21,8 @@ from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.engines import PickedLlm, pick_llm
 from pipecatapp.errors import AgentError
-from pipecatapp.experts.expert_llm import ExpertLlm
 from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, MEMORY_SERVICE, experts_in, service_of, to_ask
+from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import Clock, Endpoint, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
@@ -67,27 +67,21 @@ def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:
     return lambda: [endpoint.url for endpoint in to_ask(directory, MEMORY_SERVICE)]
 
 
-async def pick_expert_llm(
+async def pick_experts(
     settings: Settings, store: ModelStore, cpu: CpuInfo, directory: ServiceDirectory, clock: Clock
-) -> PickedLlm:
-    """Return the language model: the house's expert `main` where it is, this machine's own behind it.
+) -> tuple[PickedLlm, ExpertPool]:
+    """Return the language model and all experts by name.
 
-    A machine that has no model of its own needs a `main` that passes its checks now. Without Consul, or when
-    LLM_BASE_URL names another machine's server, it is what `pick_llm` says.
+    The language model is the house's expert `main` where it is, this machine's own behind it. A machine that
+    has no model of its own needs a `main` that passes its checks now. Without Consul, or when LLM_BASE_URL
+    names another machine's server, it is what `pick_llm` says, and that is asked last for every other expert.
+
+    Returns:
+        The language model, which ends the child server when it is closed; the pool is closed by itself.
 
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
-    if not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai":
-        return await pick_llm(settings, store, cpu)
-    own: PickedLlm | None = None
-    try:
-        own = await pick_llm(settings, store, cpu)
-    except AgentError as exc:
-        if not directory.current(service_of(MAIN)):
-            raise
-        log.warning("This machine has no language model of its own", extra={"code": exc.code})
 
     def connect(endpoint: Endpoint) -> LlmClient:
         return OpenAiLlm(
@@ -98,16 +92,30 @@ async def pick_expert_llm(
             request_timeout_s=EXPERT_TIMEOUT_S,
         )
 
-    client = ExpertLlm(MAIN, directory, connect, clock, own=own.client if own else None)
+    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
+    if not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai":
+        alone = await pick_llm(settings, store, cpu)
+        pool = ExpertPool(directory, connect, clock, own=alone.client, own_is_main=True)
+        return replace(alone, client=pool.client(MAIN)), pool
+    own: PickedLlm | None = None
+    try:
+        own = await pick_llm(settings, store, cpu)
+    except AgentError as exc:
+        if not directory.current(service_of(MAIN)):
+            raise
+        log.warning("This machine has no language model of its own", extra={"code": exc.code})
+    pool = ExpertPool(directory, connect, clock, own=own.client if own else None)
+    client = pool.client(MAIN)
     # A server of this machine that is no child of ours is taken at its word.
     is_served_here = own is not None and own.server is None
     behind = f"; else {own.why}" if own else "; there is none of this machine's own"
-    return PickedLlm(
+    picked = PickedLlm(
         client,
         own.server if own else None,
         f"{service_of(MAIN)} where {directory.name} knows one{behind}",
         is_elsewhere=lambda: is_served_here or client.is_up(),
     )
+    return picked, pool
 
 
 def describe_experts(directory: ServiceDirectory, settings: Settings, llm: PickedLlm) -> Mapping[str, Any]:

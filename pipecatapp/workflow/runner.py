@@ -66,7 +66,7 @@ class WorkflowRunner:
         for node in self._nodes.values():
             await node.warm(self._services)
 
-    async def read_ahead(self, history: Sequence[Message], heard: str) -> None:
+    async def read_ahead(self, history: Sequence[Message], heard: str, session_id: str = "") -> None:
         """Let the model read what the next prompt will begin with, so that its first word comes sooner.
 
         It is done once for each beginning of a prompt that carries the conversation on; what is read in vain
@@ -75,6 +75,7 @@ class WorkflowRunner:
         Args:
             history: The conversation.
             heard: What the user has said of the next turn so far; may be "".
+            session_id: The conversation, which is answered by whom has read it; "" for none.
         """
         beginnings: list[Messages] = []
         for definition in self.workflow.nodes:
@@ -83,7 +84,8 @@ class WorkflowRunner:
                 messages = node.beginning(self._services.prompts, tuple(history), heard)
                 if messages not in beginnings:
                     beginnings.append(messages)
-                    await self._services.llm.prefill(ChatRequest(messages, max_tokens=1))
+                    request = ChatRequest(messages, max_tokens=1, session=session_id)
+                    await self._services.llm.prefill(request)
 
     async def run(self, inputs: Mapping[str, object], context: RunContext) -> AsyncGenerator[RunEvent, None]:
         """Yield what happens, as it happens; closing the iterator cancels every node at once.

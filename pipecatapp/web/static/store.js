@@ -166,6 +166,7 @@ const HANDLERS = {
     ...note(state, `Noted: ${event.text}`),
     memoryVersion: state.memoryVersion + 1,
   }),
+  answered_by: (state, event) => (event.because ? note(state, `${event.by} answers: ${event.because}`) : state),
   latency: (state, event) =>
     answerOf(state, event.turn_id) && event.stages_s.bot_started
       ? answer(state, event.turn_id, () => ({ latencyS: event.stages_s.bot_started }))

@@ -14,6 +14,7 @@ from typing import Any, cast
 from pydantic import Field
 
 from pipecatapp.errors import WorkflowRuntimeError
+from pipecatapp.events import AnsweredBy
 from pipecatapp.ports import ChatRequest
 from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, known_prompt
 from pipecatapp.workflow.port_types import Json, Messages, TextStream
@@ -76,10 +77,15 @@ class LlmNode(Node[LlmInputs, LlmOutputs, LlmConfig]):
             json_schema=schema,
             grammar=run.services.prompts.get(self.config.grammar) if self.config.grammar else None,
             stop=self.config.stop,
+            session=run.context.session_id,
         )
         pieces: list[str] = []
+        by = ""
         async with contextlib.aclosing(cast(Any, run.services.llm.stream(request))) as answer:
             async for delta in answer:
+                if delta.by != by:
+                    by = delta.by
+                    run.raise_event(AnsweredBy(run.context.turn_id, by, delta.because))
                 piece = delta.text if pieces else delta.text.lstrip()
                 if piece:
                     pieces.append(piece)

@@ -30,7 +30,8 @@ class Reader:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
-    async def __call__(self, history: list[Message], heard: str) -> None:
+    async def __call__(self, history: list[Message], heard: str, session_id: str) -> None:
+        assert session_id
         self.read.append(([message.content for message in history], heard))
         try:
             await self.goes_on.wait()

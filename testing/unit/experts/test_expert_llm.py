@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.expert_llm import AVOID_S, ExpertLlm
+from pipecatapp.experts.expert_llm import ExpertLlm
+from pipecatapp.experts.instances import AVOID_S
 from pipecatapp.experts.names import MEMORY_SERVICE, experts_in, to_ask
+from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ChatRequest, Endpoint, LlmClient
 from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
 from testing.fakes.fake_clock import FakeClock
@@ -34,7 +36,8 @@ class House:
         self.directory = FakeDirectory(*(main(port) for port in ports))
         self.models = {port: FakeLlm((f"expert {port}",)) for port in ports}
         self.connected: list[int] = []
-        self.llm = ExpertLlm("main", self.directory, self.connect, self.clock, own=own)
+        self.pool = ExpertPool(self.directory, self.connect, self.clock, own=own)
+        self.llm = self.pool.client("main")
 
     def connect(self, endpoint: Endpoint) -> LlmClient:
         self.connected.append(endpoint.port)
@@ -179,7 +182,7 @@ async def test_closing_closes_everybody() -> None:
     own = FakeLlm()
     house = House(1, own=own)
     await house.ask()
-    await house.llm.close()
+    await house.pool.close()
     assert (own.is_closed, house.models[1].is_closed) == (True, True)
 
 

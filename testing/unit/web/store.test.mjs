@@ -122,6 +122,13 @@ test("recalled facts are shown only when there are some", () => {
   assert.equal(play([{ kind: "memory_recalled", turn_id: "t1", facts: ["x"] }]).items.length, 1);
 });
 
+test("who answers is told only when it is not who was asked", () => {
+  const answered = { kind: "answered_by", turn_id: "t1", by: "llama-api-main on b", because: "" };
+  assert.equal(play([answered]).items.length, 0);
+  const other = play([{ ...answered, because: "llama-api-main on a broke the connection" }]);
+  assert.match(other.items[0].text, /on b answers: .* on a broke/);
+});
+
 test("a lost call says so, a hung-up one does not", () => {
   const live = play([{ kind: "call_connected", pc_id: "a#1" }]);
   const lost = play([{ kind: "call_ended", pc_id: "a#1", reason: "lost" }], live);

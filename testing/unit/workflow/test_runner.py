@@ -6,13 +6,14 @@ It owns the claims about the engine; what single nodes decide is tested beside i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
-from pipecatapp.ports import Message, ToolResult, ToolSpec
-from pipecatapp.workflow.run_events import TextPiece
+from pipecatapp.ports import ChatDelta, ChatRequest, Message, ToolResult, ToolSpec
+from pipecatapp.workflow.run_events import EventRaised, TextPiece
 from pipecatapp.workflow.services import RunContext
 from testing.fakes.fake_llm import BreaksOff, FakeLlm
 from testing.fakes.fake_memory import FakeMemory
@@ -430,10 +431,35 @@ async def test_the_conversation_is_read_ahead_as_the_next_prompt_begins(bench: M
     )
     history = [Message("user", "Hi."), Message("assistant", "Hello.")]
 
-    await under_test.runner.read_ahead(history, "What is")
+    await under_test.runner.read_ahead(history, "What is", "s")
     _ = [event async for event in under_test.runner.run(
         {"user_text": "What is it?", "history": history}, RunContext("s", "t"))]  # fmt: skip
 
     read, asked = llm.prefills[0].messages, llm.requests[0].messages
     assert read[:-1] == asked[:-1]
     assert asked[-1].content.startswith(read[-1].content)
+    assert (llm.prefills[0].session, llm.requests[0].session) == ("s", "s"), "who reads it answers it"
+
+
+class RelayLlm(FakeLlm):
+    """A model whose second word is another's."""
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDelta]:
+        yield ChatDelta("One ", by="first")
+        yield ChatDelta("two ", by="second", because="first is gone")
+        yield ChatDelta("three.", "stop", by="second", because="first is gone")
+
+
+async def test_who_answers_is_told_before_the_words_of_each(bench: MakeBench) -> None:
+    outcome = await bench(CHAT, llm=RelayLlm()).run(user_text="Count.")
+
+    told = [
+        event.event.to_wire() if isinstance(event, EventRaised) else event.text
+        for event in outcome.events
+        if isinstance(event, EventRaised | TextPiece)
+    ]
+    first = {"kind": "answered_by", "turn_id": "turn-1", "by": "first", "because": ""}
+    second = {"kind": "answered_by", "turn_id": "turn-1", "by": "second", "because": "first is gone"}
+    assert [item for item in told if isinstance(item, dict)] == [first, second]
+    assert told.index(first) < told.index("One ")
+    assert told.index(second) < told.index("two ")

@@ -1,0 +1,55 @@
+"""Every expert of the house by its name.
+
+It owns the one client of each expert and what they share: the connections, and what was seen of each
+endpoint. Whom a client asks is `expert_llm`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipecatapp.experts.expert_llm import ExpertLlm
+from pipecatapp.experts.instances import Connect, Instances
+from pipecatapp.experts.names import MAIN, service_of
+from pipecatapp.ports import Clock, LlmClient, ServiceDirectory
+
+
+class ExpertPool:
+    """The experts that may be asked.
+
+    Any name may be asked for: an expert that nobody knows yet is found once it comes, and until then `main`
+    answers for it.
+
+    Args:
+        directory: Where they are.
+        connect: Makes a client of an endpoint.
+        clock: Time.
+        own: This machine's own model, asked last for every expert, and closed with the pool; None for none.
+        own_is_main: `own` is the expert `main`: no other is asked for it, whatever the directory knows.
+    """
+
+    def __init__(
+        self,
+        directory: ServiceDirectory,
+        connect: Connect,
+        clock: Clock,
+        *,
+        own: LlmClient | None = None,
+        own_is_main: bool = False,
+    ) -> None:
+        self._instances = Instances(directory, connect, clock)
+        self._own = own
+        self._main = () if own_is_main else (service_of(MAIN),)
+        self._clients: dict[str, ExpertLlm] = {}
+
+    def client(self, expert: str) -> ExpertLlm:
+        """Return the client of an expert, such as `main`; always the same one for a name."""
+        if expert not in self._clients:
+            before = () if expert == MAIN else (service_of(expert),)
+            self._clients[expert] = ExpertLlm(expert, (*before, *self._main), self._instances, own=self._own)
+        return self._clients[expert]
+
+    async def close(self) -> None:
+        """Let go of every connection, and of this machine's own model."""
+        own = [self._own.close()] if self._own is not None else []
+        await asyncio.gather(self._instances.close(), *own)
