@@ -205,6 +205,17 @@ class AnsweredBy(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertChosen(Event):
+    """Another expert than `main` is asked; `reason` says why, `score` how near it is, 1 for certain."""
+
+    kind: ClassVar[str] = "expert_chosen"
+    turn_id: str
+    expert: str
+    reason: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyMeasured(Event):
     """Where a spoken turn's time went: stage to seconds, as the server saw it."""
 

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+MAIN_EXPERT = "main"
+"""The expert that answers when nobody better is asked."""
 Role = Literal["system", "user", "assistant"]
 Vectors = npt.NDArray[np.float32]
 """Shape (n, dimensions), rows of length 1."""
@@ -441,6 +443,7 @@ class Endpoint:
         port: TCP port.
         tags: As registered, such as `pool=main`.
         passing: Whether every health check of it passes.
+        meta: What it says of itself, as registered.
     """
 
     service: str
@@ -450,6 +453,7 @@ class Endpoint:
     port: int
     tags: tuple[str, ...] = ()
     passing: bool = True
+    meta: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def url(self) -> str:
@@ -513,4 +517,30 @@ class ServiceDirectory(Protocol):
 
     async def close(self) -> None:
         """Stop following."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """A chat model that the house knows by name.
+
+    Args:
+        name: Such as `math`.
+        description: What it is good at, in a sentence or two; "" when nobody says.
+        examples: Requests that are for it.
+        is_up: Whether it can be asked now.
+    """
+
+    name: str
+    description: str = ""
+    examples: tuple[str, ...] = ()
+    is_up: bool = True
+
+
+@runtime_checkable
+class Experts(ExpertClients, Protocol):
+    """Who there is to answer, and their clients. Who there is, is answered without IO."""
+
+    def all(self) -> Sequence[Expert]:
+        """Return every expert, up or not, in a stable order; `main` is always there, first and up."""
         ...

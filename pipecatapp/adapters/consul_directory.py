@@ -70,10 +70,11 @@ def endpoints_of(service: str, value: Any) -> list[Endpoint]:
                 port=int(entry["Service"]["Port"]),
                 tags=tuple(entry["Service"]["Tags"] or ()),
                 passing=all(check["Status"] == "passing" for check in entry["Checks"]),
+                meta={str(key): str(value) for key, value in (entry["Service"].get("Meta") or {}).items()},
             )
             for entry in value
         ]
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise AdapterError("consul-nonsense", "Consul described a service in an unknown shape.") from exc
 
 

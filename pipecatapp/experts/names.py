@@ -5,11 +5,11 @@ It owns the names and what they mean: which service is a chat endpoint, and whic
 
 from __future__ import annotations
 
-from pipecatapp.ports import Endpoint, ServiceDirectory
+from pipecatapp.ports import MAIN_EXPERT, Endpoint, ServiceDirectory
 
 EXPERT_PREFIX = "llama-api-"
 """Services that begin so are experts, one name each. `rpc-provider`, which only lends memory, is none."""
-MAIN = "main"
+MAIN = MAIN_EXPERT
 """The expert that answers when nobody better is asked."""
 MEMORY_SERVICE = "memory-service"
 """The cluster's long-term memory."""

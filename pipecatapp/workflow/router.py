@@ -15,13 +15,14 @@ import numpy as np
 from pipecatapp.ports import Embedder, Vectors
 
 NEIGHBOURS = 2
-"""A label's score is the mean of this many nearest examples; one alone lets a single odd example decide."""
+"""A label's score is the mean of this many nearest examples; one alone lets a single odd example decide.
+It suits a dozen examples a label; experts, who have more, are compared by more (`expert_nodes`)."""
 
 REMEMBERED_TEXTS = 32
 """Texts whose vectors are kept: one turn is classified several times, a speculated one again."""
 
-REMEMBERED_LABEL_SETS = 16
-"""Sets of examples whose vectors are kept; a workflow has one for each of its route nodes."""
+REMEMBERED_LABELS = 128
+"""Labels whose examples' vectors are kept: a workflow has some for each of its route nodes, and for experts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,15 @@ class Router:
         for texts in examples.values():
             await self._vectors_of(tuple(texts))
 
-    async def classify(self, text: str, examples: Mapping[str, Sequence[str]]) -> list[Score]:
+    async def classify(
+        self, text: str, examples: Mapping[str, Sequence[str]], *, neighbours: int = NEIGHBOURS
+    ) -> list[Score]:
         """Return every label's score, best first.
 
         Args:
             text: What the user said.
             examples: Label to sentences that mean it; a label without any scores 0.
+            neighbours: A label's score is the mean of this many nearest examples, > 0.
 
         Raises:
             AdapterError: The embedder failed.
@@ -66,7 +70,7 @@ class Router:
         vector = await self._vector_of(text)
         scores = []
         for label, texts in examples.items():
-            near = np.sort(await self._vectors_of(tuple(texts)) @ vector)[-NEIGHBOURS:] if texts else ()
+            near = np.sort(await self._vectors_of(tuple(texts)) @ vector)[-neighbours:] if texts else ()
             scores.append(Score(label, float(np.mean(near)) if len(near) else 0.0))
         return sorted(scores, key=lambda item: -item.score)
 
@@ -80,6 +84,6 @@ class Router:
     async def _vectors_of(self, texts: tuple[str, ...]) -> Vectors:
         if texts not in self._examples:
             self._examples[texts] = await self._embedder.embed(texts)
-            while len(self._examples) > REMEMBERED_LABEL_SETS * 8:
+            while len(self._examples) > REMEMBERED_LABELS:
                 self._examples.popitem(last=False)
         return self._examples[texts]

@@ -8,16 +8,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from pipecatapp.ports import Clock, Embedder, LlmClient, MemoryStore, ToolBox
+from pipecatapp.ports import Clock, Embedder, Experts, LlmClient, MemoryStore, ToolBox
 from pipecatapp.workflow.prompts import PromptLibrary
 from pipecatapp.workflow.router import Router
 
 
 @dataclass(frozen=True, slots=True)
 class NodeServices:
-    """The outside, as the nodes of one session see it."""
+    """The outside, as the nodes of one session see it.
+
+    Args:
+        llm: The expert `main`.
+        experts: Every expert by name, `main` among them.
+        toolbox: The tools.
+        memory: Long-term memory.
+        embedder: Turns text to vectors.
+        clock: Time.
+        prompts: The prompts.
+        router: Compares texts with examples.
+    """
 
     llm: LlmClient
+    experts: Experts
     toolbox: ToolBox
     memory: MemoryStore
     embedder: Embedder

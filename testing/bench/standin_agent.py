@@ -31,6 +31,7 @@ from pipecatapp.workflow.loader import shipped_prompts
 from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.services import NodeServices
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_stt import FakeStt
@@ -60,8 +61,10 @@ async def _pace(seconds: float) -> None:
 def _services(clock: SystemClock) -> tuple[NodeServices, FakeMemory]:
     embedder = FakeEmbedder()
     memory = FakeMemory(embedder)
+    llm = FakeLlm((ANSWER,), token_delay_s=TOKEN_S, sleep=_pace)
     services = NodeServices(
-        llm=FakeLlm((ANSWER,), token_delay_s=TOKEN_S, sleep=_pace),
+        llm=llm,
+        experts=FakeExperts(main=llm),
         toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=load_settings().search_dir)),
         memory=memory,
         embedder=embedder,

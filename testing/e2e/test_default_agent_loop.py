@@ -29,6 +29,7 @@ from pipecatapp.workflow.run_events import EventRaised, RunFinished, TextPiece
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices, RunContext
 from testing.e2e.engine_models import MINILM, QWEN, model
+from testing.fakes.fake_experts import FakeExperts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -78,7 +79,10 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[No
         memory = SqliteFaissStore(tmp_path_factory.mktemp("memory") / "memory.sqlite", embedder, clock)
         stack.push_async_callback(memory.close)
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=FOLDER))
-        yield NodeServices(llm, toolbox, memory, embedder, clock, shipped_prompts(), Router(embedder))
+        experts = FakeExperts(main=llm)
+        yield NodeServices(
+            llm, experts, toolbox, memory, embedder, clock, shipped_prompts(), Router(embedder)
+        )
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -167,6 +167,7 @@ const HANDLERS = {
     memoryVersion: state.memoryVersion + 1,
   }),
   answered_by: (state, event) => (event.because ? note(state, `${event.by} answers: ${event.because}`) : state),
+  expert_chosen: (state, event) => note(state, `Asking the ${event.expert} expert: ${event.reason}.`),
   latency: (state, event) =>
     answerOf(state, event.turn_id) && event.stages_s.bot_started
       ? answer(state, event.turn_id, () => ({ latencyS: event.stages_s.bot_started }))

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from pipecatapp.workflow.node import NodeRegistry
 from pipecatapp.workflow.nodes.edge_nodes import InputNode, NowNode, OutputNode
+from pipecatapp.workflow.nodes.expert_nodes import RouteToExpertNode
 from pipecatapp.workflow.nodes.flow_nodes import BranchNode, LoopNode, RouteNode
 from pipecatapp.workflow.nodes.llm_nodes import LlmNode
 from pipecatapp.workflow.nodes.memory_nodes import FactNoticeNode, MemoryRecallNode, MemorySaveNode
@@ -28,6 +29,7 @@ NODE_CLASSES = (
     OutputNode,
     PromptNode,
     RouteNode,
+    RouteToExpertNode,
     TemplateNode,
     ToolCallNode,
     ToolPlanNode,

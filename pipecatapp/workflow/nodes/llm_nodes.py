@@ -1,4 +1,4 @@
-"""The node that asks the model.
+"""The node that asks a model.
 
 It owns what is asked for (free text, JSON of a schema, text of a grammar) and reading the answer; the
 prompt is another node's, the connection the adapter's.
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from pipecatapp.errors import WorkflowRuntimeError
 from pipecatapp.events import AnsweredBy
-from pipecatapp.ports import ChatRequest
+from pipecatapp.ports import MAIN_EXPERT, ChatRequest
 from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, known_prompt
 from pipecatapp.workflow.port_types import Json, Messages, TextStream
 from pipecatapp.workflow.prompts import PromptLibrary
@@ -23,10 +23,11 @@ from pipecatapp.workflow.prompts import PromptLibrary
 
 @dataclass(frozen=True, slots=True)
 class LlmInputs:
-    """What to answer, and for JSON whose shape depends on the turn, which shape."""
+    """What to answer, for JSON whose shape depends on the turn, which shape, and who is asked."""
 
     messages: Messages
     schema: Json | None = None
+    expert: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,12 @@ class LlmConfig(NodeConfig):
     """The answer matches the GBNF in this prompt file."""
     stop: tuple[str, ...] = ()
     """Texts that end the answer."""
+    expert: str = MAIN_EXPERT
+    """Who is asked when the input `expert` does not say; `main` answers for one that is not there."""
 
 
 class LlmNode(Node[LlmInputs, LlmOutputs, LlmConfig]):
-    """Asks the model once, and hands on its text while it comes."""
+    """Asks a model once, and hands on its text while it comes."""
 
     type_name = "llm"
     waits_on_outside = True
@@ -79,9 +82,11 @@ class LlmNode(Node[LlmInputs, LlmOutputs, LlmConfig]):
             stop=self.config.stop,
             session=run.context.session_id,
         )
+        expert = inputs.expert or self.config.expert
+        llm = run.services.llm if expert == MAIN_EXPERT else run.services.experts.client(expert)
         pieces: list[str] = []
         by = ""
-        async with contextlib.aclosing(cast(Any, run.services.llm.stream(request))) as answer:
+        async with contextlib.aclosing(cast(Any, llm.stream(request))) as answer:
             async for delta in answer:
                 if delta.by != by:
                     by = delta.by

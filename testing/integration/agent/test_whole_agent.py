@@ -25,6 +25,7 @@ from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.integration
@@ -46,6 +47,7 @@ async def agent(folder: Path, llm: FakeLlm) -> AsyncIterator[TwinService]:
         stack.push_async_callback(store.close)
         services = NodeServices(
             llm=llm,
+            experts=FakeExperts(main=llm),
             toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=folder)),
             memory=store,
             embedder=embedder,

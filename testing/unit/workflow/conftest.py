@@ -14,7 +14,7 @@ from textwrap import dedent
 
 import pytest
 
-from pipecatapp.ports import LlmClient, MemoryStore, ToolBox
+from pipecatapp.ports import Experts, LlmClient, MemoryStore, ToolBox
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
@@ -22,6 +22,7 @@ from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices, RunContext
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_toolbox import FakeToolBox
@@ -63,11 +64,16 @@ class Bench:
 
 
 def services_of(
-    llm: LlmClient | None = None, toolbox: ToolBox | None = None, memory: MemoryStore | None = None
+    llm: LlmClient | None = None,
+    toolbox: ToolBox | None = None,
+    memory: MemoryStore | None = None,
+    experts: Experts | None = None,
 ) -> NodeServices:
     embedder = FakeEmbedder()
+    main = llm or FakeLlm()
     return NodeServices(
-        llm=llm or FakeLlm(),
+        llm=main,
+        experts=experts or FakeExperts(main=main),
         toolbox=toolbox or FakeToolBox(),
         memory=memory or FakeMemory(embedder),
         embedder=embedder,
@@ -90,6 +96,7 @@ def bench(tmp_path: Path) -> MakeBench:
         llm: LlmClient | None = None,
         toolbox: ToolBox | None = None,
         memory: MemoryStore | None = None,
+        experts: Experts | None = None,
         confirmed: bool = True,
     ) -> Bench:
         path = tmp_path / "under_test.yaml"
@@ -97,6 +104,6 @@ def bench(tmp_path: Path) -> MakeBench:
         context = RunContext("session-1", "turn-1", asyncio.Event())
         if confirmed:
             context.confirmed.set()
-        return Bench(WorkflowRunner(load_workflow(path), services_of(llm, toolbox, memory)), context)
+        return Bench(WorkflowRunner(load_workflow(path), services_of(llm, toolbox, memory, experts)), context)
 
     return make

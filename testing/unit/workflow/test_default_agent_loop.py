@@ -10,11 +10,12 @@ import asyncio
 import pytest
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Fact, Message, ToolResult, ToolSpec
+from pipecatapp.ports import Expert, Fact, Message, ToolResult, ToolSpec
 from pipecatapp.settings import Settings
 from pipecatapp.workflow.loader import load_workflow
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import RunContext
+from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
@@ -29,7 +30,11 @@ LOAD = load_workflow(Settings.model_fields["workflows_dir"].default / "default_a
 
 
 def bench_of(
-    llm: FakeLlm, *tools: FakeTool, memory: FakeMemory | None = None, confirmed: bool = True
+    llm: FakeLlm,
+    *tools: FakeTool,
+    memory: FakeMemory | None = None,
+    experts: FakeExperts | None = None,
+    confirmed: bool = True,
 ) -> Bench:
     ending = FakeTool(
         ENDING, lambda given: ToolResult(True, given["text"], speech=given["text"], is_final=True)
@@ -37,7 +42,7 @@ def bench_of(
     context = RunContext("session-1", "turn-1", asyncio.Event())
     if confirmed:
         context.confirmed.set()
-    services = services_of(llm, FakeToolBox(ending, *tools), memory)
+    services = services_of(llm, FakeToolBox(ending, *tools), memory, experts)
     return Bench(WorkflowRunner(LOAD, services), context)
 
 
@@ -200,3 +205,84 @@ async def test_without_embeddings_the_model_still_answers() -> None:
     outcome = await bench.run(user_text="Why is the sky blue?", history=())
 
     assert outcome.finished.text == "Still here."
+
+
+def house_of(main: FakeLlm, poet: FakeLlm) -> FakeExperts:
+    return FakeExperts(
+        Expert("main", examples=("What is the capital of France?", "Good morning, how are you?")),
+        Expert("creative", examples=("Write a poem about the sea", "Tell me a story about a dragon")),
+        main=main,
+        clients={"creative": poet},
+    )
+
+
+@pytest.mark.parametrize(
+    "said", ["Write a poem about the sea at night", "Ask the creative expert what love is"]
+)
+async def test_talk_goes_to_the_expert_that_is_good_at_it(said: str) -> None:
+    main, poet = FakeLlm(["From main."]), FakeLlm(["From the poet."])
+
+    outcome = await bench_of(main, experts=house_of(main, poet)).run(user_text=said, history=())
+
+    assert outcome.finished.text == "From the poet."
+    assert outcome.raised[0] == "expert_chosen"
+    assert main.requests == []
+
+
+async def test_small_talk_tools_and_questions_about_the_user_stay_with_main() -> None:
+    main, poet = FakeLlm(["From main."]), FakeLlm(["From the poet."])
+    memory = FakeMemory()
+    await memory.add_fact("My dog likes long walks by the sea.")
+    tool = FakeTool(LOOK_UP, ToolResult(True, "1010", speech="It is 1010."), _if_postcode)
+    bench = bench_of(main, tool, memory=memory, experts=house_of(main, poet))
+
+    said = ("Good morning, how are you today?", "Look up the postcode of Vienna", "What is my name?")
+    texts = [(await bench.run(user_text=each, history=())).finished.text for each in said]
+
+    assert texts[:2] == ["From main.", "It is 1010."]
+    assert poet.requests == []
+
+
+def _if_postcode(text: str) -> dict[str, str] | None:
+    return {"text": text} if "postcode" in text else None
+
+
+async def test_who_asks_for_an_expert_by_name_gets_it_and_no_tool() -> None:
+    main, poet = FakeLlm(["From main."]), FakeLlm(["From the poet."])
+    tool = FakeTool(LOOK_UP, ToolResult(True, "1010", speech="It is 1010."), _if_postcode)
+    bench = bench_of(main, tool, experts=house_of(main, poet))
+
+    outcome = await bench.run(user_text="Ask the creative expert to praise my postcode", history=())
+
+    assert outcome.finished.text == "From the poet."
+
+
+async def test_with_main_alone_no_text_is_compared_that_was_not_before() -> None:
+    alone = bench_of(FakeLlm(["The answer."]))
+    await alone.runner.warm()
+    embedder = alone.runner._services.embedder
+    embedder.texts.clear()  # type: ignore[attr-defined]
+
+    outcome = await alone.run(user_text="Tell me a joke about winter", history=())
+
+    assert embedder.texts.count("Tell me a joke about winter") <= 2  # type: ignore[attr-defined]
+    assert "expert_chosen" not in outcome.raised
+
+
+async def test_an_expert_that_comes_later_is_asked_without_another_start() -> None:
+    main, poet = FakeLlm(["From main."]), FakeLlm(["From the poet."])
+    house = FakeExperts(main=main)
+    bench = bench_of(main, experts=house)
+    said = "Write a poem about the sea"
+
+    before = await bench.run(user_text=said, history=())
+    house.put(Expert("creative", examples=("Write a poem", "Tell me a story about the sea")), poet)
+    after = await bench.run(user_text=said, history=())
+    house.put(Expert("creative", examples=("Write a poem", "Tell me a story about the sea"), is_up=False))
+    gone = await bench.run(user_text=said, history=())
+
+    assert [each.finished.text for each in (before, after, gone)] == [
+        "From main.",
+        "From the poet.",
+        "From main.",
+    ]

@@ -1,0 +1,67 @@
+"""Who there is to answer, and what each is good at.
+
+It owns the view of the directory as experts; following the directory is an adapter's business, asking an
+expert its client's, choosing one the workflow's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pipecatapp.experts.names import MAIN, experts_in, service_of
+from pipecatapp.experts.profiles import Profile, declared
+from pipecatapp.ports import Expert, LlmClient, ServiceDirectory
+
+
+class ExpertBook:
+    """The experts of a directory, `main` always among them.
+
+    Args:
+        directory: Who there is; of a machine that stands alone it may be empty.
+        client: Gives the client of an expert: `ExpertPool.client`.
+        well_known: What experts are good at that say nothing of it themselves.
+    """
+
+    def __init__(
+        self,
+        directory: ServiceDirectory,
+        client: Callable[[str], LlmClient],
+        well_known: Mapping[str, Profile] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._client = client
+        self._well_known = dict(well_known or {})
+        self._read_at = -1
+        self._experts: tuple[Expert, ...] = ()
+
+    def all(self) -> tuple[Expert, ...]:
+        """Return every expert of the directory's last snapshot, `main` first.
+
+        `main` counts as up: behind it is this machine's own model.
+        """
+        if self._read_at != self._directory.version:
+            self._read_at = self._directory.version
+            names = dict.fromkeys((MAIN, *experts_in(self._directory)))
+            self._experts = tuple(self._read(name) for name in names)
+        return self._experts
+
+    def client(self, expert: str) -> LlmClient:
+        """Return the client of an expert."""
+        return self._client(expert)
+
+    def _read(self, name: str) -> Expert:
+        service = service_of(name)
+        up = self._directory.current(service)
+        # Instances of one expert say the same; while one is replaced, those that pass count.
+        for endpoint in (*up, *self._directory.known(service)):
+            description, examples = declared(endpoint.meta)
+            if description or examples:
+                return Expert(name, description, examples, self._is_up(name, up))
+        known = self._well_known.get(name)
+        if known is None:
+            return Expert(name, is_up=self._is_up(name, up))
+        return Expert(name, known.description, known.examples, self._is_up(name, up))
+
+    @staticmethod
+    def _is_up(name: str, up: tuple[object, ...]) -> bool:
+        return name == MAIN or bool(up)

@@ -1,0 +1,228 @@
+"""The node that decides which expert answers.
+
+It owns the decision: by name, by patterns, by nearness to what experts say they are good at, or by asking a
+model. Who there is, is behind the port `Experts`; asking the chosen one is the `llm` node's work.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from pydantic import Field
+
+from pipecatapp.events import ExpertChosen
+from pipecatapp.ports import MAIN_EXPERT, ChatDelta, ChatRequest, Expert, Message
+from pipecatapp.workflow.node import ConfigProblem, Node, NodeConfig, NodeRun, known_prompt
+from pipecatapp.workflow.prompts import PromptLibrary, fill, placeholders
+from pipecatapp.workflow.services import NodeServices
+
+NEIGHBOURS = 8
+"""An expert's score is the mean of this many nearest examples: of 1 to 16 it did best on the tuning requests
+and, each left out in turn, on the examples of group_vars/experts.yaml (`testing/bench/router.py --tune`)."""
+NAME_TOKENS = 32
+"""Bound of a model's answer: JSON with one name."""
+
+_ADDRESS = re.compile(
+    r"\b(?:the|our|your|my)\s+((?:[\w-]+\s+){1,3}?)(?:expert|specialist)\b"
+    r"|\b(?:expert|specialist)\s+(?:for|on|in)\s+((?:[\w-]+\s*){1,3})",
+    re.IGNORECASE,
+)
+
+
+class ExpertRule(NodeConfig):
+    """A pattern that decides at once."""
+
+    pattern: str
+    """Regular expression, found anywhere in the text, upper or lower case."""
+    expert: str
+    """Who is asked; passed over while there is no such expert, or it is not up."""
+
+
+class RouteToExpertConfig(NodeConfig):
+    """How to decide. An expert that is asked for by name, then the rules, go before each way."""
+
+    way: Literal["examples", "rules", "model"] = "examples"
+    """`examples`: nearest to what experts say they are good at, in milliseconds. `rules`: by name and rules
+    only. `model`: the expert `main` names one, bound to the names there are."""
+    rules: tuple[ExpertRule, ...] = ()
+    """Tried in order."""
+    min_score: float = Field(0.15, ge=-1, le=1)
+    """Way `examples`: nobody is nearer than this, and `otherwise` is asked."""
+    margin: float = Field(0.02, ge=0, le=1)
+    """Way `examples`: by how much an expert must beat `otherwise`."""
+    otherwise: str = MAIN_EXPERT
+    """Who is asked when nobody is clearly better."""
+    prompt: str = "router"
+    """Way `model`: its system prompt, with `{experts}` and `{otherwise}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteToExpertInputs:
+    """What the user said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteToExpertOutputs:
+    """Who is asked, why (in words), and how near it is: -1 to 1; 1 when it is certain, 0 when none was compared."""
+
+    expert: str
+    reason: str
+    score: float
+
+
+class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToExpertConfig]):
+    """Says which expert answers best; where `main` is alone it costs nothing."""
+
+    type_name = "route_to_expert"
+    waits_on_outside = True
+
+    @classmethod
+    def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
+        """Check patterns and prompt; experts come and go, so that any name may be written."""
+        config = cast(RouteToExpertConfig, config)
+        for rule in config.rules:
+            try:
+                re.compile(rule.pattern)
+            except re.error as exc:
+                raise ConfigProblem("rules", f"pattern {rule.pattern!r} is wrong: {exc}") from exc
+        if config.way == "model" and "experts" not in placeholders(
+            known_prompt(prompts, "prompt", config.prompt)
+        ):
+            raise ConfigProblem("prompt", f"prompt '{config.prompt}' has no {{experts}}")
+
+    async def warm(self, services: NodeServices) -> None:
+        """Embed the examples of who is there."""
+        if self.config.way == "examples":
+            await services.router.warm(examples_of(services.experts.all()))
+
+    async def run(self, inputs: RouteToExpertInputs, run: NodeRun) -> RouteToExpertOutputs:
+        """Decide, and tell when it is another than `main`."""
+        chosen = await self.decide(inputs.text, run.services)
+        if chosen.expert != MAIN_EXPERT:
+            run.raise_event(
+                ExpertChosen(run.context.turn_id, chosen.expert, chosen.reason, round(chosen.score, 3))
+            )
+        return chosen
+
+    async def decide(self, text: str, services: NodeServices) -> RouteToExpertOutputs:
+        """Return who answers `text`.
+
+        Raises:
+            AdapterError: The embedder or, way `model`, the model failed.
+        """
+        experts = services.experts.all()
+        up = {expert.name for expert in experts if expert.is_up}
+        otherwise = self.config.otherwise if self.config.otherwise in up else MAIN_EXPERT
+        if len(experts) == 1:
+            return RouteToExpertOutputs(otherwise, "there is nobody else", 0.0)
+        if named := named_expert(text, [expert.name for expert in experts]):
+            return self._if_up(named, "asked for by name", 1.0, up, otherwise)
+        for rule in self.config.rules:
+            if rule.expert in up and re.search(rule.pattern, text, re.IGNORECASE):
+                return RouteToExpertOutputs(rule.expert, "by a rule", 1.0)
+        if self.config.way == "examples":
+            return await self._by_examples(text, services, experts, otherwise)
+        if self.config.way == "model":
+            return await self._by_model(text, services, experts, otherwise)
+        return RouteToExpertOutputs(otherwise, "no rule fits", 0.0)
+
+    async def _by_examples(
+        self, text: str, services: NodeServices, experts: Sequence[Expert], otherwise: str
+    ) -> RouteToExpertOutputs:
+        examples = examples_of(experts)
+        if not examples.keys() - {otherwise}:
+            return RouteToExpertOutputs(otherwise, "no other says what it is good at", 0.0)
+        scores = await services.router.classify(text, examples, neighbours=NEIGHBOURS)
+        best = scores[0]
+        to_beat = next((each.score for each in scores if each.label == otherwise), -1.0)
+        if best.label == otherwise:
+            return RouteToExpertOutputs(otherwise, "nearest to its examples", best.score)
+        if best.score < self.config.min_score or best.score - to_beat < self.config.margin:
+            return RouteToExpertOutputs(otherwise, "nobody is clearly better", best.score)
+        up = {expert.name for expert in experts if expert.is_up}
+        return self._if_up(best.label, "nearest to its examples", best.score, up, otherwise)
+
+    async def _by_model(
+        self, text: str, services: NodeServices, experts: Sequence[Expert], otherwise: str
+    ) -> RouteToExpertOutputs:
+        up = [expert for expert in experts if expert.is_up]
+        lines = "\n".join(f"- {expert.name}: {expert.description or expert.name}" for expert in up)
+        system = fill(services.prompts.get(self.config.prompt), {"experts": lines, "otherwise": otherwise})
+        names = [expert.name for expert in up]
+        request = ChatRequest(
+            (Message("system", system), Message("user", text)),
+            max_tokens=NAME_TOKENS,
+            json_schema={
+                "type": "object",
+                "properties": {"expert": {"type": "string", "enum": names}},
+                "required": ["expert"],
+                "additionalProperties": False,
+            },
+        )
+        answer = services.llm.stream(request)
+        pieces = []
+        async with aclosing(cast(AsyncGenerator[ChatDelta, None], answer)) as deltas:
+            async for delta in deltas:
+                pieces.append(delta.text)
+        name = _name_in("".join(pieces))
+        if name not in names:
+            return RouteToExpertOutputs(otherwise, "the model named nobody", 0.0)
+        return RouteToExpertOutputs(name, "the model chose it", 1.0)
+
+    def _if_up(
+        self, name: str, reason: str, score: float, up: set[str], otherwise: str
+    ) -> RouteToExpertOutputs:
+        if name in up:
+            return RouteToExpertOutputs(name, reason, score)
+        return RouteToExpertOutputs(otherwise, f"{name} is not up ({reason})", score)
+
+
+def examples_of(experts: Sequence[Expert]) -> Mapping[str, tuple[str, ...]]:
+    """Return the texts that each expert is known by: its examples, or else its description.
+
+    An expert that says nothing of itself is left out: it is asked by name only.
+    """
+    texts = {
+        expert.name: expert.examples or ((expert.description,) if expert.description else ())
+        for expert in experts
+    }
+    return {name: given for name, given in texts.items() if given}
+
+
+def named_expert(text: str, names: Sequence[str]) -> str:
+    """Return the expert that a text asks for ("Ask the math expert ..."), or "".
+
+    Words are compared as they are said: `cyber security` is `cybersecurity`, and `maths` is `math`.
+    """
+    by_sound = {_sound(name): name for name in names}
+    for match in _ADDRESS.finditer(text):
+        words = (match[1] or match[2]).split()
+        # The name ends before "expert", and begins after "expert for".
+        spans = [words[at:] for at in range(len(words))] if match[1] else [
+            words[:end] for end in range(len(words), 0, -1)
+        ]  # fmt: skip
+        for span in spans:
+            said = _sound(" ".join(span))
+            for sound in (said, said.removesuffix("s")):
+                if sound in by_sound:
+                    return by_sound[sound]
+    return ""
+
+
+def _sound(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _name_in(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return ""
+    return str(value.get("expert", "")) if isinstance(value, dict) else ""
