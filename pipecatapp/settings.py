@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(None, alias="TWIN_MODELS_DIR")
     """Models; `<cache_dir>/models` when not set."""
     catalogue_dir: Path = Field(_REPO / "group_vars", alias="TWIN_CATALOGUE_DIR")
-    """Folder of `models.yaml` and `artifacts.yaml`."""
+    """Folder of `models.yaml`, `artifacts.yaml` and `experts.yaml`."""
     workflows_dir: Path = Field(Path(__file__).parent / "workflows", alias="TWIN_WORKFLOWS_DIR")
     """Folder of the workflows."""
     workflow: str = Field("default_agent_loop", alias="TWIN_WORKFLOW")

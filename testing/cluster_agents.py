@@ -248,6 +248,7 @@ class ConsulAgent(_Agent):
         tags: Sequence[str] = (),
         address: str = HOST,
         status: str = "passing",
+        meta: Mapping[str, str] | None = None,
     ) -> str:
         """Register a service with a check of `status` (passing, warning or critical); return its id."""
         service_id = service_id or f"{name}-{port}"
@@ -257,6 +258,7 @@ class ConsulAgent(_Agent):
             "Address": address,
             "Port": port,
             "Tags": list(tags),
+            "Meta": dict(meta or {}),
             "Check": {"CheckID": f"check:{service_id}", "TTL": "1h", "Status": status},
         }
         self.request("PUT", "/agent/service/register", body)

@@ -18,13 +18,21 @@ from pipecatapp import __version__
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory, pick_experts
+from pipecatapp.app.discovery import (
+    describe_experts,
+    follow_experts,
+    memory_urls,
+    open_directory,
+    pick_experts,
+)
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_stt, pick_tts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.memory import AgentMemory, pick_memory
 from pipecatapp.app.models import model_store
+from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.pool import ExpertPool
+from pipecatapp.experts.profiles import load_profiles
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
@@ -82,6 +90,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         AgentError: A part cannot be had; the message says which and what to do.
     """
     store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
+    well_known = load_profiles(settings.catalogue_dir)
     async with AsyncExitStack() as stack:
         whys: Whys = {}
         directory = await open_directory(settings, clock)
@@ -98,6 +107,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
         services = NodeServices(
             llm=llm.client,
+            experts=ExpertBook(directory, experts, well_known),
             toolbox=toolbox,
             memory=memory.store,
             embedder=embedder,
@@ -142,6 +152,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         _background(stack, runner.read_ahead([], ""), "read-ahead")
         health = Health(probes_of(stt, tts, services.llm, memory), {"llm": mind.llm.is_up})
         _background(stack, health.run(), "health")
+        _background(stack, follow_experts(mind.directory, runner.warm), "experts")
         _background(stack, _sweep(service), "idle-sessions")
 
         def describe() -> Mapping[str, Any]:
@@ -156,7 +167,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
             }
 
         def experts() -> Mapping[str, Any]:
-            return describe_experts(mind.directory, settings, mind.llm)
+            return describe_experts(mind.directory, settings, mind.llm, services.experts)
 
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.
         gc.collect()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from pipecatapp.app.engines import PickedLlm, pick_llm
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, MEMORY_SERVICE, experts_in, service_of, to_ask
 from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.ports import Clock, Endpoint, LlmClient, ServiceDirectory
+from pipecatapp.ports import Clock, Endpoint, Experts, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 
@@ -118,11 +118,28 @@ async def pick_experts(
     return picked, pool
 
 
-def describe_experts(directory: ServiceDirectory, settings: Settings, llm: PickedLlm) -> Mapping[str, Any]:
-    """Return what `GET /api/experts` says: who there is, where, and how far that can be trusted."""
+async def follow_experts(directory: ServiceDirectory, warm: Callable[[], Awaitable[None]]) -> None:
+    """Call `warm` after each change of the directory, for ever.
+
+    What an expert that appears says it is good at is so compared with the first request, not read then.
+    """
+    version = directory.version
+    while True:
+        version = await directory.changed(version)
+        try:
+            await warm()
+        except AgentError as exc:
+            log.warning("What experts say could not be read", extra={"code": exc.code})
+
+
+def describe_experts(
+    directory: ServiceDirectory, settings: Settings, llm: PickedLlm, experts: Experts
+) -> Mapping[str, Any]:
+    """Return what `GET /api/experts` says: who there is, where, what for, and how far that can be trusted."""
     if isinstance(directory, StaticDirectory):
         directory.add(replace(_alone(settings, llm), passing=llm.is_up()))
     state = directory.state()
+    said = {expert.name: expert for expert in experts.all()}
     return {
         "source": directory.name,
         "stale": state.is_stale,
@@ -133,12 +150,19 @@ def describe_experts(directory: ServiceDirectory, settings: Settings, llm: Picke
             {
                 "name": name,
                 "service": service_of(name),
+                "description": said[name].description,
+                "examples": said[name].examples,
                 "passing": len(directory.current(service_of(name))),
-                "endpoints": [asdict(endpoint) for endpoint in directory.known(service_of(name))],
+                "endpoints": [_address(endpoint) for endpoint in directory.known(service_of(name))],
             }
             for name in experts_in(directory)
         ],
     }
+
+
+def _address(endpoint: Endpoint) -> Mapping[str, Any]:
+    """Return an endpoint without its metadata, which is told as what its expert is good at."""
+    return {key: value for key, value in asdict(endpoint).items() if key != "meta"}
 
 
 def _alone(settings: Settings, llm: PickedLlm) -> Endpoint:

@@ -6,11 +6,11 @@ expert its client's, choosing one the workflow's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pipecatapp.experts.names import MAIN, experts_in, service_of
 from pipecatapp.experts.profiles import Profile, declared
-from pipecatapp.ports import Expert, LlmClient, ServiceDirectory
+from pipecatapp.ports import Expert, ExpertClients, LlmClient, ServiceDirectory
 
 
 class ExpertBook:
@@ -18,18 +18,18 @@ class ExpertBook:
 
     Args:
         directory: Who there is; of a machine that stands alone it may be empty.
-        client: Gives the client of an expert: `ExpertPool.client`.
+        clients: Their chat models, such as an `ExpertPool`.
         well_known: What experts are good at that say nothing of it themselves.
     """
 
     def __init__(
         self,
         directory: ServiceDirectory,
-        client: Callable[[str], LlmClient],
+        clients: ExpertClients,
         well_known: Mapping[str, Profile] | None = None,
     ) -> None:
         self._directory = directory
-        self._client = client
+        self._clients = clients
         self._well_known = dict(well_known or {})
         self._read_at = -1
         self._experts: tuple[Expert, ...] = ()
@@ -47,7 +47,7 @@ class ExpertBook:
 
     def client(self, expert: str) -> LlmClient:
         """Return the client of an expert."""
-        return self._client(expert)
+        return self._clients.client(expert)
 
     def _read(self, name: str) -> Expert:
         service = service_of(name)

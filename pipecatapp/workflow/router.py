@@ -22,7 +22,7 @@ REMEMBERED_TEXTS = 32
 """Texts whose vectors are kept: one turn is classified several times, a speculated one again."""
 
 REMEMBERED_LABELS = 128
-"""Labels whose examples' vectors are kept: a workflow has some for each of its route nodes, and for experts."""
+"""Labels whose examples' vectors are kept: a workflow has some for each route node, and for the experts."""
 
 
 @dataclass(frozen=True, slots=True)

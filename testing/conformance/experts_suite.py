@@ -1,7 +1,7 @@
 """What every `Experts` does.
 
-It owns the claims; subclass `ExpertsSuite` and give a fixture `house`: experts among whom `math` is up, is good
-at "Solve the equation", and answers "seven"; `ill` is not up; and `main` answers "main".
+It owns the claims; subclass `ExpertsSuite` and give a fixture `house`: `math` is up, is good at "Solve the
+equation", and answers "seven"; `ill` is not up; `main` answers "main"; there are no others.
 """
 
 from __future__ import annotations

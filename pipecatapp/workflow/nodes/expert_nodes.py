@@ -22,8 +22,8 @@ from pipecatapp.workflow.prompts import PromptLibrary, fill, placeholders
 from pipecatapp.workflow.services import NodeServices
 
 NEIGHBOURS = 8
-"""An expert's score is the mean of this many nearest examples: of 1 to 16 it did best on the tuning requests
-and, each left out in turn, on the examples of group_vars/experts.yaml (`testing/bench/router.py --tune`)."""
+"""An expert's score is the mean of this many nearest examples: of 1 to 16 it did best on the examples of
+group_vars/experts.yaml, each left out in turn (`testing/bench/router.py --tune`)."""
 NAME_TOKENS = 32
 """Bound of a model's answer: JSON with one name."""
 
@@ -70,7 +70,7 @@ class RouteToExpertInputs:
 
 @dataclass(frozen=True, slots=True)
 class RouteToExpertOutputs:
-    """Who is asked, why (in words), and how near it is: -1 to 1; 1 when it is certain, 0 when none was compared."""
+    """Who is asked, why (in words), and how near it is: -1 to 1, 1 for certain, 0 when none was compared."""
 
     expert: str
     reason: str

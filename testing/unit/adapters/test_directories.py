@@ -137,6 +137,15 @@ def test_a_service_without_an_address_is_at_its_nodes() -> None:
     assert endpoints_of("s", [entry(address="fd00::7")])[0].url == "http://[fd00::7]:81"
 
 
+def test_what_a_service_says_of_itself_is_kept() -> None:
+    said = entry("passing")
+    said["Service"]["Meta"] = {"description": "Sums."}  # type: ignore[index]
+    assert [instance.meta for instance in endpoints_of("s", [said, entry("passing")])] == [
+        {"description": "Sums."},
+        {},
+    ]
+
+
 @pytest.mark.parametrize("value", [[{}], [1], 5, [{"Node": {}}], {"error": "x"}])
 def test_another_shape_is_an_error_of_the_adapter(value: object) -> None:
     with pytest.raises(AdapterError, match="unknown shape"):

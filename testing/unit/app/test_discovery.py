@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pipecatapp.adapters.static_directory import StaticDirectory
-from pipecatapp.app.discovery import describe_experts, memory_urls, open_directory
+from pipecatapp.app.discovery import describe_experts, follow_experts, memory_urls, open_directory
 from pipecatapp.app.engines import PickedLlm
-from pipecatapp.ports import Endpoint
+from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Endpoint, Expert
 from pipecatapp.settings import Settings
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_directory import FakeDirectory
+from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
-MAIN = Endpoint("llama-api-main", "n1/a", "n1", "10.0.0.1", 20001, ("x",))
+MAIN = Endpoint("llama-api-main", "n1/a", "n1", "10.0.0.1", 20001, ("x",), meta={"description": "Talk."})
 
 
 def settings(**values: str) -> Settings:
@@ -26,7 +30,7 @@ async def test_without_consul_the_agents_own_model_is_the_expert_main() -> None:
     directory = await open_directory(settings(), FakeClock())
     assert isinstance(directory, StaticDirectory)
     alone = settings(llm_base_url="http://llm.lan:81/v1")
-    view = describe_experts(directory, alone, PickedLlm(FakeLlm(), None, "why"))
+    view = describe_experts(directory, alone, PickedLlm(FakeLlm(), None, "why"), FakeExperts())
     assert [expert["name"] for expert in view["experts"]] == ["main"]
     assert view["experts"][0]["endpoints"][0]["address"] == "llm.lan"
     assert view["experts"][0]["endpoints"][0]["port"] == 81
@@ -36,7 +40,9 @@ async def test_without_consul_the_agents_own_model_is_the_expert_main() -> None:
 def test_experts_are_told_with_what_is_known_of_them() -> None:
     ill = Endpoint("llama-api-math", "n2/b", "n2", "10.0.0.2", 20002, passing=False)
     directory = FakeDirectory(MAIN, ill)
-    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"))
+    said = FakeExperts(Expert("main", "Talk.", ("Hello",)), Expert("math", is_up=False))
+    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), said)
+    assert (view["experts"][0]["description"], view["experts"][0]["examples"]) == ("Talk.", ("Hello",))
     assert [(expert["name"], expert["passing"]) for expert in view["experts"]] == [("main", 1), ("math", 0)]
     assert view["experts"][0]["endpoints"] == [
         {
@@ -56,7 +62,7 @@ def test_what_is_stale_is_marked_with_its_age() -> None:
     directory = FakeDirectory(MAIN, clock=clock)
     directory.go_away()
     clock.advance(30)
-    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"))
+    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), FakeExperts())
     assert (view["stale"], view["age_s"], view["reason"]) == (True, 30.0, "the fake went away")
     assert view["experts"][0]["passing"] == 1
 
@@ -73,3 +79,21 @@ def test_the_memorys_addresses_follow_the_directory() -> None:
 def test_a_model_elsewhere_counts_as_up(is_elsewhere: bool | None, is_up: bool) -> None:
     question = None if is_elsewhere is None else lambda: is_elsewhere
     assert PickedLlm(FakeLlm(), None, "why", question).is_up() is is_up  # type: ignore[arg-type]
+
+
+async def test_what_experts_say_is_read_ahead_whenever_they_change() -> None:
+    directory, read = FakeDirectory(), asyncio.Queue[int]()
+
+    async def warm() -> None:
+        read.put_nowait(directory.version)
+        if len(directory.names()) == 1:
+            raise AdapterError("engine-failed", "no embeddings")
+
+    following = asyncio.create_task(follow_experts(directory, warm))
+    await asyncio.sleep(0)
+    directory.put(MAIN)
+    assert await read.get() == 1
+    directory.put(Endpoint("llama-api-math", "n2/b", "n2", "10.0.0.2", 20002))
+    assert await read.get() == 2, "a failure ends nothing"
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)

@@ -66,7 +66,7 @@ def test_nodes_lists_ports_and_keys(capsys: pytest.CaptureFixture[str]) -> None:
     main(["workflow", "nodes"])
 
     listing = capsys.readouterr().out
-    assert "llm: Asks the model once" in listing
+    assert "llm: Asks a model once" in listing
     assert "in     messages: messages, schema: json" in listing
 
 

@@ -129,6 +129,11 @@ test("who answers is told only when it is not who was asked", () => {
   assert.match(other.items[0].text, /on b answers: .* on a broke/);
 });
 
+test("another expert than the main one is named with the reason", () => {
+  const chosen = { kind: "expert_chosen", turn_id: "t1", expert: "math", reason: "asked for by name", score: 1 };
+  assert.equal(play([chosen]).items[0].text, "Asking the math expert: asked for by name.");
+});
+
 test("a lost call says so, a hung-up one does not", () => {
   const live = play([{ kind: "call_connected", pc_id: "a#1" }]);
   const lost = play([{ kind: "call_ended", pc_id: "a#1", reason: "lost" }], live);
