@@ -10,6 +10,7 @@
     │   └── ToolRetry      told to the model: correct the arguments and call again
     ├── AdapterError       an outside program or service failed or is absent
     ├── SessionError       an unknown session, or one that may not take this now
+    ├── GatewayError       a program asked the gateway for what it cannot have; names the parameter
     └── VoiceError         a call could not be made or kept
 
 It owns what an error carries; how it is shown is each edge's business.
@@ -114,6 +115,33 @@ class SessionError(AgentError):
     """An unknown session, or one that may not take this now."""
 
     default_status = 404
+
+
+class GatewayError(AgentError):
+    """A program asked the gateway for what it cannot have.
+
+    Args:
+        code: As OpenAI calls it where it has a name for it, such as `model_not_found`.
+        message: What happened and what is valid.
+        param: The parameter at fault, or "".
+        status: The HTTP status.
+        retry_after_s: When to come back (seconds); 0 for no advice.
+    """
+
+    default_status = 400
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str = "",
+        status: int | None = None,
+        retry_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(code, message, retryable=retry_after_s > 0, status=status)
+        self.param = param
+        self.retry_after_s = retry_after_s
 
 
 class VoiceError(AgentError):

@@ -78,7 +78,7 @@ def llama_server_command(
 
     def build(port: int) -> Sequence[str]:
         return [
-            str(binary), "--model", str(model), "--host", HOST, "--port", str(port),
+            str(binary), "--model", str(model), "--alias", model.stem, "--host", HOST, "--port", str(port),
             "--threads", str(threads), "--ctx-size", str(context * slots), "--parallel", str(slots),
             "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB), "--jinja", "--offline",
         ]  # fmt: skip

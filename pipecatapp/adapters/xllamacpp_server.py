@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType
 
 from pipecatapp.adapters.llm_server import HOST, PROMPT_CACHE_MIB
@@ -67,6 +68,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _parameters(xllamacpp: ModuleType, options: argparse.Namespace) -> object:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options.model
+    # What answers name as their model; else it is the file with its folder.
+    parameters.model_alias = {Path(options.model).stem}
     parameters.hostnames = [HOST]
     parameters.port = options.port
     parameters.n_ctx = options.context * options.slots

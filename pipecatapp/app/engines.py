@@ -217,7 +217,7 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     """
     if settings.llm_base_url or settings.llm_service == "openai":
         base_url = _needed(settings.llm_base_url, "LLM_BASE_URL", "LLM_SERVICE=openai")
-        key = _llm_key(settings, base_url)
+        key = llm_key(settings, base_url)
         extensions = settings.llm_service != "openai"
         client = OpenAiLlm(base_url, settings.llm_model or "default", key, llama_extensions=extensions)
         return PickedLlm(client, None, f"the server at {base_url}, because LLM_BASE_URL names it")
@@ -227,7 +227,7 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     return PickedLlm(OpenAiLlm(server.base_url, model, server.api_key), server, why)
 
 
-def _llm_key(settings: Settings, base_url: str) -> str:
+def llm_key(settings: Settings, base_url: str) -> str:
     """Return the key for the server at `base_url`: the one set, this machine's own, or the one for others."""
     key = settings.llm_api_key.get_secret_value()
     if not key and settings.llm_service != "openai" and is_loopback(base_url):

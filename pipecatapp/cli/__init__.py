@@ -29,6 +29,7 @@ COMMANDS = (
     "workflow",
     "tls",
     "token",
+    "keys",
 )
 """Modules of this package, in the order of `twin --help`; each has `add_parser(subparsers)`."""
 

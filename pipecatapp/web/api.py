@@ -17,7 +17,7 @@ from pipecatapp.web import sockets
 from pipecatapp.web.errors import install_error_handlers
 from pipecatapp.web.guard import Guard
 from pipecatapp.web.parts import Parts
-from pipecatapp.web.routes import calls, chat, state, status
+from pipecatapp.web.routes import calls, chat, state, status, v1
 
 STATIC_DIR = Path(__file__).parent / "static"
 
@@ -41,5 +41,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_middleware(Guard)
     for module in (calls, chat, state, status, sockets):
         app.include_router(module.router)
+    if parts.gateway is not None:
+        app.mount(v1.PREFIX, v1.V1(parts.gateway), name="v1")
     app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")
     return app

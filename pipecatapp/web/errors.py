@@ -6,6 +6,7 @@ It owns status codes and the body's shape; what went wrong is said by the error 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipecatapp.errors import AgentError
+from pipecatapp.gateway.wire import error_body
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +27,18 @@ def body_of(code: str, message: str, hint: str = "") -> dict[str, dict[str, str]
     return {"error": {"code": code, "message": message, "hint": hint}}
 
 
+def body_for(path: str, error: AgentError) -> dict[str, Any]:
+    """Return an error's body in the form that callers of `path` expect: OpenAI's below `/v1`."""
+    return error_body(error) if path.startswith("/v1/") else error.to_wire()
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Make every error of `app` a body of one shape, never a stack trace."""
 
     @app.exception_handler(AgentError)
-    async def agent_error(_request: Request, exc: AgentError) -> JSONResponse:
+    async def agent_error(request: Request, exc: AgentError) -> JSONResponse:
         headers = {"Retry-After": str(RETRY_AFTER_S)} if exc.status == 503 else None
-        return JSONResponse(exc.to_wire(), exc.status, headers=headers)
+        return JSONResponse(body_for(request.url.path, exc), exc.status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, exc: RequestValidationError) -> JSONResponse:
@@ -51,8 +58,7 @@ def install_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    async def bug(request: Request, exc: Exception) -> JSONResponse:
+    async def fault(request: Request, exc: Exception) -> JSONResponse:
         log.error("A request failed", exc_info=exc, extra={"path": request.url.path})
-        return JSONResponse(
-            body_of("internal", "Something went wrong inside Twin.", "The log has the details."), 500
-        )
+        bug = AgentError("internal", "Something went wrong inside Twin.", hint="The log has the details.")
+        return JSONResponse(body_for(request.url.path, bug), bug.status)

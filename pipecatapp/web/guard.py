@@ -11,10 +11,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipecatapp.web.errors import body_of
+from pipecatapp.errors import AgentError
+from pipecatapp.web.errors import body_for
 
 MAX_BODY_BYTES = 1_000_000
 """Largest request body; the largest useful one is an SDP of some 10 kB."""
+MAX_GATEWAY_BYTES = 8_000_000
+"""Largest body below /v1: a picture or two in a prompt."""
+MAX_UPLOAD_BYTES = 26_214_400
+"""Largest body with a sound file: 25 MiB, as OpenAI has it."""
 
 SECURITY_HEADERS = {
     # The page loads nothing from outside, and says so to the browser.
@@ -46,15 +51,17 @@ class Guard:
             return
         headers = Headers(scope=scope)
         if not _same_origin(headers):
-            await _refuse(scope, receive, send, 403, "foreign-origin", "This page may not talk to Twin.")
+            foreign = AgentError("foreign-origin", "This page may not talk to Twin.", status=403)
+            await _refuse(scope, receive, send, foreign)
             return
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            message = f"The request is larger than {MAX_BODY_BYTES} bytes."
-            await _refuse(scope, receive, send, 413, "too-large", message)
+        limit = _limit_of(scope["path"])
+        if not length.isdigit() or int(length) > limit:
+            large = AgentError("too-large", f"The request is larger than {limit} bytes.", status=413)
+            await _refuse(scope, receive, send, large)
             return
 
         received = 0
@@ -63,7 +70,7 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
+            if received > limit:
                 return {"type": "http.disconnect"}
             return message
 
@@ -84,9 +91,15 @@ def _same_origin(headers: Headers) -> bool:
     return urlsplit(origin).netloc == headers.get("host", "")
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, message: str) -> None:
+def _limit_of(path: str) -> int:
+    if not path.startswith("/v1/"):
+        return MAX_BODY_BYTES
+    return MAX_UPLOAD_BYTES if path.startswith("/v1/audio/transcriptions") else MAX_GATEWAY_BYTES
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: AgentError) -> None:
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": message})
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message})
         return
-    await JSONResponse(body_of(code, message), status)(scope, receive, send)
+    await JSONResponse(body_for(scope["path"], error), error.status)(scope, receive, send)

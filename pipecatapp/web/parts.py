@@ -13,6 +13,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from pipecatapp.agent.service import TwinService
+from pipecatapp.gateway.service import Gateway
 from pipecatapp.ports import CallGateway, CheckResult, ToolBox
 from pipecatapp.settings import Settings
 
@@ -30,6 +31,7 @@ class Parts:
         describe: Returns what runs, for `/api/status`.
         experts: Returns who may answer and where, for `/api/experts`.
         speak: Returns a sentence as a WAV file.
+        gateway: The models for other programs; None for an agent that has none to give.
     """
 
     settings: Settings
@@ -40,6 +42,7 @@ class Parts:
     describe: Callable[[], Mapping[str, Any]]
     experts: Callable[[], Mapping[str, Any]]
     speak: Callable[[str], Awaitable[bytes]]
+    gateway: Gateway | None = None
 
 
 def _parts(connection: HTTPConnection) -> Parts:

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from pipecatapp.errors import ConfigError
 from pipecatapp.web.api import create_app
+from pipecatapp.web.local import TRUSTED_PROXIES
 from pipecatapp.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,9 @@ def bind(host: str, port: int, variable: str) -> socket.socket:
         ConfigError: The port is taken, or may not be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP, or asyncio leaves Nagle's algorithm on, because it looks at the socket's protocol: then an
+    # answer's first piece waits 40 ms for the other side to acknowledge the head.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
@@ -137,6 +140,7 @@ def _server(app: FastAPI, listener: Listener, logs_requests: bool) -> _Server:
             access_log=logs_requests,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             lifespan="off",
+            forwarded_allow_ips=TRUSTED_PROXIES,
             ssl_certfile=listener.certificate,
             ssl_keyfile=listener.key,
         )

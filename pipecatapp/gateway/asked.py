@@ -1,0 +1,119 @@
+"""What a program asks of a language model, checked as far as the gateway must know it.
+
+It owns the request's fields that concern the gateway; all others are the server's, which is sent the very
+bytes that came unless something in them has to be another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.upstreams import DEFAULT, Upstream
+
+KEPT_BACK = ("id_slot", "lora")
+"""Fields of llama.cpp's own that are not passed on: they would disturb the prompt caches of conversations."""
+
+MAX_SCHEME_CHARS = 40
+"""Where in a text `://` makes a URL of it; base64, in which a picture may come, has none at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for text.
+
+    Args:
+        raw: The bytes that came.
+        fields: What they say.
+        model: Which expert.
+        is_stream: Whether the answer comes in pieces.
+    """
+
+    raw: bytes
+    fields: Mapping[str, Any]
+    model: str
+    is_stream: bool
+
+    def body_for(self, upstream: Upstream) -> bytes:
+        """Return what is sent to `upstream`: `raw` wherever that will do."""
+        changed = {"model": upstream.model} if upstream.model else {}
+        if not changed and not any(name in self.fields for name in KEPT_BACK):
+            return self.raw
+        kept = {name: value for name, value in self.fields.items() if name not in KEPT_BACK}
+        return json.dumps(kept | changed).encode()
+
+
+def object_in(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in a request's body.
+
+    Raises:
+        GatewayError: `invalid_json`.
+    """
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise GatewayError("invalid_json", "The body is no JSON that can be read.") from exc
+    if not isinstance(fields, dict):
+        raise GatewayError("invalid_json", "The body must be a JSON object.")
+    return fields
+
+
+def text_field(fields: Mapping[str, Any], name: str, default: str = "") -> str:
+    """Return a field that must be a text; `default` when it is absent or null.
+
+    Raises:
+        GatewayError: `invalid_type`.
+    """
+    value = fields.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise GatewayError("invalid_type", f"{name} must be a string.", param=name)
+    return value
+
+
+def read_asked(raw: bytes, needed: str) -> Asked:
+    """Return what a body asks.
+
+    Args:
+        raw: The body.
+        needed: The field without which there is nothing to answer: `messages` or `prompt`.
+
+    Raises:
+        GatewayError: The body is wrong; the message names the field.
+    """
+    fields = object_in(raw)
+    if not fields.get(needed):
+        raise GatewayError("missing_required_parameter", f"There is no {needed!r}.", param=needed)
+    is_stream = fields.get("stream") or False
+    if not isinstance(is_stream, bool):
+        raise GatewayError("invalid_type", "stream must be true or false.", param="stream")
+    if needed == "messages":
+        _check_messages(fields["messages"])
+    return Asked(raw, fields, text_field(fields, "model", DEFAULT) or DEFAULT, is_stream)
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise GatewayError("invalid_type", "messages must be a list of objects.", param="messages")
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            _check_part(part)
+
+
+def _check_part(part: Any) -> None:
+    """Refuse what would make a server fetch something: llama.cpp's takes http:// and file:// URLs."""
+    if not isinstance(part, dict):
+        raise GatewayError("invalid_type", "Parts of a message must be objects.", param="messages")
+    for value in part.values():
+        for address in value.values() if isinstance(value, dict) else ():
+            if isinstance(address, str) and "://" in address[:MAX_SCHEME_CHARS]:
+                raise GatewayError(
+                    "invalid_url",
+                    "Nothing is fetched from elsewhere; send it as a data: URL.",
+                    param="messages",
+                )

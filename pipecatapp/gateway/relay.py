@@ -1,0 +1,206 @@
+"""Passing a request on to an expert, and its answer back.
+
+It owns which server is asked when one fails, and the end of a stream that breaks off. Bytes of a stream are
+forwarded as they come, unread; only the end of it is looked at, for the number of tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipecatapp.adapters.http_exchange import Exchange, HttpServers
+from pipecatapp.errors import AdapterError, AgentError, GatewayError
+from pipecatapp.gateway.asked import Asked
+from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
+from pipecatapp.gateway.wire import error_body, event
+
+log = logging.getLogger(__name__)
+
+FIRST_PIECE_TIMEOUT_S = 120.0
+"""Longest wait for the next piece of a stream (seconds); the front of a house waits 130."""
+WHOLE_TIMEOUT_S = 600.0
+"""Longest wait for an answer in one piece (seconds): what OpenAI's own clients wait."""
+TAIL_BYTES = 4096
+"""How much of a stream's end is kept, for the numbers in it (bytes); llama.cpp's last event is below 1000."""
+_ASK_ANOTHER = {401, 403, 404, 408, 425, 429}
+"""Statuses below 500 that concern the server and not the request: another may answer."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that has begun.
+
+    Args:
+        upstream: Who gives it.
+        media_type: Of the body.
+        first: Its first piece; all of it when it is no stream.
+        exchange: Where the rest comes from.
+    """
+
+    upstream: Upstream
+    media_type: str
+    first: bytes
+    exchange: Exchange
+
+
+class Relay:
+    """Asks experts on behalf of programs.
+
+    Args:
+        upstreams: Who there is.
+    """
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+        self._servers = HttpServers()
+
+    @property
+    def upstreams(self) -> Upstreams:
+        """Who there is."""
+        return self._upstreams
+
+    async def begin(self, path: str, asked: Asked, body_for: Callable[[Upstream], bytes]) -> Answer:
+        """Return the answer of the first server that begins one; `release` must follow.
+
+        Args:
+            path: Such as `/chat/completions`.
+            asked: The request.
+            body_for: Makes what a server is sent.
+
+        Raises:
+            GatewayError: `model_not_found`, or the request is one that a server refused.
+            AdapterError: Nobody answers.
+        """
+        failure: AgentError | None = None
+        for upstream in candidates(self._upstreams, asked.model):
+            self._upstreams.begun(upstream)
+            try:
+                body = body_for(upstream)
+                return await self._ask(upstream, path, body, is_stream=asked.is_stream)
+            except AdapterError as exc:
+                failure = exc
+                self._upstreams.ended(upstream, failed=True)
+                log.warning("An expert does not answer", extra={"endpoint": upstream.name, "code": exc.code})
+            except BaseException:
+                self._upstreams.ended(upstream, failed=False)
+                raise
+        assert failure is not None
+        raise failure
+
+    def release(self, answer: Answer, *, failed: bool = False) -> None:
+        """Let go of an answer, whole or not; a server that was still at work stops."""
+        answer.exchange.close()
+        self._upstreams.ended(answer.upstream, failed=failed)
+
+    async def pieces(self, answer: Answer, usage: Usage) -> AsyncGenerator[bytes, None]:
+        """Yield a stream as it comes; one that breaks off ends with an error event. `release` follows.
+
+        Args:
+            answer: What has begun.
+            usage: Told what came.
+        """
+        failed = False
+        try:
+            piece = answer.first
+            while piece:
+                usage.saw(piece)
+                yield piece
+                piece = await answer.exchange.read()
+        except AdapterError as exc:
+            failed = True
+            log.warning("An answer broke off", extra={"endpoint": answer.upstream.name, "code": exc.code})
+            # A line that was cut is ended first, so that the error is an event of its own.
+            yield b"\n\n" + event(error_body(exc))
+        finally:
+            self.release(answer, failed=failed)
+
+    def close(self) -> None:
+        """Drop connections that are kept."""
+        self._servers.close()
+
+    async def _ask(self, upstream: Upstream, path: str, body: bytes, *, is_stream: bool) -> Answer:
+        """Return an answer of which at least one piece is here.
+
+        Raises:
+            GatewayError: The request itself is refused.
+            AdapterError: This server does not answer; another may.
+        """
+        exchange = await self._servers.post(
+            upstream.base_url + path,
+            body,
+            api_key=upstream.api_key,
+            timeout_s=FIRST_PIECE_TIMEOUT_S if is_stream else WHOLE_TIMEOUT_S,
+            who=upstream.name,
+        )
+        try:
+            status = exchange.status
+            if status != 200:
+                raise _refusal(upstream, status, await exchange.read_whole())
+            media_type = exchange.headers.get("content-type", "application/json")
+            first = await (exchange.read() if is_stream else exchange.read_whole())
+            if not first:
+                raise AdapterError("upstream-broke-off", f"{upstream.name} answered nothing.", retryable=True)
+        except BaseException:
+            exchange.close()
+            raise
+        return Answer(upstream, media_type, first, exchange)
+
+
+class Usage:
+    """How many tokens a request took, told by its answer."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._events = 0
+
+    def saw(self, piece: bytes) -> None:
+        """Note a piece of a stream, or a whole answer."""
+        self._events += piece.count(b"data:")
+        self._tail = (self._tail + piece)[-TAIL_BYTES:]
+
+    def tokens(self) -> int:
+        """Return the tokens of prompt and answer; those of the answer alone when nobody told more."""
+        for line in reversed(self._tail.split(b"\n")):
+            found = tokens_in(line.removeprefix(b"data:"))
+            if found:
+                return found
+        return self._events
+
+
+def tokens_in(data: bytes) -> int:
+    """Return the tokens that an answer or an event of a stream tells of, or 0."""
+    if b'"usage"' not in data and b'"timings"' not in data:
+        return 0
+    try:
+        value = json.loads(data)
+        usage, timings = value.get("usage") or {}, value.get("timings") or {}
+        counted = usage.get("total_tokens") or sum(
+            timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")
+        )
+        return max(0, int(counted))
+    except (ValueError, AttributeError, TypeError):
+        return 0
+
+
+def _refusal(upstream: Upstream, status: int, body: bytes) -> AgentError:
+    reason, param = _reason(body)
+    if status >= 500 or status in _ASK_ANOTHER:
+        return AdapterError(
+            "upstream-refused", f"{upstream.name} does not answer ({status}).", retryable=True
+        )
+    return GatewayError("invalid_request", reason or f"The model's server refused ({status}).", param=param)
+
+
+def _reason(body: bytes) -> tuple[str, str]:
+    """Return a server's own words about an error, and the parameter."""
+    try:
+        error: Any = json.loads(body).get("error")
+        if isinstance(error, dict):
+            return str(error.get("message") or ""), str(error.get("param") or "")
+        return str(error or ""), ""
+    except (ValueError, AttributeError):
+        return "", ""

@@ -1,0 +1,76 @@
+"""Who can be asked for an expert, and in which order.
+
+It owns what the gateway knows of a server; finding servers is the composition's, asking them `relay`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipecatapp.errors import GatewayError
+
+DEFAULT = "default"
+"""What a program asks for that wants no certain expert."""
+
+RETRY_S = 10.0
+"""When a program that found nobody is told to come back (seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A server with OpenAI's interface that answers for an expert.
+
+    Args:
+        base_url: Ends in /v1.
+        name: What a person calls it.
+        api_key: Sent as a bearer token; "" for none.
+        model: What it wants to be asked for; "" when it takes any name, as llama.cpp does.
+        calls_tools: Its model calls tools by itself; if not, a call is got from it by a JSON schema.
+    """
+
+    base_url: str
+    name: str
+    api_key: str = ""
+    model: str = ""
+    calls_tools: bool = False
+
+
+class Upstreams(Protocol):
+    """The experts of this moment."""
+
+    def experts(self) -> Sequence[str]:
+        """Return the names of those that can be asked now, `main` first."""
+        ...
+
+    def to_ask(self, expert: str) -> Sequence[Upstream]:
+        """Return who answers for `expert` or `DEFAULT`, best first; none for a name that nobody has."""
+        ...
+
+    def begun(self, upstream: Upstream) -> None:
+        """Note that a request to it is under way."""
+        ...
+
+    def ended(self, upstream: Upstream, *, failed: bool) -> None:
+        """Note that it is over; one that failed is asked last for a while."""
+        ...
+
+
+def candidates(upstreams: Upstreams, model: str) -> Sequence[Upstream]:
+    """Return who may answer for `model`, best first.
+
+    Raises:
+        GatewayError: `model_not_found`; the message lists those there are.
+    """
+    found = upstreams.to_ask(model)
+    if found:
+        return found
+    known = upstreams.experts()
+    if model == DEFAULT or model in known or not known:
+        message = "No language model answers at the moment."
+        raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
+    names = ", ".join([DEFAULT, *known])
+    raise GatewayError(
+        "model_not_found", f"There is no expert {model!r} now; valid: {names}", param="model", status=404
+    )

@@ -1,0 +1,252 @@
+"""The gateway's interface, `/v1`: OpenAI's calls, its errors, its headers.
+
+It owns what a request must have before it is answered, and the translation between HTTP and the gateway.
+It is no FastAPI route: what stands on the way of a stream costs time (docs/gateway.md has the numbers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from pipecatapp.errors import AgentError, GatewayError
+from pipecatapp.gateway.asked import Asked, object_in, read_asked
+from pipecatapp.gateway.embeddings import embeddings
+from pipecatapp.gateway.relay import Usage, tokens_in
+from pipecatapp.gateway.service import Gateway
+from pipecatapp.gateway.tool_chat import streamed_answer, whole_answer
+from pipecatapp.gateway.tool_plan import ToolPlan, needs_plan, plan_of
+from pipecatapp.gateway.wire import error_body
+from pipecatapp.gateway_ports import ApiKey
+from pipecatapp.web.local import is_local
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/v1"
+MAX_AT_ONCE = 256
+"""Requests under way in this process; the next one is told to come back."""
+BUSY_RETRY_S = 2.0
+"""When one that came at a bad time is told to come back (seconds)."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A request that was let in.
+
+    Args:
+        path: Below `/v1`.
+        key: Whose it is; None for a program on this machine.
+        headers: As they came.
+        body: All of it.
+        send: Answers.
+        extra: Headers of the answer that tell what is left to the key.
+    """
+
+    path: str
+    key: ApiKey | None
+    headers: Headers
+    body: bytes
+    send: Send
+    extra: Mapping[str, str]
+
+    async def begin(self, status: int, media_type: str) -> None:
+        """Send an answer's head."""
+        pairs = {"content-type": media_type, "cache-control": "no-store", **self.extra}
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in pairs.items()]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def more(self, piece: bytes) -> None:
+        """Send a piece of it."""
+        await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def end(self, piece: bytes = b"") -> None:
+        """Send its end."""
+        await self.send({"type": "http.response.body", "body": piece})
+
+    async def whole(self, status: int, media_type: str, body: bytes) -> None:
+        """Send an answer in one piece."""
+        self.extra = {**self.extra, "content-length": str(len(body))}
+        await self.begin(status, media_type)
+        await self.end(body)
+
+    async def json(self, value: Any, status: int = 200) -> None:
+        """Send a JSON answer."""
+        await self.whole(status, "application/json", json.dumps(value, ensure_ascii=False).encode())
+
+    async def stream(self, media_type: str, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Send an answer as it is made."""
+        async with aclosing(pieces):
+            # What fails before the first piece is still an error of its own.
+            first = await anext(pieces, b"")
+            await self.begin(200, media_type)
+            await self.more(first)
+            async for piece in pieces:
+                await self.more(piece)
+            await self.end()
+
+
+_Handler = Callable[[_Call], Awaitable[None]]
+
+
+class V1:
+    """The ASGI application below `/v1`.
+
+    Args:
+        gateway: Whose interface this is.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._under_way = 0
+        self._routes: dict[str, tuple[str, _Handler]] = {
+            "/chat/completions": ("POST", self._chat),
+            "/completions": ("POST", self._completions),
+            "/embeddings": ("POST", self._embeddings),
+            "/models": ("GET", self._models),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"].removeprefix(PREFIX).rstrip("/")
+        call = _Call(path, None, Headers(scope=scope), b"", send, {})
+        try:
+            handler = self._handler(scope["method"], path)
+            call.key = self._gateway.identify(call.headers.get("authorization", ""), is_local=is_local(scope))
+            self._gateway.limits.take_request(call.key)
+            call.extra = self._gateway.limits.headers(call.key)
+            if self._under_way >= MAX_AT_ONCE:
+                raise GatewayError(
+                    "busy", "Too many requests at once.", status=503, retry_after_s=BUSY_RETRY_S
+                )
+            self._under_way += 1
+            try:
+                body = await _read(receive)
+                if body is not None:
+                    call.body = body
+                    await _while_there(handler(call), receive)
+            finally:
+                self._under_way -= 1
+        except AgentError as exc:
+            await _refuse(call, exc)
+
+    def _handler(self, method: str, path: str) -> _Handler:
+        """Return who answers.
+
+        Raises:
+            GatewayError: Nobody; the message lists the calls that there are.
+        """
+        wanted, handler = self._routes.get(path, ("", None))
+        if handler is None and path.startswith("/models/"):
+            wanted, handler = "GET", self._model
+        if handler is None:
+            known = ", ".join(PREFIX + name for name in sorted(self._routes))
+            raise GatewayError("unknown_url", f"There is no {PREFIX}{path}; known: {known}", status=404)
+        if method != wanted:
+            raise GatewayError("method_not_allowed", f"{PREFIX}{path} takes {wanted}.", status=405)
+        return handler
+
+    async def _models(self, call: _Call) -> None:
+        names = self._gateway.relay.upstreams.experts()
+        await call.json({"object": "list", "data": [_model(name) for name in names]})
+
+    async def _model(self, call: _Call) -> None:
+        name = call.path.removeprefix("/models/")
+        if name not in (known := self._gateway.relay.upstreams.experts()):
+            message = f"There is no expert {name!r} now; valid: {', '.join(known) or 'none'}"
+            raise GatewayError("model_not_found", message, param="model", status=404)
+        await call.json(_model(name))
+
+    async def _chat(self, call: _Call) -> None:
+        asked = read_asked(call.body, "messages")
+        has_tools = needs_plan(asked.fields)
+        await self._pass_on(call, asked, plan_of(asked, self._gateway.tool_prompts) if has_tools else None)
+
+    async def _completions(self, call: _Call) -> None:
+        asked = read_asked(call.body, "prompt")
+        await self._pass_on(call, asked)
+
+    async def _pass_on(self, call: _Call, asked: Asked, plan: ToolPlan | None = None) -> None:
+        """Hand the request to an expert and its answer back, byte for byte unless a plan reads it."""
+        relay, limits = self._gateway.relay, self._gateway.limits
+        answer = await relay.begin(call.path, asked, plan.body_for if plan else asked.body_for)
+        if answer.upstream.calls_tools:
+            plan = None
+        if not asked.is_stream:
+            relay.release(answer)
+            limits.take_tokens(call.key, tokens_in(answer.first))
+            if plan is not None:
+                await call.json(whole_answer(plan, answer.first))
+            else:
+                await call.whole(200, answer.media_type, answer.first)
+            return
+        usage = Usage()
+        pieces = relay.pieces(answer, usage)
+        try:
+            await call.stream(answer.media_type, streamed_answer(plan, pieces) if plan else pieces)
+        finally:
+            limits.take_tokens(call.key, usage.tokens())
+
+    async def _embeddings(self, call: _Call) -> None:
+        value = await embeddings(self._gateway.embedder, object_in(call.body))
+        self._gateway.limits.take_tokens(call.key, value["usage"]["total_tokens"])
+        await call.json(value)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "twin"}
+
+
+async def _refuse(call: _Call, error: AgentError) -> None:
+    after_s = error.retry_after_s if isinstance(error, GatewayError) else 0.0
+    if error.status == 503:
+        after_s = after_s or BUSY_RETRY_S
+    if after_s:
+        call.extra = {**call.extra, "retry-after": str(math.ceil(after_s))}
+    if error.status == 401:
+        call.extra = {**call.extra, "www-authenticate": "Bearer"}
+    await call.json(error_body(error), error.status)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Return the body, whose size the guard bounds; None when the caller left, or sent too much."""
+    pieces = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+async def _while_there(work: Awaitable[None], receive: Receive) -> None:
+    """Await `work`, and cancel it when the caller leaves: that drops its connections, and a model stops."""
+    here = asyncio.current_task()
+    assert here is not None
+    leaving = asyncio.create_task(_cancel_when_left(receive, here), name="v1-caller")
+    try:
+        await work
+    except asyncio.CancelledError:
+        # Like asyncio.timeout: only what was cancelled for this reason ends here.
+        if not leaving.done() or here.uncancel() > 0:
+            raise
+        log.debug("A caller left")
+    finally:
+        leaving.cancel()
+
+
+async def _cancel_when_left(receive: Receive, work: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    work.cancel()
