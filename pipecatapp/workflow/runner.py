@@ -138,7 +138,9 @@ class _Run:
                 message = f"Workflow '{workflow.name}' gave no answer: every source of 'text' was skipped."
                 raise WorkflowRuntimeError("no-answer", message)
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            first = _first(group)
+            # Its own cause stays: an apology is chosen by it.
+            raise first from first.__cause__
         finally:
             self.queue.put_nowait(None)
 

@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 import pytest
 
+from pipecatapp.agent.apology import PART_MISSING, apology_for
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
 from pipecatapp.ports import ChatDelta, ChatRequest, Message, ToolResult, ToolSpec
 from pipecatapp.workflow.run_events import EventRaised, TextPiece
@@ -149,6 +150,14 @@ async def test_what_was_said_is_not_said_again_by_a_retry(bench: MakeBench) -> N
 
     assert outcome.finished.text == "Half a Sorry."
     assert len(llm.requests) == 1
+
+
+async def test_a_nodes_failure_keeps_its_cause(bench: MakeBench) -> None:
+    gone = AdapterError("llm-refused", "no such model")
+    with pytest.raises(WorkflowRuntimeError) as failure:
+        await bench(CHAT, llm=FakeLlm(error=gone)).run(user_text="Hello")
+    assert failure.value.__cause__ is gone
+    assert apology_for(failure.value) == PART_MISSING
 
 
 async def test_a_failure_that_stays_is_not_tried_again(bench: MakeBench) -> None:
