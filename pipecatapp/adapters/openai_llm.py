@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
+from pipecatapp.adapters.going_on import Repeated, Seam, asked_anew, asked_in_words, said_in
 from pipecatapp.adapters.openai_http import OpenAiHttp
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatDelta, ChatRequest
@@ -18,6 +21,9 @@ from pipecatapp.ports import ChatDelta, ChatRequest
 logger = logging.getLogger(__name__)
 
 PATH = "/chat/completions"
+_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+"""Asks for the rest of the last message: https://docs.vllm.ai (chat API, extra parameters), and llama.cpp's
+server, which without them goes on too, but repeats the message in some versions."""
 _FINISHES = {"stop": "stop", "length": "length", "eos": "stop", "tool_calls": "stop"}
 
 
@@ -46,6 +52,7 @@ class OpenAiLlm:
         self._model = model
         self._name = name or model
         self._llama_extensions = llama_extensions
+        self._goes_on_in_words = False
         self._http = OpenAiHttp(base_url, api_key, who=self._name, kind="llm", timeout_s=request_timeout_s)
 
     @property
@@ -56,11 +63,61 @@ class OpenAiLlm:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
         """Yield the answer piece by piece; closing the iterator closes the connection, which stops the work.
 
+        An answer that goes on from the assistant's last message (`ChatRequest.messages`) is asked for by the
+        fields of llama.cpp and vLLM. A server that refuses those is asked in words. Where a constraint begins
+        anew, as a grammar does in llama.cpp, the whole answer is asked for, and what was said is left out.
+
         Raises:
             AdapterError: `llm-unreachable`, `llm-timeout`, `llm-refused` or `llm-broke-off`; retryable
                 when another try, or another server, may succeed.
         """
-        body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}}
+        said = said_in(request)
+        is_bound = bool(request.grammar) or (request.json_schema is not None and not self._llama_extensions)
+        if not said:
+            answer = self._answer(request)
+        elif is_bound:
+            answer = self._rest_of_repeated(request, said)
+        elif self._llama_extensions:
+            answer = self._answer(request, _GO_ON)
+        else:
+            answer = self._rest(request, said)
+        async with aclosing(answer) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _rest(self, request: ChatRequest, said: str) -> AsyncGenerator[ChatDelta, None]:
+        """Go on at a server of any make, which may know no such thing and begin again."""
+        if not self._goes_on_in_words:
+            try:
+                # One that ignores the fields may begin again.
+                answer = self._answer(request, _GO_ON)
+                async with aclosing(_sewn(answer, Seam(said, least=len(said), is_spaced=False))) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except AdapterError as exc:
+                if exc.code != "llm-refused" or exc.retryable:
+                    raise
+            self._goes_on_in_words = True
+        answer = self._answer(asked_in_words(request))
+        async with aclosing(_sewn(answer, Seam(said, least=1, is_spaced=True))) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def _rest_of_repeated(self, request: ChatRequest, said: str) -> AsyncGenerator[ChatDelta, None]:
+        repeated = Repeated(said)
+        async with aclosing(self._answer(asked_anew(request))) as deltas:
+            async for delta in deltas:
+                text = repeated.feed(delta.text)
+                if text is None:
+                    raise self._http.broke_off("gives another answer than the one that was begun")
+                if text or delta.finish:
+                    yield replace(delta, text=text)
+
+    async def _answer(
+        self, request: ChatRequest, extra: Mapping[str, Any] = MappingProxyType({})
+    ) -> AsyncGenerator[ChatDelta, None]:
+        body = self._body(request) | {"stream": True, "stream_options": {"include_usage": True}, **extra}
         finish = ""
         usage = (0, 0, 0)
         async with aclosing(self._http.stream_events(PATH, body)) as events:
@@ -117,6 +174,17 @@ class OpenAiLlm:
             if request.slot >= 0:
                 body["id_slot"] = request.slot
         return body
+
+
+async def _sewn(answer: AsyncGenerator[ChatDelta, None], seam: Seam) -> AsyncGenerator[ChatDelta, None]:
+    """Yield what an answer adds to what was said."""
+    async with aclosing(answer) as deltas:
+        async for delta in deltas:
+            text = seam.feed(delta.text)
+            if delta.finish:
+                text += seam.end()
+            if text or delta.finish:
+                yield replace(delta, text=text)
 
 
 def _usage(event: Mapping[str, Any]) -> tuple[int, int, int] | None:

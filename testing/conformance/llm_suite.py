@@ -64,6 +64,18 @@ class LlmSuite:
         with pytest.raises(AdapterError, match="not both"):
             await collect(llm, request)
 
+    async def test_an_answer_goes_on_from_what_was_said(self, llm: LlmClient) -> None:
+        said = Message("assistant", "one two three four")
+        rest = text_of(await collect(llm, ChatRequest((COUNT, said), max_tokens=8)))
+        assert rest.lower().startswith(" five"), "nothing twice, nothing lost"
+
+    async def test_json_goes_on_from_what_was_said(self, llm: LlmClient) -> None:
+        asked = Message("user", "Which tool tells the time?")
+        whole = text_of(await collect(llm, ChatRequest((asked,), 60, json_schema=SCHEMA)))
+        said = whole[: whole.index(":") + 1]
+        request = ChatRequest((asked, Message("assistant", said)), 60, json_schema=SCHEMA)
+        assert json.loads(said + text_of(await collect(llm, request)))["tool"] in {"time", "answer"}
+
     async def test_a_closed_answer_leaves_the_model_free(self, llm: LlmClient) -> None:
         async with aclosing(llm.stream(ChatRequest((COUNT,), max_tokens=600))) as stream:  # type: ignore[type-var]
             await anext(stream)

@@ -69,7 +69,7 @@ class FakeLlm:
         if self.error is not None:
             raise self.error
         reply = self._reply(request)
-        text = reply if isinstance(reply, str) else reply.text
+        text = _rest(reply if isinstance(reply, str) else reply.text, request)
         tokens = re.findall(r"\s*\S+\s*$|\s*\S+", text)
         finish = "length" if len(tokens) > request.max_tokens else "stop"
         said = 0
@@ -100,6 +100,12 @@ class FakeLlm:
         if isinstance(reply, str) and request.json_schema is not None:
             return reply if _is_json(reply) else json.dumps(_smallest(request.json_schema))
         return reply
+
+
+def _rest(text: str, request: ChatRequest) -> str:
+    """Return what comes after the assistant's words that end the prompt."""
+    last = request.messages[-1]
+    return text.removeprefix(last.content) if last.role == "assistant" else text
 
 
 def _is_json(text: str) -> bool:

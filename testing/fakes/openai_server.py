@@ -36,6 +36,8 @@ class OpenAiServer:
     llm: LlmClient | None = None
     failure: str = ""
     """"", "refuse", "busy", "hang", "cut", "nonsense" or "shape"."""
+    refused_fields: frozenset[str] = frozenset()
+    """Fields of a chat request that it does not take; the others that it does not know it ignores."""
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     url: str = ""
     released: threading.Event = field(default_factory=threading.Event)
@@ -122,6 +124,9 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
             request = json.loads(body)
             server.requests.append((self.path, request))
             assert server.llm is not None
+            if refused := server.refused_fields & request.keys():
+                self._reply(400, {"error": {"message": f"unknown fields {sorted(refused)}"}})
+                return
             messages = tuple(Message(message["role"], message["content"]) for message in request["messages"])
             asked = ChatRequest(messages, max_tokens=request["max_tokens"])
             deltas = asyncio.run(_listed(server.llm.stream(asked)))

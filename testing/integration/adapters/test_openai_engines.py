@@ -13,12 +13,13 @@ from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.stt_openai import OpenAiStt
 from pipecatapp.adapters.tts_openai import OpenAiTts
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import ChatRequest
+from pipecatapp.ports import ChatRequest, Message
 from testing.conformance.embedder_suite import EmbedderSuite
-from testing.conformance.llm_suite import COUNT, collect
+from testing.conformance.llm_suite import COUNT, collect, text_of
 from testing.conformance.stt_suite import SttSuite, Utterance
 from testing.conformance.tts_suite import TtsSuite, speak
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_llm import FakeLlm
 from testing.fakes.fake_stt import FakeStt
 from testing.fakes.fake_tts import FakeTts
 from testing.fakes.openai_server import KEY, OpenAiServer, serving
@@ -166,6 +167,53 @@ async def test_a_server_without_grammars_is_not_asked_for_one(server: OpenAiServ
     with pytest.raises(AdapterError, match="takes no grammar"):
         await collect(engine, ChatRequest((COUNT,), grammar='root ::= "yes"'))
     await engine.close()
+
+
+SAID = ChatRequest((COUNT, Message("assistant", "one two three")), max_tokens=20)
+REST = " four five six"
+
+
+async def rest_of(
+    server: OpenAiServer, llm: FakeLlm, request: ChatRequest = SAID, times: int = 1
+) -> list[str]:
+    """Return what a server of any make, with that model, says after what was said."""
+    server.llm = llm
+    engine = OpenAiLlm(server.url, "model", KEY, llama_extensions=False)
+    try:
+        return [text_of(await collect(engine, request)) for _ in range(times)]
+    finally:
+        await engine.close()
+
+
+async def test_a_server_is_asked_to_go_on_by_its_fields(server: OpenAiServer) -> None:
+    assert await rest_of(server, FakeLlm(["one two three four five six"])) == [REST]
+    (_, body), *_ = server.requests
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert body["messages"][-1] == {"role": "assistant", "content": "one two three"}
+
+
+async def test_a_server_that_begins_again_is_heard_from_what_is_new(server: OpenAiServer) -> None:
+    begins_again = FakeLlm(lambda request: request.messages[-1].content + "one two three four five six")
+    assert await rest_of(server, begins_again) == [REST]
+
+
+async def test_a_server_that_refuses_those_fields_is_asked_in_words(
+    server: OpenAiServer,
+) -> None:
+    server.refused_fields = frozenset({"continue_final_message"})
+    assert await rest_of(server, FakeLlm(["three four five six"]), times=2) == [REST, REST]
+    last = [body["messages"][-1]["role"] for _, body in server.requests]
+    assert last == ["assistant", "user", "user"]
+
+
+async def test_where_a_schema_begins_anew_the_whole_is_asked_for(server: OpenAiServer) -> None:
+    whole = '{"tool": "time"}'
+    said = ChatRequest((COUNT, Message("assistant", whole[:8])), json_schema={"type": "object"})
+    assert await rest_of(server, FakeLlm([whole]), said) == [whole[8:]]
+    assert server.requests[0][1]["messages"][-1]["role"] == "user"
+    with pytest.raises(AdapterError, match="another answer") as failure:
+        await rest_of(server, FakeLlm(['{"sure": true}']), said)
+    assert failure.value.retryable
 
 
 async def test_a_cancelled_speech_closes_its_connection(server: OpenAiServer) -> None:
