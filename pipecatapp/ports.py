@@ -33,7 +33,8 @@ class ChatRequest:
     """A prompt and how to answer it.
 
     Args:
-        messages: From the system prompt to the newest user message.
+        messages: From the system prompt to the newest user message. When the assistant's is the last, the
+            answer goes on from its text, and only what comes after it is yielded.
         max_tokens: Bound of the answer, > 0.
         temperature: 0 is greedy.
         json_schema: The answer must be JSON of this schema.
@@ -41,6 +42,8 @@ class ChatRequest:
         stop: Texts that end the answer.
         slot: Which prompt cache of the server to use, or -1 for any.
         session: The conversation that it belongs to, so that it finds its prompt cache warm; "" for none.
+        deadline_s: For the whole answer, from asking to its last piece (seconds); 0 for the client's own
+            limit.
     """
 
     messages: tuple[Message, ...]
@@ -51,6 +54,7 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     slot: int = -1
     session: str = ""
+    deadline_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

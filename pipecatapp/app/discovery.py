@@ -29,9 +29,9 @@ from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-EXPERT_TIMEOUT_S = 20.0
-"""Longest wait for an expert's next byte before another is asked (seconds); a long prompt on an old desktop
-takes about half of it."""
+EXPERT_TIMEOUT_S = 600.0
+"""Longest wait for an expert's next byte (seconds): a bound for what is forgotten. How long a call waits
+before another is asked is `experts.call.Patience`."""
 
 
 def consul_http(settings: Settings) -> ConsulHttp:

@@ -1,24 +1,16 @@
 """A chat model that is wherever the house's directory says, with this machine's own behind it.
 
-It owns which endpoint is asked, when the next one is, and saying who answers. Connections and what was seen
-of them are `instances`'s; an answer that breaks off after its first piece is the caller's to repair.
+It owns what an expert is called and which services stand behind its name; asking them is `call`'s.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 
-from pipecatapp.errors import AdapterError
-from pipecatapp.experts.instances import Instances, answer_of
-from pipecatapp.ports import ChatDelta, ChatRequest, Endpoint, LlmClient
-
-log = logging.getLogger(__name__)
-
-OUR_FAULT = "llm-request"
-"""Code of a request that no endpoint would take."""
+from pipecatapp.experts.call import Call, Patience
+from pipecatapp.experts.instances import Instances
+from pipecatapp.ports import ChatDelta, ChatRequest, Clock, LlmClient
 
 
 class ExpertLlm:
@@ -26,18 +18,29 @@ class ExpertLlm:
 
     Args:
         expert: Such as `main`.
-        services: Whose endpoints are asked, one service after the other.
-        instances: The endpoints; the pool closes them.
+        services: Whose instances are asked, one service after the other.
+        instances: What there is; the pool closes it.
+        clock: Time.
         own: This machine's own model, asked last; the pool closes it. None for none.
+        patience: How long a call waits for what.
     """
 
     def __init__(
-        self, expert: str, services: Sequence[str], instances: Instances, *, own: LlmClient | None = None
+        self,
+        expert: str,
+        services: Sequence[str],
+        instances: Instances,
+        clock: Clock,
+        *,
+        own: LlmClient | None = None,
+        patience: Patience,
     ) -> None:
         self._expert = expert
         self._services = tuple(services)
         self._instances = instances
+        self._clock = clock
         self._own = own
+        self._patience = patience
 
     @property
     def name(self) -> str:
@@ -47,59 +50,26 @@ class ExpertLlm:
         return f"expert {self._expert}"
 
     def is_up(self) -> bool:
-        """Whether an endpoint passes its checks."""
+        """Whether an instance passes its checks."""
         return any(self._instances.directory.current(service) for service in self._services)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
-        """Yield the answer of the first endpoint that begins one; each piece says by whom it is.
+    def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
+        """Yield one answer, whoever gives its parts; each piece says by whom it is.
 
         Raises:
-            AdapterError: None did, or the one that did broke off; `no-expert` when there is none to ask.
+            AdapterError: Nobody is left who could answer or go on; `no-expert` when there is none to ask.
         """
-        failure: AdapterError | None = None
-        because = ""
-        for endpoint in self._candidates():
-            has_begun = False
-            client = self._instances.client(endpoint)
-            try:
-                # Prompt caches are numbered by one client; the experts of the house have many.
-                async with aclosing(self._instances.ask(endpoint, replace(request, slot=-1))) as deltas:
-                    async for delta in deltas:
-                        has_begun = True
-                        yield replace(delta, by=client.name, because=because)
-                return
-            except AdapterError as exc:
-                if has_begun or exc.code == OUR_FAULT:
-                    raise
-                failure = exc
-                because = exc.message
-                self._instances.failed(endpoint)
-                log.warning("An expert does not answer", extra={"endpoint": endpoint.url, "code": exc.code})
-        if self._own is not None:
-            async with aclosing(answer_of(self._own, request)) as deltas:
-                async for delta in deltas:
-                    yield replace(delta, by=self._own.name, because=because)
-            return
-        if failure is not None:
-            raise failure
-        raise AdapterError(
-            "no-expert",
-            f"{self._instances.directory.name} knows no {' and no '.join(self._services)}, "
-            "and this machine has no language model.",
-            hint="Start an expert, or set LLM_BASE_URL.",
-            retryable=True,
-        )
+        call = Call(request, self._services, self._instances, self._own, self._clock, self._patience)
+        return call.answer()
 
     async def prefill(self, request: ChatRequest) -> None:
         """Warm the prompt cache of the one that will be asked first."""
-        candidates = self._candidates()
-        if candidates:
-            await self._instances.client(candidates[0]).prefill(replace(request, slot=-1))
-        elif self._own is not None:
+        for service in self._services:
+            for instance in self._instances.to_ask(service, request.session):
+                await instance.client.prefill(replace(request, slot=-1))
+                return
+        if self._own is not None:
             await self._own.prefill(request)
 
     async def close(self) -> None:
         """Do nothing: the pool closes what its clients share."""
-
-    def _candidates(self) -> list[Endpoint]:
-        return [endpoint for service in self._services for endpoint in self._instances.to_ask(service)]

@@ -1,24 +1,64 @@
 """The instances of the house's experts: connections to them, and what was seen of each.
 
-It owns one connection an address, shared by every expert that asks there, how many answers are under way on
-it, and whether it failed lately. Whom to ask in which order is `expert_llm`'s.
+It owns one connection an address, shared by every expert that asks there; how many answers are under way on
+it; its breaker; how soon a service spoke lately; and which instance of a service is asked first. When the
+next one is asked is `call`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
-import zlib
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 
+from pipecatapp.experts.breaker import Breaker
 from pipecatapp.experts.names import EXPERT_PREFIX
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, Endpoint, LlmClient, ServiceDirectory
 
-AVOID_S = 10.0
-"""How long an endpoint that failed is asked last (seconds): Consul's check will have noticed by then."""
+OVERLOAD = 2
+"""Answers that an instance may have under way more than the least busy one before a conversation whose prompt
+it has read goes elsewhere: with one or two at a time a server of two slots keeps up, and reading a long
+prompt anew takes an old desktop ten seconds."""
+SEEN = 64
+"""How many of a service's last times to the first word are kept."""
+ENOUGH_SEEN = 5
+"""From how many times on they say something."""
+SLOW = 0.95
+"""Part of the times that is not slow: of twenty calls one may be hedged."""
 
 Connect = Callable[[Endpoint], LlmClient]
+
+
+class Instance:
+    """One address, and what was seen of it.
+
+    Args:
+        endpoint: Where it is.
+        connect: Makes its client, when it is first asked.
+        clock: Time.
+    """
+
+    def __init__(self, endpoint: Endpoint, connect: Connect, clock: Clock) -> None:
+        self.endpoint = endpoint
+        self.breaker = Breaker(clock)
+        self.busy = 0
+        """Answers of ours that are under way there."""
+        self._connect = connect
+        self._client: LlmClient | None = None
+
+    @property
+    def client(self) -> LlmClient:
+        """The connection."""
+        if self._client is None:
+            self._client = self._connect(self.endpoint)
+        return self._client
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        if self._client is not None:
+            await self._client.close()
 
 
 class Instances:
@@ -34,71 +74,63 @@ class Instances:
         self.directory = directory
         self._connect = connect
         self._clock = clock
-        self._clients: dict[str, LlmClient] = {}
-        self._busy: dict[str, int] = {}
-        self._failed_s: dict[str, float] = {}
-        self._salt = secrets.token_bytes(8)
+        self._instances: dict[str, Instance] = {}
+        self._first_words_s: dict[str, deque[float]] = {}
+        self._salt = secrets.token_hex(8)
 
-    def to_ask(self, service: str) -> list[Endpoint]:
-        """Return the passing endpoints of a service, those that failed lately last.
+    def to_ask(self, service: str, session: str = "") -> list[Instance]:
+        """Return the passing instances of a service that are worth asking, best first.
 
-        This process always prefers the same one, whose prompt cache it then finds warm; others prefer others.
+        A conversation prefers the same one each time, whose prompt cache it then finds warm, unless that one
+        is overloaded. The preference is rendezvous hashing of its name and the address: no table, every
+        process decides alike, and one that comes or goes moves only its own conversations. Without a
+        conversation it is the least busy one, and of equals always the same.
         """
+        usable = [instance for instance in self._passing(service) if instance.breaker.lets_through]
+        least = min((instance.busy for instance in usable), default=0)
 
-        def rank(endpoint: Endpoint) -> tuple[bool, int]:
-            return self._is_avoided(endpoint), zlib.crc32(endpoint.url.encode(), zlib.crc32(self._salt))
+        def rank(instance: Instance) -> tuple[int, bytes]:
+            is_fine = session and instance.busy - least < OVERLOAD
+            return 0 if is_fine else instance.busy, _weight(session or self._salt, instance.endpoint)
 
-        return sorted(self.directory.current(service), key=rank)
+        return sorted(usable, key=rank)
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """Note that it did not answer."""
-        self._failed_s[endpoint.url] = self._clock.monotonic_s()
+    def failing(self, service: str) -> list[Instance]:
+        """Return the passing instances of a service that failed lately: for when there is nobody else."""
+        return [instance for instance in self._passing(service) if not instance.breaker.lets_through]
 
-    def client(self, endpoint: Endpoint) -> LlmClient:
-        """Return the connection to an endpoint."""
-        if endpoint.url not in self._clients:
-            self._clients[endpoint.url] = self._connect(endpoint)
-        return self._clients[endpoint.url]
+    def spoke(self, service: str, first_word_s: float) -> None:
+        """Note after what time (seconds) an instance of a service said its first word."""
+        self._first_words_s.setdefault(service, deque(maxlen=SEEN)).append(first_word_s)
 
-    async def ask(self, endpoint: Endpoint, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
-        """Yield an endpoint's answer.
-
-        Raises:
-            AdapterError: As `LlmClient.stream`.
-        """
-        await self._let_go_of_the_gone()
-        url = endpoint.url
-        client = self.client(endpoint)
-        self._busy[url] = self._busy.get(url, 0) + 1
-        try:
-            async with aclosing(answer_of(client, request)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        finally:
-            self._busy[url] -= 1
+    def slow_after_s(self, service: str) -> float | None:
+        """Return the time (seconds) in which nearly every answer began; None while too few are seen."""
+        seen = sorted(self._first_words_s.get(service, ()))
+        return seen[int(SLOW * (len(seen) - 1))] if len(seen) >= ENOUGH_SEEN else None
 
     async def close(self) -> None:
         """Let go of every connection."""
-        clients = list(self._clients.values())
-        self._clients.clear()
-        await asyncio.gather(*(client.close() for client in clients))
+        instances = list(self._instances.values())
+        self._instances.clear()
+        await asyncio.gather(*(instance.close() for instance in instances))
 
-    def _is_avoided(self, endpoint: Endpoint) -> bool:
-        failed_s = self._failed_s.get(endpoint.url)
-        return failed_s is not None and self._clock.monotonic_s() - failed_s < AVOID_S
-
-    async def _let_go_of_the_gone(self) -> None:
+    async def let_go_of_the_gone(self) -> None:
         """Close the connections that nobody uses to endpoints that are no longer there."""
         known = {
             endpoint.url
             for service in self.directory.names(EXPERT_PREFIX)
             for endpoint in self.directory.known(service)
         }
-        for url in [url for url in self._clients if url not in known and not self._busy.get(url)]:
-            client = self._clients.pop(url)
-            self._busy.pop(url, None)
-            self._failed_s.pop(url, None)
-            await client.close()
+        for url in [url for url, one in self._instances.items() if url not in known and not one.busy]:
+            await self._instances.pop(url).close()
+
+    def _passing(self, service: str) -> list[Instance]:
+        return [self._instance(endpoint) for endpoint in self.directory.current(service)]
+
+    def _instance(self, endpoint: Endpoint) -> Instance:
+        if endpoint.url not in self._instances:
+            self._instances[endpoint.url] = Instance(endpoint, self._connect, self._clock)
+        return self._instances[endpoint.url]
 
 
 async def answer_of(llm: LlmClient, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
@@ -110,3 +142,7 @@ async def answer_of(llm: LlmClient, request: ChatRequest) -> AsyncGenerator[Chat
     finally:
         if isinstance(deltas, AsyncGenerator):
             await deltas.aclose()
+
+
+def _weight(key: str, endpoint: Endpoint) -> bytes:
+    return hashlib.blake2b(f"{key} {endpoint.url}".encode(), digest_size=8).digest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from pipecatapp.experts.call import Patience
 from pipecatapp.experts.expert_llm import ExpertLlm
 from pipecatapp.experts.instances import Connect, Instances
 from pipecatapp.experts.names import MAIN, service_of
@@ -26,6 +27,7 @@ class ExpertPool:
         clock: Time.
         own: This machine's own model, asked last for every expert, and closed with the pool; None for none.
         own_is_main: `own` is the expert `main`: no other is asked for it, whatever the directory knows.
+        patience: How long a call waits for what.
     """
 
     def __init__(
@@ -36,8 +38,11 @@ class ExpertPool:
         *,
         own: LlmClient | None = None,
         own_is_main: bool = False,
+        patience: Patience | None = None,
     ) -> None:
         self._instances = Instances(directory, connect, clock)
+        self._clock = clock
+        self._patience = patience or Patience()
         self._own = own
         self._main = () if own_is_main else (service_of(MAIN),)
         self._clients: dict[str, ExpertLlm] = {}
@@ -46,7 +51,10 @@ class ExpertPool:
         """Return the client of an expert, such as `main`; always the same one for a name."""
         if expert not in self._clients:
             before = () if expert == MAIN else (service_of(expert),)
-            self._clients[expert] = ExpertLlm(expert, (*before, *self._main), self._instances, own=self._own)
+            services = (*before, *self._main)
+            self._clients[expert] = ExpertLlm(
+                expert, services, self._instances, self._clock, own=self._own, patience=self._patience
+            )
         return self._clients[expert]
 
     async def close(self) -> None:

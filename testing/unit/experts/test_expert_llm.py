@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from pipecatapp.errors import AdapterError
+from pipecatapp.experts.breaker import OPEN_S
 from pipecatapp.experts.expert_llm import ExpertLlm
-from pipecatapp.experts.instances import AVOID_S
 from pipecatapp.experts.names import MEMORY_SERVICE, experts_in, to_ask
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ChatRequest, Endpoint, LlmClient
 from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_directory import FakeDirectory
-from testing.fakes.fake_llm import BreaksOff, FakeLlm
+from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
@@ -95,7 +95,7 @@ async def test_an_endpoint_that_does_not_answer_is_replaced_and_then_avoided() -
     assert await house.ask() == second
     assert len(failing.requests) == tried, "it is asked last for a while"
     failing.error = None
-    house.clock.advance(AVOID_S + 1)
+    house.clock.advance(OPEN_S + 1)
     assert await house.ask() == first
 
 
@@ -139,15 +139,6 @@ async def test_an_answer_under_way_keeps_its_connection() -> None:
         await house.ask()
         assert not house.models[1].is_closed
         assert "".join([delta.text async for delta in stream]) == " two three"
-
-
-async def test_an_answer_that_has_begun_is_not_begun_again_elsewhere() -> None:
-    own = FakeLlm(("own",))
-    house = House(1, own=own)
-    house.models[1] = FakeLlm((BreaksOff("half an"),))
-    with pytest.raises(AdapterError, match="broke off"):
-        await house.ask()
-    assert own.requests == []
 
 
 async def test_a_request_that_nobody_would_take_is_refused_once() -> None:

@@ -20,6 +20,7 @@ from testing.fakes.fake_llm import BreaksOff, FakeLlm
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
 from testing.unit.workflow.conftest import MakeBench
+from testing.virtual_time import virtual_time
 
 pytestmark = pytest.mark.unit
 
@@ -122,6 +123,7 @@ async def test_a_node_without_progress_times_out_by_name(bench: MakeBench) -> No
     assert caught.value.retryable
 
 
+@virtual_time
 async def test_each_piece_of_text_gives_the_node_new_time(bench: MakeBench) -> None:
     llm = FakeLlm(["a b c d e f"], token_delay_s=0.008)
 

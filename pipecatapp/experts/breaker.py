@@ -1,0 +1,76 @@
+"""Whether an endpoint that failed is worth asking.
+
+    closed --fault--> open --time--> half-open --answer--> closed
+                        ^                |
+                        +----fault-------+
+
+It owns the three states and their times; what counts as a fault is the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipecatapp.ports import Clock
+
+OPEN_S = 10.0
+"""How long an endpoint is not asked after a fault (seconds): Consul's check will have noticed by then."""
+MOST_OPEN_S = 80.0
+"""Longest time that it is not asked (seconds): the time doubles with each trial that fails, and a machine
+that was switched on again is in use within a minute and a half."""
+LOST_RACES = 2
+"""Races lost one after the other that are a fault: one may be chance, and a caller waits for each."""
+
+State = Literal["closed", "open", "half-open"]
+
+
+class Breaker:
+    """What was seen of one endpoint; half-open, it lets one call at a time through as a trial.
+
+    Args:
+        clock: Time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._open_s = 0.0
+        self._until_s = 0.0
+        self._races_lost = 0
+        self._is_tried = False
+
+    @property
+    def state(self) -> State:
+        """Where it stands now."""
+        if not self._open_s:
+            return "closed"
+        return "open" if self._clock.monotonic_s() < self._until_s else "half-open"
+
+    @property
+    def lets_through(self) -> bool:
+        """Whether a call may go there."""
+        return self.state == "closed" or (self.state == "half-open" and not self._is_tried)
+
+    def begun(self) -> None:
+        """Note that it is asked."""
+        self._is_tried = self.state == "half-open"
+
+    def answered(self) -> None:
+        """Note its first piece of an answer."""
+        self._open_s, self._races_lost, self._is_tried = 0.0, 0, False
+
+    def left(self) -> None:
+        """Note that a caller went away before it could answer or fail."""
+        self._is_tried = False
+
+    def lost_race(self) -> None:
+        """Note that another, asked later, spoke first."""
+        self._races_lost += 1
+        if self._races_lost >= LOST_RACES or self._open_s:
+            self.failed()
+        self._is_tried = False
+
+    def failed(self) -> None:
+        """Note that it did not answer, or broke off."""
+        self._open_s = min(self._open_s * 2 or OPEN_S, MOST_OPEN_S)
+        self._until_s = self._clock.monotonic_s() + self._open_s
+        self._races_lost, self._is_tried = 0, False
