@@ -107,9 +107,15 @@ def ensure_authority(folder: Path, adopt: Path | None = None) -> bool:
 
 
 def sign_request(
-    folder: Path, request: bytes, names: Sequence[str], current: bytes = b"", renew_days: int = RENEW_DAYS
+    folder: Path,
+    request: bytes,
+    names: Sequence[str],
+    current: bytes = b"",
+    *,
+    renew_days: int = RENEW_DAYS,
+    is_client: bool = False,
 ) -> bytes:
-    """Return a certificate for a node's key, as server and client: `current` while it is good, or a new one.
+    """Return a certificate for a node's key, as a server: `current` while it is good, or a new one.
 
     Args:
         folder: Where the authority is.
@@ -117,6 +123,7 @@ def sign_request(
         names: Host names and addresses, all that the certificate is good for.
         current: The certificate that the node has (PEM), b"" for none.
         renew_days: A certificate with fewer days left is made anew.
+        is_client: It shows itself to servers too, as the agents of Consul and Nomad do to each other.
 
     Raises:
         AdapterError: There is no authority, or the request is none.
@@ -127,11 +134,10 @@ def sign_request(
         key = asked.public_key()
         if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("the request is not signed by an EC key of its own")
-        if current and _is_issued(current, ca, key, names, renew_days):
+        usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if is_client else [])]
+        if current and _is_issued(current, ca, key, names, usages, renew_days):
             return current
-        certificate = _sign(
-            folder, key, names, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        )
+        certificate = _sign(folder, key, names, usages)
     except (OSError, ValueError) as exc:
         raise AdapterError(
             "local-ca", f"The authority in {folder} cannot sign this request: {exc}",
@@ -215,21 +221,22 @@ def _is_issued(
     ca: x509.Certificate,
     key: ec.EllipticCurvePublicKey,
     names: Sequence[str],
+    usages: Sequence[x509.ObjectIdentifier],
     renew_days: int,
 ) -> bool:
-    """Whether a certificate is this authority's, for this key and exactly these names, and lasts."""
+    """Whether a certificate is this authority's, for this key and exactly these names and uses, and lasts."""
     try:
         certificate = x509.load_pem_x509_certificate(current)
         certificate.verify_directly_issued_by(ca)
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        uses = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     left = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)
     return (
         certificate.public_key() == key
         and set(held) == {_general_name(name) for name in names}
-        and ExtendedKeyUsageOID.CLIENT_AUTH in usages
+        and set(uses) == set(usages)
         and left > dt.timedelta(days=renew_days)
     )
 

@@ -44,6 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=RENEW_DAYS,
         help="make anew what ends earlier (default: %(default)s)",
     )
+    sign.add_argument(
+        "--client", action="store_true", help="good for showing itself to servers too, not only as one"
+    )
     sign.set_defaults(func=_sign)
 
 
@@ -70,7 +73,12 @@ def _sign(options: argparse.Namespace) -> int:
     asked = json.load(sys.stdin)
     current = asked.get("current", "").encode()
     signed = sign_request(
-        options.dir, asked["request"].encode(), options.host, current, renew_days=options.renew_days
+        options.dir,
+        asked["request"].encode(),
+        options.host,
+        current,
+        renew_days=options.renew_days,
+        is_client=options.client,
     )
     authority = (options.dir / "ca.crt").read_text(encoding="ascii")
     answer = {"changed": signed != current, "certificate": signed.decode(), "authority": authority}

@@ -96,14 +96,17 @@ def request_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return asked.public_bytes(serialization.Encoding.PEM)
 
 
-def test_a_nodes_request_gets_the_signers_names_and_both_uses(tmp_path: Path) -> None:
+def test_a_nodes_request_gets_the_signers_names_and_the_uses_asked_for(tmp_path: Path) -> None:
     assert ensure_authority(tmp_path)
     key = ec.generate_private_key(ec.SECP256R1())
     signed = x509.load_pem_x509_certificate(sign_request(tmp_path, request_of(key), NAMES))
     held = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     usages = signed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert held.get_values_for_type(x509.DNSName) == ["twin1", "twin1.local"]
-    assert set(usages) == {x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH}
+    assert list(usages) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+    for_both = x509.load_pem_x509_certificate(sign_request(tmp_path, request_of(key), NAMES, is_client=True))
+    both = for_both.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(both) == {x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH}
     signed.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
 
 
@@ -115,6 +118,7 @@ def test_a_good_certificate_is_kept_and_one_with_too_many_names_or_another_key_i
     assert sign_request(tmp_path, request_of(key), NAMES[:-1], first) != first
     assert sign_request(tmp_path, request_of(other), NAMES, first) != first
     assert sign_request(tmp_path, request_of(key), NAMES, first, renew_days=local_ca.NODE_DAYS) != first
+    assert sign_request(tmp_path, request_of(key), NAMES, first, is_client=True) != first
     assert sign_request(tmp_path, request_of(key), NAMES, b"no certificate") != first
 
 
