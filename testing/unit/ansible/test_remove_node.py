@@ -32,7 +32,10 @@ def test_a_machine_that_keeps_its_vote_gets_its_jobs_back() -> None:
     assert called(step["rescue"]) == ["let_back"]
 
 
-@pytest.mark.parametrize("name", ["Take its jobs and its vote", "Close it down", "Forget it"])
+@pytest.mark.parametrize(
+    "name",
+    ["Take its jobs and its vote", "Close it down", "Let the next one be the first", "Forget it"],
+)
 def test_what_cannot_be_undone_says_how_to_finish(name: str) -> None:
     said = blocks()[name]["rescue"][-1]
     assert "-e gone=true" in str([said["ansible.builtin.fail"]["msg"], said.get("vars", {})])
