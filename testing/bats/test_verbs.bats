@@ -6,7 +6,7 @@ setup() { ROOT="$(cd "$BATS_TEST_DIRNAME/../.." && pwd)"; }
 @test "test: help names every verb of the whole" {
   run "$ROOT/scripts/test" --help
   [ "$status" -eq 0 ]
-  for verb in check unit web bats integration e2e old-cpu hosts cluster cluster-quick molecule molecule-quick bench; do
+  for verb in check unit web bats integration e2e old-cpu hosts cluster cluster-life molecule molecule-quick bench; do
     [[ "$output" == *"  $verb "* ]]
   done
 }
