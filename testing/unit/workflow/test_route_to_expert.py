@@ -8,7 +8,7 @@ import pytest
 
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
 from pipecatapp.ports import Expert
-from pipecatapp.workflow.nodes.expert_nodes import RouteToExpertNode, examples_of, named_expert
+from pipecatapp.workflow.nodes.expert_nodes import SHOWN, RouteToExpertNode, examples_of, named_expert
 from pipecatapp.workflow.services import NodeServices
 from testing.fakes.fake_experts import FakeExperts
 from testing.fakes.fake_llm import FakeLlm
@@ -162,7 +162,11 @@ async def test_a_model_chooses_among_those_that_are_up(bench: MakeBench) -> None
     assert request.json_schema is not None
     assert request.json_schema["properties"]["expert"]["enum"] == ["main", "creative", "cybersecurity"]
     assert "- creative: Stories and poems." in request.messages[0].content
-    assert request.messages[1].content == "Sing"
+    shown = [message.content for message in request.messages[1:]]
+    assert shown[:2] == ["Request: What is the capital of France?", '{"expert": "main"}']
+    assert shown.count('{"expert": "creative"}') == SHOWN
+    assert shown[-1] == "Request: Sing"
+    assert not any("math" in message.content for message in request.messages), "it is not up"
 
 
 async def test_a_model_that_names_nobody_leaves_it_to_main(bench: MakeBench) -> None:
