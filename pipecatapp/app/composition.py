@@ -26,7 +26,7 @@ from pipecatapp.app.discovery import (
     pick_experts,
 )
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, pick_stt, pick_tts
-from pipecatapp.app.gateway import make_gateway, tool_prompts
+from pipecatapp.app.gateway import Engines, make_gateway, tool_prompts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.memory import AgentMemory, pick_memory
@@ -171,7 +171,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
             return describe_experts(mind.directory, settings, mind.llm, services.experts)
 
         told = tool_prompts(services.prompts)
-        gateway = await make_gateway(settings, mind.directory, clock, mind.llm, services.embedder, told)
+        engines = Engines(services.embedder, stt, tts)
+        gateway = await make_gateway(settings, mind.directory, clock, mind.llm, engines, told)
         stack.push_async_callback(gateway.close)
 
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.

@@ -9,18 +9,20 @@ from __future__ import annotations
 import secrets
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from pipecatapp.adapters.llm_key import is_loopback
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.engines import PickedLlm, llm_key
 from pipecatapp.app.keys import open_keys
 from pipecatapp.experts.names import MAIN, experts_in, service_of
+from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_plan import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
-from pipecatapp.ports import Clock, Embedder, Endpoint, ServiceDirectory
+from pipecatapp.ports import Clock, Embedder, Endpoint, ServiceDirectory, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.workflow.prompts import PromptLibrary
 
@@ -28,6 +30,15 @@ AVOID_S = 10.0
 """How long a server that failed is asked last (seconds): Consul's check will have noticed by then."""
 NATIVE_TOOLS = "tools=native"
 """Tag of an expert's service whose model calls tools by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What of the agent's own the gateway lends."""
+
+    embedder: Embedder
+    stt: SpeechToText
+    tts: TextToSpeech
 
 
 class HouseUpstreams:
@@ -111,7 +122,7 @@ async def make_gateway(
     directory: ServiceDirectory,
     clock: Clock,
     llm: PickedLlm,
-    embedder: Embedder,
+    engines: Engines,
     told: ToolPrompts,
 ) -> Gateway:
     """Return the gateway over an agent that is up."""
@@ -124,7 +135,9 @@ async def make_gateway(
         own_is_main=not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai",
     )
     keys = await open_keys(settings)
-    return Gateway(keys, Limits(clock), Relay(upstreams), embedder, told)
+    return Gateway(
+        keys, Limits(clock), Relay(upstreams), engines.embedder, Ears(engines.stt), Mouth(engines.tts), told
+    )
 
 
 def tool_prompts(prompts: PromptLibrary) -> ToolPrompts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.keys import PREFIX, digest_of
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay
@@ -25,6 +26,8 @@ class Gateway:
         limits: What is left to each.
         relay: Asks experts.
         embedder: Makes vectors.
+        ears: Writes sound files down.
+        mouth: Speaks texts into sound files.
         tool_prompts: What a model without tools of its own is told of a caller's.
     """
 
@@ -32,6 +35,8 @@ class Gateway:
     limits: Limits
     relay: Relay
     embedder: Embedder
+    ears: Ears
+    mouth: Mouth
     tool_prompts: ToolPrompts
 
     async def close(self) -> None:

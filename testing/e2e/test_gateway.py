@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,36 @@ def test_meaning_is_near_meaning(house: openai.OpenAI) -> None:
     assert told @ asked > told @ other
     plain = house.embeddings.create(model="default", input=texts[0], encoding_format="float")
     assert np.allclose(plain.data[0].embedding, told, atol=1e-5)
+
+
+RECORDINGS = Path(__file__).resolve().parents[1] / "recordings"
+
+
+def test_a_recording_is_written_down(house: openai.OpenAI) -> None:
+    with (RECORDINGS / "know-sky.flac").open("rb") as file:
+        transcript = house.audio.transcriptions.create(model="whisper-1", file=file)
+    assert "sky" in transcript.text.lower()
+
+
+def test_what_is_spoken_is_understood(house: openai.OpenAI, tmp_path: Path) -> None:
+    path = tmp_path / "said.mp3"
+    text = "The train to Berlin leaves at noon. Please bring an umbrella."
+    with house.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input=text
+    ) as spoken:
+        spoken.stream_to_file(path)
+    with path.open("rb") as file:
+        heard = house.audio.transcriptions.create(model="default", file=file, response_format="verbose_json")
+    assert "train" in heard.text.lower() and "umbrella" in heard.text.lower()
+    assert 2 < float(heard.duration) < 8 and heard.segments
+
+
+def test_a_form_that_nobody_makes_is_refused(house: openai.OpenAI) -> None:
+    form: Any = "midi"
+    with pytest.raises(openai.BadRequestError, match="mp3, opus, aac, flac, wav, pcm"):
+        house.audio.speech.create(model="tts-1", voice="alloy", input="Hi.", response_format=form)
+    with pytest.raises(openai.BadRequestError, match="no sound file"):
+        house.audio.transcriptions.create(model="whisper-1", file=("x.wav", b"not a sound"))
 
 
 def test_errors_are_openais_own(house: openai.OpenAI) -> None:

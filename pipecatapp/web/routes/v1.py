@@ -20,7 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from pipecatapp.errors import AgentError, GatewayError
 from pipecatapp.gateway.asked import Asked, object_in, read_asked
+from pipecatapp.gateway.audio import read_wish
 from pipecatapp.gateway.embeddings import embeddings
+from pipecatapp.gateway.forms import form_in
 from pipecatapp.gateway.relay import Usage, tokens_in
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_chat import streamed_answer, whole_answer
@@ -111,6 +113,8 @@ class V1:
             "/chat/completions": ("POST", self._chat),
             "/completions": ("POST", self._completions),
             "/embeddings": ("POST", self._embeddings),
+            "/audio/transcriptions": ("POST", self._transcribe),
+            "/audio/speech": ("POST", self._speak),
             "/models": ("GET", self._models),
         }
 
@@ -201,6 +205,18 @@ class V1:
         value = await embeddings(self._gateway.embedder, object_in(call.body))
         self._gateway.limits.take_tokens(call.key, value["usage"]["total_tokens"])
         await call.json(value)
+
+    async def _transcribe(self, call: _Call) -> None:
+        form = form_in(call.headers.get("content-type", ""), call.body)
+        wanted, told = await self._gateway.ears.transcribe(form)
+        if wanted == "text":
+            await call.whole(200, "text/plain; charset=utf-8", told.encode())
+        else:
+            await call.json(told)
+
+    async def _speak(self, call: _Call) -> None:
+        wish = read_wish(object_in(call.body))
+        await call.stream(wish.media_type, self._gateway.mouth.speak(wish))
 
 
 def _model(name: str) -> dict[str, Any]:

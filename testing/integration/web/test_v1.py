@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from pipecatapp.adapters.key_file import KeyFile
+from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.keys import create_key
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay
@@ -29,6 +30,8 @@ from pipecatapp.web.serving import Listener, Servers, bind
 from testing.e2e.processes import eventually
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
+from testing.fakes.fake_stt import FakeStt
+from testing.fakes.fake_tts import FakeTts
 from testing.fakes.raw_upstream import CUT, OK, RawUpstream, chunk, event, serving, stream, whole
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -95,9 +98,12 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
 
         main = [await up(f"server {number}", server) for number, server in enumerate(servers, 1)]
         named = {name: [await up(name, server)] for name, server in others.items()}
+        stt = FakeStt([f"Part {number}." for number in range(1, 9)])
         upstreams, clock, keys = Listed({"main": main, **named}), FakeClock(), KeyFile(folder)
         prompts = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")])
-        gateway = Gateway(keys, Limits(clock), Relay(upstreams), FakeEmbedder(), prompts)
+        gateway = Gateway(
+            keys, Limits(clock), Relay(upstreams), FakeEmbedder(), Ears(stt), Mouth(FakeTts()), prompts
+        )
         stack.push_async_callback(gateway.close)
         app = FastAPI()
         install_error_handlers(app)

@@ -1,0 +1,169 @@
+"""Sound in OpenAI's form, by the agent's own recogniser and voice.
+
+It owns the requests' and the answers' shapes, and that people's calls go on meanwhile: recogniser and voice
+do one thing after the other, so what a program wants is handed to them in small pieces. There is one of each;
+the names of models and voices choose nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipecatapp.adapters.pcm import to_float
+from pipecatapp.adapters.sound_files import WRITE_FORMS, SoundWriter, media_type_of, read_sound
+from pipecatapp.adapters.stt_embedded import piece_end
+from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.asked import text_field
+from pipecatapp.gateway.forms import Form
+from pipecatapp.ports import SpeechToText, TextToSpeech
+from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
+
+LONGEST_S = 1800.0
+"""Longest sound that is written down (seconds): an old desktop takes some minutes for it."""
+MAX_INPUT_CHARS = 4096
+"""Longest text that is spoken, as OpenAI has it."""
+TEXT_FORMS = ("json", "text", "verbose_json")
+"""How a transcript may come."""
+_SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a transcript, with where it is in the sound (seconds)."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+class Ears:
+    """Writes sound files down.
+
+    Args:
+        stt: The recogniser.
+    """
+
+    def __init__(self, stt: SpeechToText) -> None:
+        self._stt = stt
+        self._turn = asyncio.Lock()
+
+    async def transcribe(self, form: Form) -> tuple[str, Any]:
+        """Return a transcript as its caller wants it: the form, and a text or a JSON object.
+
+        Raises:
+            GatewayError: The request is wrong; the message says what is valid.
+            AdapterError: The sound cannot be read, or the recogniser failed.
+        """
+        wanted = form.fields.get("response_format") or "json"
+        if wanted not in TEXT_FORMS:
+            message = f"response_format is {', '.join(TEXT_FORMS)}; {wanted!r} is none of them."
+            raise GatewayError("invalid_value", message, param="response_format")
+        if form.fields.get("stream", "false").lower() == "true":
+            raise GatewayError("invalid_value", "Transcripts are not streamed.", param="stream")
+        if "word" in (form.fields.get("timestamp_granularities[]") or ""):
+            message = "Times are told of segments, not of words."
+            raise GatewayError("invalid_value", message, param="timestamp_granularities")
+        if "file" not in form.files:
+            raise GatewayError("missing_required_parameter", "There is no file.", param="file")
+        pcm = await asyncio.to_thread(read_sound, form.files["file"], longest_s=LONGEST_S)
+        # One at a time, or two programs would leave a call every third turn only.
+        async with self._turn:
+            segments = await self._segments(pcm)
+        return wanted, _told(wanted, segments, len(pcm) / (BYTES_PER_SAMPLE * SPEECH_RATE_HZ))
+
+    async def _segments(self, pcm: bytes) -> list[Segment]:
+        samples = to_float(pcm)
+        segments, start = [], 0
+        while start < len(samples):
+            end = piece_end(samples, start)
+            piece = pcm[start * BYTES_PER_SAMPLE : end * BYTES_PER_SAMPLE]
+            text = (await self._stt.transcribe(piece, final=True)).text
+            if text:
+                segments.append(Segment(start / SPEECH_RATE_HZ, end / SPEECH_RATE_HZ, text))
+            start = end
+        return segments
+
+
+def _told(wanted: str, segments: Sequence[Segment], duration_s: float) -> Any:
+    text = " ".join(segment.text for segment in segments)
+    if wanted == "text":
+        return text + "\n"
+    usage = {"type": "duration", "seconds": math.ceil(duration_s)}
+    if wanted == "json":
+        return {"text": text, "usage": usage}
+    return {
+        "task": "transcribe",
+        "language": "english",
+        "duration": round(duration_s, 3),
+        "text": text,
+        "segments": [
+            {"id": number, "start": round(one.start_s, 3), "end": round(one.end_s, 3), "text": one.text}
+            for number, one in enumerate(segments)
+        ],
+        "usage": usage,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be spoken, and the form of the file."""
+
+    text: str
+    form: str
+
+    @property
+    def media_type(self) -> str:
+        """Of the file."""
+        return media_type_of(self.form)
+
+
+def read_wish(fields: Mapping[str, Any]) -> Wish:
+    """Return what a request wants spoken.
+
+    Raises:
+        GatewayError: The request is wrong; the message says what is valid.
+    """
+    text = text_field(fields, "input")
+    if not text.strip():
+        raise GatewayError("missing_required_parameter", "There is no text in input.", param="input")
+    if len(text) > MAX_INPUT_CHARS:
+        message = f"input may have {MAX_INPUT_CHARS} characters."
+        raise GatewayError("invalid_value", message, param="input")
+    form = text_field(fields, "response_format", "mp3")
+    if form not in WRITE_FORMS:
+        message = f"response_format is {', '.join(WRITE_FORMS)}; {form!r} is none of them."
+        raise GatewayError("invalid_value", message, param="response_format")
+    if fields.get("speed") not in (None, 1, 1.0):
+        raise GatewayError("invalid_value", "The voice has one speed: 1.", param="speed")
+    if text_field(fields, "stream_format", "audio") != "audio":
+        raise GatewayError("invalid_value", "stream_format can only be audio.", param="stream_format")
+    return Wish(text, form)
+
+
+class Mouth:
+    """Speaks texts into sound files.
+
+    Args:
+        tts: The voice.
+    """
+
+    def __init__(self, tts: TextToSpeech) -> None:
+        self._tts = tts
+
+    async def speak(self, wish: Wish) -> AsyncGenerator[bytes, None]:
+        """Yield a sound file while it is made, a sentence at a time.
+
+        Raises:
+            AdapterError: The voice failed.
+        """
+        writer = await asyncio.to_thread(SoundWriter, wish.form, self._tts.sample_rate_hz)
+        for sentence in _SENTENCE_END.split(wish.text):
+            async for pcm in self._tts.synthesize(sentence):
+                if piece := await asyncio.to_thread(writer.feed, pcm):
+                    yield piece
+        yield await asyncio.to_thread(writer.end)

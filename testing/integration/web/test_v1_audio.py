@@ -1,0 +1,162 @@
+"""Sound over the gateway: files of every form in and out, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipecatapp.adapters.pcm import to_wav
+from pipecatapp.adapters.sound_files import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
+from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
+from testing.fakes.fake_tts import TONE_HZ
+from testing.integration.web.test_v1 import error_of, house
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+
+def tone(seconds: float, rate_hz: int = 22_050) -> bytes:
+    times = np.arange(round(seconds * rate_hz)) / rate_hz
+    return (8000 * np.sin(2 * np.pi * TONE_HZ * times)).astype("<i2").tobytes()
+
+
+def file_of(form: str, seconds: float = 1.0) -> bytes:
+    writer = SoundWriter(form, 22_050)
+    return writer.feed(tone(seconds)) + writer.end()
+
+
+def heard(pcm: bytes, rate_hz: int = SPEECH_RATE_HZ) -> float:
+    """Return the loudest frequency (hertz)."""
+    samples = np.frombuffer(pcm, "<i2").astype(float)
+    return float(np.abs(np.fft.rfft(samples)).argmax() * rate_hz / len(samples))
+
+
+@pytest.mark.parametrize("form", [form for form in WRITE_FORMS if form != "pcm"])
+def test_what_is_written_can_be_read(form: str) -> None:
+    pcm = read_sound(file_of(form, 2.0), longest_s=10)
+    assert len(pcm) / BYTES_PER_SAMPLE / SPEECH_RATE_HZ == pytest.approx(2.0, abs=0.2)
+    assert heard(pcm) == pytest.approx(TONE_HZ, abs=2)
+
+
+def test_a_file_grows_while_it_is_made() -> None:
+    writer = SoundWriter("mp3", 22_050)
+    assert all(writer.feed(tone(0.5)) for _ in range(4))
+
+
+@pytest.mark.parametrize("form", ["wav", "mp3", "flac", "opus"])
+async def test_a_file_is_written_down(tmp_path: Path, form: str) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        sent = {"file": (f"x.{form}", file_of(form), "application/octet-stream")}
+        reply = await http.post("/v1/audio/transcriptions", data={"model": "whisper-1"}, files=sent)
+    assert reply.json()["text"] == "Part 1."
+    assert reply.json()["usage"] == {"type": "duration", "seconds": pytest.approx(1, abs=1)}
+
+
+async def test_a_long_file_is_written_down_in_pieces(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        sent = {"file": ("x.wav", to_wav(tone(70.0, 8000), 8000), "audio/wav")}
+        form = {"model": "x", "response_format": "verbose_json"}
+        told = (await http.post("/v1/audio/transcriptions", data=form, files=sent)).json()
+        text = await http.post("/v1/audio/transcriptions", data={"response_format": "text"}, files=sent)
+    assert told["text"] == "Part 1. Part 2. Part 3. Part 4." and told["duration"] == pytest.approx(
+        70, abs=0.1
+    )
+    ends = [segment["end"] for segment in told["segments"]]
+    assert [segment["start"] for segment in told["segments"]] == [0, *ends[:-1]] and ends[-1] == told[
+        "duration"
+    ]
+    assert text.text == "Part 5. Part 6. Part 7. Part 8.\n" and text.headers["content-type"].startswith(
+        "text/plain"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "file", "said"),
+    [
+        ({}, b"", "no sound file of a form that is known"),
+        ({}, b"#EXTM3U\nfile:///etc/passwd\n", "no sound file of a form that is known"),
+        ({}, b"RIFF\0\0\0\0WAVEnothing", "cannot be read"),
+        ({}, None, "no file"),
+        ({"response_format": "srt"}, b"x", "json, text, verbose_json"),
+        ({"stream": "true"}, b"x", "not streamed"),
+        ({"timestamp_granularities[]": "word"}, b"x", "not of words"),
+    ],
+)
+async def test_what_cannot_be_written_down_is_told(
+    tmp_path: Path, form: dict[str, str], file: bytes | None, said: str
+) -> None:
+    files: Any = {"file": ("x.wav", file)} if file is not None else {"other": ("x", b"x")}
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post("/v1/audio/transcriptions", data=form, files=files)
+    assert reply.status_code == 400 and said in error_of(reply)["message"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b"{}"),
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=a", b"--a\r\nno end"),
+        ("multipart/form-data; boundary=a", b"--a\r\n\r\nno name\r\n--a--\r\n"),
+        ("multipart/form-data; boundary=a", b"--a\r\n" * 1000),
+    ],
+)
+async def test_a_broken_form_is_refused(tmp_path: Path, content_type: str, body: bytes) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post(
+            "/v1/audio/transcriptions", content=body, headers={"Content-Type": content_type}
+        )
+    assert reply.status_code == 400 and error_of(reply)["code"] == "invalid_form"
+
+
+def test_a_sound_that_is_too_long_is_told() -> None:
+    from pipecatapp.errors import AdapterError
+
+    with pytest.raises(AdapterError, match="up to 1 minutes"):
+        read_sound(to_wav(tone(70, 8000), 8000), longest_s=60)
+
+
+SPEECH = {"model": "tts-1", "voice": "alloy", "input": "One two three. Four five!"}
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "aac", "flac", "wav"])
+async def test_a_text_is_spoken_into_a_file(tmp_path: Path, form: str) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": form})
+    pcm = read_sound(reply.content, longest_s=10)
+    assert reply.headers["content-type"].startswith("audio/")
+    assert len(pcm) / BYTES_PER_SAMPLE / SPEECH_RATE_HZ == pytest.approx(1.5, abs=0.2)
+    assert heard(pcm) == pytest.approx(TONE_HZ, abs=2)
+
+
+async def test_plain_samples_come_at_openais_rate(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        plain = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": "pcm"})
+        default = await http.post("/v1/audio/speech", json=SPEECH)
+        wav = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": "wav"})
+    assert heard(plain.content, PCM_RATE_HZ) == pytest.approx(TONE_HZ, abs=2)
+    assert len(plain.content) / BYTES_PER_SAMPLE / PCM_RATE_HZ == pytest.approx(1.5, abs=0.1)
+    assert default.headers["content-type"] == "audio/mpeg"
+    with wave.open(io.BytesIO(wav.content)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": "x" * 4097}, "input"),
+        ({"input": 3}, "input"),
+        ({"response_format": "midi"}, "response_format"),
+        ({"speed": 2}, "speed"),
+        ({"stream_format": "sse"}, "stream_format"),
+    ],
+)
+async def test_what_cannot_be_spoken_is_told(tmp_path: Path, fields: dict[str, Any], param: str) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
+    assert (reply.status_code, error_of(reply)["param"]) == (400, param)
