@@ -35,7 +35,7 @@ class ApiKey:
 class KeyStore(Protocol):
     """Where keys are kept."""
 
-    def keys(self) -> Mapping[str, ApiKey]:
+    def known(self) -> Mapping[str, ApiKey]:
         """Return the keys by digest, as they are now or were a few seconds ago; it waits for nobody.
 
         Raises:

@@ -54,7 +54,7 @@ class KeyFile:
         self._seen: tuple[int, int, int] | None = None
         self._keys: dict[str, ApiKey] = {}
 
-    def keys(self) -> Mapping[str, ApiKey]:
+    def known(self) -> Mapping[str, ApiKey]:
         """Return the keys; the file is read when it has changed.
 
         Raises:
@@ -83,7 +83,7 @@ class KeyFile:
             AdapterError: The file cannot be read or written.
         """
         with self._changing():
-            self._write({**self.keys(), key.digest: key})
+            self._write({**self.known(), key.digest: key})
 
     async def remove(self, key_id: str) -> bool:
         """Forget a key; False when there was none of that id.
@@ -92,8 +92,8 @@ class KeyFile:
             AdapterError: The file cannot be read or written.
         """
         with self._changing():
-            kept = {digest: key for digest, key in self.keys().items() if key.id != key_id}
-            if len(kept) == len(self.keys()):
+            kept = {digest: key for digest, key in self.known().items() if key.id != key_id}
+            if len(kept) == len(self.known()):
                 return False
             self._write(kept)
         return True
@@ -118,13 +118,17 @@ class KeyFile:
             raise AdapterError(
                 "keys-unwritable",
                 f"The gateway's keys in {self._path} cannot be written: {exc.strerror}.",
-                hint="Run this as the user of the service.",
+                hint="Run this as root, or as the user of the service.",
             ) from exc
 
     def _write(self, keys: Mapping[str, ApiKey]) -> None:
         fresh = self._path.with_name(f".{FILE_NAME}.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            if os.geteuid() == 0:
+                # The service, which owns the folder, must read what root makes.
+                owner = self._path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(keys_to_json(keys))
             file.flush()
             os.fsync(file.fileno())

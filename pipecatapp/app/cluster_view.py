@@ -110,10 +110,13 @@ def consul_of(settings: Settings) -> ConsulHttp:
     Raises:
         ConfigError: CONSUL_CACERT cannot be used.
     """
-    url = settings.consul_url or CONSUL_HERE
-    file = settings.consul_token_file
+    return ConsulHttp(settings.consul_url or CONSUL_HERE, consul_token_of(settings), ca=settings.consul_ca)
+
+
+def consul_token_of(settings: Settings) -> TokenSource:
+    """Return the token for Consul: the one set, or root's on a controller."""
     token = settings.consul_token.get_secret_value()
-    return ConsulHttp(url, _token(token, file, CONSUL_TOKEN), ca=settings.consul_ca)
+    return _token(token, settings.consul_token_file, CONSUL_TOKEN)
 
 
 def nomad_of(settings: Settings) -> NomadClient:

@@ -1,20 +1,40 @@
-"""Where the gateway's keys are kept on this machine.
+"""Where the gateway's keys are kept.
 
-It owns that choice: a file of this machine, or Consul where the house has one.
+It owns that choice: Consul in a cluster, where any node may run the agent; else a file of this machine.
 """
 
 from __future__ import annotations
 
+from pipecatapp.adapters.consul_keys import ConsulKeys
+from pipecatapp.adapters.consul_kv import ConsulKv
 from pipecatapp.adapters.key_file import KeyFile
+from pipecatapp.app.cluster_view import consul_token_of
 from pipecatapp.gateway_ports import KeyStore
 from pipecatapp.settings import Settings
 
 
-async def open_keys(settings: Settings, *, as_admin: bool = False) -> KeyStore:
-    """Return the keys.
+async def open_keys(settings: Settings) -> KeyStore:
+    """Return the keys, for an agent that lets programs in by them.
 
-    Args:
-        settings: TWIN_DATA_DIR counts.
-        as_admin: They are to be changed.
+    Raises:
+        ConfigError: CONSUL_CACERT cannot be used.
     """
-    return KeyFile(settings.data_dir)
+    if not settings.consul_url:
+        return KeyFile(settings.data_dir)
+    return await ConsulKeys.follow(_consul(settings))
+
+
+async def administer_keys(settings: Settings) -> KeyStore:
+    """Return the keys, to make, list and revoke some.
+
+    Raises:
+        ConfigError: CONSUL_CACERT cannot be used.
+        AdapterError: Consul does not answer, or refuses the token.
+    """
+    if not settings.consul_url:
+        return KeyFile(settings.data_dir)
+    return await ConsulKeys.administer(_consul(settings))
+
+
+def _consul(settings: Settings) -> ConsulKv:
+    return ConsulKv(settings.consul_url, consul_token_of(settings).read, ca=settings.consul_ca)

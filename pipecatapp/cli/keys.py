@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.keys import open_keys
+from pipecatapp.app.keys import administer_keys
 from pipecatapp.gateway.keys import by_age, create_key
 from pipecatapp.settings import load_settings
 
@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _run(work: Callable[[KeyStore], Awaitable[int]]) -> int:
     async def run() -> int:
-        store = await open_keys(load_settings(), as_admin=True)
+        store = await administer_keys(load_settings())
         try:
             return await work(store)
         finally:
@@ -71,9 +71,9 @@ async def _create(store: KeyStore, name: str, requests: int, tokens: int) -> int
 
 
 async def _list(store: KeyStore) -> int:
-    keys = by_age(store.keys())
+    keys = by_age(store.known())
     if not keys:
-        print("There are no keys: only programs on this machine may use /v1.")
+        print("There are no keys; only programs on the agent's own machine may use /v1.")
     for key in keys:
         made = time.strftime("%Y-%m-%d", time.localtime(key.created_s))
         limits = _limits(key.requests_per_minute, key.tokens_per_minute)

@@ -44,7 +44,7 @@ async def create_key(
         raise ConfigError("key-name", f"{name!r} is no name; valid: up to 64 letters, digits and .@:-_")
     if requests_per_minute < 0 or tokens_per_minute < 0:
         raise ConfigError("key-limit", "A limit is a number from 1, or 0 for none.")
-    known = store.keys()
+    known = store.known()
     if any(key.name == name for key in known.values()):
         raise ConfigError(
             "key-name-taken", f"There is a key called {name!r}; revoke it, or take another name."

@@ -61,7 +61,7 @@ class Gateway:
         scheme, _, secret = authorization.partition(" ")
         secret = secret.strip() if scheme.lower() == "bearer" else ""
         if secret:
-            key = self.keys.keys().get(digest_of(secret))
+            key = self.keys.known().get(digest_of(secret))
             if key is not None:
                 return key
         if is_local and not secret.startswith(PREFIX):

@@ -21,12 +21,12 @@ def key(number: int) -> ApiKey:
 
 async def test_a_key_is_kept_and_forgotten(tmp_path: Path) -> None:
     store, other = KeyFile(tmp_path / "data"), KeyFile(tmp_path / "data")
-    assert store.keys() == {}
+    assert store.known() == {}
     await store.add(key(1))
     await other.add(key(2))
-    assert list(store.keys().values()) == [key(1), key(2)]
+    assert list(store.known().values()) == [key(1), key(2)]
     assert await other.remove("id1") and not await other.remove("id1")
-    assert list(store.keys().values()) == [key(2)]
+    assert list(store.known().values()) == [key(2)]
 
 
 def test_the_file_is_closed_to_others(tmp_path: Path) -> None:
@@ -40,19 +40,19 @@ async def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
         asyncio.run(KeyFile(tmp_path).add(key(number)))
 
     await asyncio.gather(*(asyncio.to_thread(add, number) for number in range(8)))
-    assert len(KeyFile(tmp_path).keys()) == 8
+    assert len(KeyFile(tmp_path).known()) == 8
 
 
 async def test_a_file_that_is_gone_is_no_keys(tmp_path: Path) -> None:
     store = KeyFile(tmp_path)
     await store.add(key(1))
     (tmp_path / FILE_NAME).unlink()
-    assert store.keys() == {}
+    assert store.known() == {}
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"id": "x"}]', "[1]"])
 def test_a_broken_file_is_told_not_overlooked(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)
     with pytest.raises(AdapterError) as caught:
-        KeyFile(tmp_path).keys()
+        KeyFile(tmp_path).known()
     assert caught.value.code == "keys-unreadable" and FILE_NAME in caught.value.message

@@ -21,7 +21,7 @@ class MemoryKeys:
     def __init__(self) -> None:
         self.kept: dict[str, ApiKey] = {}
 
-    def keys(self) -> Mapping[str, ApiKey]:
+    def known(self) -> Mapping[str, ApiKey]:
         return self.kept
 
     async def add(self, key: ApiKey) -> None:
@@ -47,8 +47,8 @@ async def test_a_key_is_kept_as_a_digest_only() -> None:
     store = MemoryKeys()
     secret, key = await made(store)
     assert secret.startswith(PREFIX) and len(secret) > 40
-    assert store.keys()[digest_of(secret)] == key
-    assert secret not in repr(store.keys())
+    assert store.known()[digest_of(secret)] == key
+    assert secret not in repr(store.known())
 
 
 async def test_two_keys_are_unlike() -> None:
