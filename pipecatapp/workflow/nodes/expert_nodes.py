@@ -101,9 +101,10 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
             raise ConfigProblem("prompt", f"prompt '{config.prompt}' has no {{experts}}")
 
     async def warm(self, services: NodeServices) -> None:
-        """Embed the examples of who is there."""
-        if self.config.way == "examples":
-            await services.router.warm(examples_of(services.experts.all()))
+        """Embed the examples of who is there, once there is somebody to choose from."""
+        experts = services.experts.all()
+        if self.config.way == "examples" and len(experts) > 1:
+            await services.router.warm(examples_of(experts))
 
     async def run(self, inputs: RouteToExpertInputs, run: NodeRun) -> RouteToExpertOutputs:
         """Decide, and tell when it is another than `main`."""
