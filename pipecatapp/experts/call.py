@@ -142,7 +142,6 @@ class Call:
         self._asked: set[str] = set()
         self._slow: list[tuple[str, Instance]] = []
         self._is_own_asked = False
-        self._is_hedged = False
         self._failure: AdapterError | None = None
         self._because = ""
         self._said = ""
@@ -233,7 +232,6 @@ class Call:
                         await attempt.stop()
                         self._note(attempt, _silence(f"{attempt.by} did not begin to answer"))
                 elif running and now_s >= hedge_s:
-                    self._is_hedged = True
                     log.info("An expert is slow; another is asked too", extra={"slow": running[0].by})
                     running.append(self._ask_next(house_ends_s))
         finally:
@@ -271,9 +269,9 @@ class Call:
             self._because = f"{loser.by} was silent for {now_s - loser.began_s:.1f} s"
 
     def _hedge_s(self, running: Sequence[Attempt], house_ends_s: float) -> float:
-        """Return when a second one is asked too; never when one was, or nobody is left."""
+        """Return when a second one is asked too; never while two are asked, or when nobody is left."""
         candidates = self._candidates(house_ends_s)
-        if self._is_hedged or len(running) > 1 or not candidates:
+        if len(running) > 1 or not candidates:
             return math.inf
         first, patience = running[0], self._patience
         seen_s = self._instances.slow_after_s(first.service)
@@ -361,7 +359,7 @@ class Call:
         """Note that one failed.
 
         Raises:
-            AdapterError: Nobody could do better: the request is wrong, or the time is over.
+            AdapterError: Nobody could do better: the request is wrong.
         """
         if exc.code == OUR_FAULT:
             raise exc
@@ -372,8 +370,6 @@ class Call:
         log.warning(
             "A model does not answer", extra={"who": attempt.by, "code": exc.code, "has_begun": has_begun}
         )
-        if self._left_s() <= 0:
-            raise exc
 
     def _left_s(self) -> float:
         return self._ends_s - self._clock.monotonic_s()

@@ -133,7 +133,7 @@ async def test_who_was_asked_first_wins_when_it_speaks_first_and_the_hedge_is_st
 
 
 @virtual_time
-async def test_there_is_never_more_than_one_hedge_and_our_own_model_speaks_within_its_time() -> None:
+async def test_no_more_than_two_are_asked_at_a_time_and_our_own_model_speaks_within_its_time() -> None:
     own = Model("own")
     house = House(*three(), own=own)
     for model in house.models.values():
@@ -143,6 +143,16 @@ async def test_there_is_never_more_than_one_hedge_and_our_own_model_speaks_withi
     assert ({delta.by for delta in deltas}, third.running) == ({"own"}, 0)
     assert asked(third) == [0]
     assert now_s() == pytest.approx(PATIENCE.house_s + 0.1)
+
+
+@virtual_time
+async def test_a_hedge_that_fails_is_replaced() -> None:
+    house = House(*three())
+    slow, dead, third = await house.order()
+    slow.first_s, dead.error = 3600, GONE
+    deltas = await house.deltas()
+    assert {delta.by for delta in deltas} == {third.name}
+    assert now_s() == pytest.approx(PATIENCE.first_hedge_s + 0.1)
 
 
 @virtual_time
@@ -426,6 +436,17 @@ async def test_a_house_without_main_needs_no_word_about_it_and_one_without_an_ex
     assert (await house.deltas())[0].because == ""
     house.expert = "creative"
     assert (await house.deltas())[0].because == "llama-api-creative has no instance that answers"
+
+
+@virtual_time
+async def test_an_answer_that_is_closed_in_the_middle_stops_at_once() -> None:
+    house = House(Model("a"))
+    (model,) = house.models.values()
+    stream = house.pool.client("main").stream(REQUEST)
+    await anext(stream)
+    assert model.running == 1
+    await stream.aclose()
+    assert (model.running, model.cancelled) == (0, 1)
 
 
 @virtual_time
