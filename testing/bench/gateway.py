@@ -32,7 +32,7 @@ from testing.e2e.service import Service
 
 PROMPT = "Tell a story about a lighthouse."
 FIRST_TOKENS = 2
-LONG_TOKENS = 128
+LONG_TOKENS = 64
 STREAM_TOKENS = 32
 CONTEXT = 512
 WARM_UP = 10
@@ -240,8 +240,8 @@ def main() -> None:
     """Read the command line, measure, print and write the result."""
     parser = argparse.ArgumentParser(description="Measure what the gateway adds.")
     parser.add_argument("--pairs", type=int, default=200, help="pairs of first pieces")
-    parser.add_argument("--long", type=int, default=20, help="pairs of long answers")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of many streams")
+    parser.add_argument("--long", type=int, default=40, help="pairs of long answers")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of many streams")
     parser.add_argument("--streams", type=int, default=32, help="streams at once")
     options = parser.parse_args()
     before = machine()

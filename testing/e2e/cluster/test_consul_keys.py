@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from pipecatapp.adapters.consul_keys import KEY, ConsulKeys
 from pipecatapp.adapters.consul_kv import ConsulKv
 from pipecatapp.app.keys import administer_keys, open_keys
 from pipecatapp.errors import AdapterError
-from pipecatapp.gateway_ports import ApiKey
 from pipecatapp.settings import Settings
 from testing.cluster_agents import ConsulAgent
 from testing.cluster_fixtures import consul_agent
+from testing.conformance.keys_suite import KeysSuite, key
 from testing.e2e.processes import eventually
 
 pytestmark = pytest.mark.e2e
@@ -27,12 +28,17 @@ READ = 'key_prefix "twin/gateway" { policy = "read" }'
 """What the tasks of jobs may do (ansible/roles/nomad)."""
 
 
-def key(number: int) -> ApiKey:
-    return ApiKey(f"id{number}", f"name {number}", f"digest{number}", 60, 0, float(number))
-
-
 def consul(agent: ConsulAgent, token: str) -> ConsulKv:
     return ConsulKv(agent.url, lambda: token)
+
+
+class TestConsulKeys(KeysSuite):
+    @pytest.fixture
+    async def keys(self, consul_agent: ConsulAgent) -> AsyncIterator[ConsulKeys]:
+        consul_agent.request("DELETE", f"/kv/{KEY}")
+        keys = await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
+        yield keys
+        await keys.close()
 
 
 async def test_a_change_reaches_an_agent_that_may_only_read(consul_agent: ConsulAgent) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from pathlib import Path
 
@@ -50,3 +51,18 @@ async def test_a_new_certificate_is_served_without_a_restart(
         servers.stop()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running, RENEWED_S)
+
+
+async def test_pieces_of_an_answer_are_not_held_back() -> None:
+    listener = bind("127.0.0.1", 0, "TWIN_PORT")
+    accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def connected(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sock = writer.get_extra_info("socket")
+        accepted.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(connected, sock=listener), asyncio.timeout(RENEWED_S):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await accepted, "Nagle's algorithm would hold them back for 40 ms"
+        writer.close()

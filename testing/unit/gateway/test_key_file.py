@@ -10,16 +10,18 @@ import pytest
 
 from pipecatapp.adapters.key_file import FILE_NAME, KeyFile
 from pipecatapp.errors import AdapterError
-from pipecatapp.gateway_ports import ApiKey
+from testing.conformance.keys_suite import KeysSuite, key
 
 pytestmark = pytest.mark.unit
 
 
-def key(number: int) -> ApiKey:
-    return ApiKey(f"id{number}", f"name {number}", f"digest{number}", 60, 0, float(number))
+class TestKeyFile(KeysSuite):
+    @pytest.fixture
+    def keys(self, tmp_path: Path) -> KeyFile:
+        return KeyFile(tmp_path)
 
 
-async def test_a_key_is_kept_and_forgotten(tmp_path: Path) -> None:
+async def test_another_process_sees_each_change(tmp_path: Path) -> None:
     store, other = KeyFile(tmp_path / "data"), KeyFile(tmp_path / "data")
     assert store.known() == {}
     await store.add(key(1))

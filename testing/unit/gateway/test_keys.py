@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 
 from pipecatapp.errors import ConfigError, GatewayError
 from pipecatapp.gateway.keys import PREFIX, create_key, digest_of
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway_ports import ApiKey
+from testing.conformance.keys_suite import KeysSuite
 from testing.fakes.fake_clock import FakeClock
+from testing.fakes.fake_keys import FakeKeys
 
 pytestmark = pytest.mark.unit
 
 
-class MemoryKeys:
-    """Keys in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, ApiKey] = {}
-
-    def known(self) -> Mapping[str, ApiKey]:
-        return self.kept
-
-    async def add(self, key: ApiKey) -> None:
-        self.kept[key.digest] = key
-
-    async def remove(self, key_id: str) -> bool:
-        found = [digest for digest, key in self.kept.items() if key.id == key_id]
-        for digest in found:
-            del self.kept[digest]
-        return bool(found)
-
-    async def close(self) -> None:
-        return None
+class TestFakeKeys(KeysSuite):
+    @pytest.fixture
+    def keys(self) -> FakeKeys:
+        return FakeKeys()
 
 
 async def made(
-    store: MemoryKeys, name: str = "editor", requests: int = 2, tokens: int = 100
+    store: FakeKeys, name: str = "editor", requests: int = 2, tokens: int = 100
 ) -> tuple[str, ApiKey]:
     return await create_key(store, FakeClock(), name, requests_per_minute=requests, tokens_per_minute=tokens)
 
 
 async def test_a_key_is_kept_as_a_digest_only() -> None:
-    store = MemoryKeys()
+    store = FakeKeys()
     secret, key = await made(store)
     assert secret.startswith(PREFIX) and len(secret) > 40
     assert store.known()[digest_of(secret)] == key
@@ -52,18 +36,18 @@ async def test_a_key_is_kept_as_a_digest_only() -> None:
 
 
 async def test_two_keys_are_unlike() -> None:
-    store = MemoryKeys()
+    store = FakeKeys()
     assert (await made(store, "one"))[0] != (await made(store, "two"))[0]
 
 
 @pytest.mark.parametrize("name", ["", " x", "a\nb", "x" * 65, "../etc"])
 async def test_a_name_is_plain(name: str) -> None:
     with pytest.raises(ConfigError, match="valid: up to 64 letters"):
-        await made(MemoryKeys(), name)
+        await made(FakeKeys(), name)
 
 
 async def test_a_name_is_given_once() -> None:
-    store = MemoryKeys()
+    store = FakeKeys()
     await made(store)
     with pytest.raises(ConfigError, match="revoke it, or take another"):
         await made(store)
@@ -71,12 +55,12 @@ async def test_a_name_is_given_once() -> None:
 
 async def test_a_limit_is_not_negative() -> None:
     with pytest.raises(ConfigError, match="0 for none"):
-        await made(MemoryKeys(), requests=-1)
+        await made(FakeKeys(), requests=-1)
 
 
 async def test_requests_beyond_the_limit_wait_for_the_minute() -> None:
     clock = FakeClock()
-    limits, (_, key) = Limits(clock), await made(MemoryKeys(), requests=2)
+    limits, (_, key) = Limits(clock), await made(FakeKeys(), requests=2)
     limits.take_request(key)
     limits.take_request(key)
     with pytest.raises(GatewayError) as caught:
@@ -89,7 +73,7 @@ async def test_requests_beyond_the_limit_wait_for_the_minute() -> None:
 
 async def test_tokens_that_were_overdrawn_are_paid_back_first() -> None:
     clock = FakeClock()
-    limits, (_, key) = Limits(clock), await made(MemoryKeys(), requests=0, tokens=60)
+    limits, (_, key) = Limits(clock), await made(FakeKeys(), requests=0, tokens=60)
     limits.take_request(key)
     limits.take_tokens(key, 90)
     with pytest.raises(GatewayError, match="60 tokens a minute"):
@@ -99,7 +83,7 @@ async def test_tokens_that_were_overdrawn_are_paid_back_first() -> None:
 
 
 async def test_each_key_has_a_limit_of_its_own() -> None:
-    store = MemoryKeys()
+    store = FakeKeys()
     limits, (_, one), (_, two) = Limits(FakeClock()), await made(store, "one", 1), await made(store, "two", 1)
     limits.take_request(one)
     limits.take_request(two)
@@ -108,7 +92,7 @@ async def test_each_key_has_a_limit_of_its_own() -> None:
 
 
 async def test_what_is_left_is_told_by_openais_names() -> None:
-    limits, (_, key) = Limits(FakeClock()), await made(MemoryKeys(), requests=4, tokens=100)
+    limits, (_, key) = Limits(FakeClock()), await made(FakeKeys(), requests=4, tokens=100)
     limits.take_request(key)
     limits.take_tokens(key, 50)
     assert limits.headers(key) == {
