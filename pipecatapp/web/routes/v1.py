@@ -51,6 +51,7 @@ class _Call:
         body: All of it.
         send: Answers.
         extra: Headers of the answer that tell what is left to the key.
+        has_begun: The answer's head is sent.
     """
 
     path: str
@@ -59,11 +60,13 @@ class _Call:
     body: bytes
     send: Send
     extra: Mapping[str, str]
+    has_begun: bool = False
 
     async def begin(self, status: int, media_type: str) -> None:
         """Send an answer's head."""
         pairs = {"content-type": media_type, "cache-control": "no-store", **self.extra}
         headers = [(name.encode(), value.encode("latin-1")) for name, value in pairs.items()]
+        self.has_begun = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def more(self, piece: bytes) -> None:
@@ -142,6 +145,10 @@ class V1:
             finally:
                 self._under_way -= 1
         except AgentError as exc:
+            if call.has_begun:
+                # Nothing can be said any more: the answer is left without its end, and the caller sees that.
+                log.warning("An answer broke off", extra={"path": path, "code": exc.code})
+                return
             await _refuse(call, exc)
 
     def _handler(self, method: str, path: str) -> _Handler:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from pipecatapp.adapters.pcm import to_wav
 from pipecatapp.adapters.sound_files import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
+from pipecatapp.errors import AdapterError
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
-from testing.fakes.fake_tts import TONE_HZ
+from testing.fakes.fake_tts import TONE_HZ, FakeTts
 from testing.integration.web.test_v1 import error_of, house
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -114,8 +117,6 @@ async def test_a_broken_form_is_refused(tmp_path: Path, content_type: str, body:
 
 
 def test_a_sound_that_is_too_long_is_told() -> None:
-    from pipecatapp.errors import AdapterError
-
     with pytest.raises(AdapterError, match="up to 1 minutes"):
         read_sound(to_wav(tone(70, 8000), 8000), longest_s=60)
 
@@ -160,3 +161,23 @@ async def test_what_cannot_be_spoken_is_told(tmp_path: Path, fields: dict[str, A
     async with house(tmp_path) as it, it.client() as http:
         reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
     assert (reply.status_code, error_of(reply)["param"]) == (400, param)
+
+
+class HoarseTts(FakeTts):
+    """A voice that fails after its first sentence."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+        if self.texts:
+            raise AdapterError("engine-failed", "the voice is gone")
+        async for pcm in super().synthesize(text):
+            yield pcm
+
+
+async def test_a_voice_that_fails_is_told_or_seen(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        tts = HoarseTts(word_s=2.0)
+        it.gateway.mouth._tts = tts
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.post("/v1/audio/speech", json=SPEECH)
+        reply = await http.post("/v1/audio/speech", json=SPEECH)
+    assert (reply.status_code, error_of(reply)["code"]) == (503, "engine-failed")
