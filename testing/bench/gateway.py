@@ -131,8 +131,8 @@ async def measure_streams(
 
 
 @asynccontextmanager
-async def sides_up(folder: Path, streams: int) -> AsyncIterator[tuple[Side, Side]]:
-    """Start the model's server and the agent."""
+async def sides_up(folder: Path, streams: int) -> AsyncIterator[tuple[tuple[Side, Side], Service]]:
+    """Start the model's server and the agent; return where to ask, and the agent."""
     threads = max(1, (os.cpu_count() or 2) - 1)
     command = llama_server_command(
         llama_binary(), model(SMOLLM), threads=threads, context=CONTEXT, slots=streams
@@ -152,10 +152,8 @@ async def sides_up(folder: Path, streams: int) -> AsyncIterator[tuple[Side, Side
         )
         await asyncio.to_thread(agent.start)
         try:
-            yield (
-                Side("direct", server.base_url, server.api_key),
-                Side("gateway", f"{agent.base_url}/v1", key),
-            )
+            direct = Side("direct", server.base_url, server.api_key)
+            yield (direct, Side("gateway", f"{agent.base_url}/v1", key)), agent
         finally:
             await asyncio.to_thread(agent.stop)
     finally:
@@ -216,6 +214,10 @@ def show(found: dict[str, Any], streams: int) -> None:
         f"\nadded to the first piece: p50 {added:.2f} ms (median of {found['pairs']} pairs), "
         f"p99 {found['added_p99_ms']:.2f} ms (difference of the two)"
     )
+    print(
+        f"processor time of the agent: {found['cpu_ms_per_short_request']:.2f} ms a short request, "
+        f"{found['cpu_ms_per_token']:.2f} ms a token of a long one"
+    )
     print(f"aim: added p50 at most {AIM_ADDED_MS} ms: {added <= AIM_ADDED_MS}")
     print(f"aim: tokens/s ratio at least {AIM_RATIO}: {ratio:.3f}, {ratio >= AIM_RATIO}")
     whole = all(one["whole"] == streams for one in found["streams"]["gateway"])
@@ -225,15 +227,24 @@ def show(found: dict[str, Any], streams: int) -> None:
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure everything."""
     servers = HttpServers()
-    async with sides_up(folder, options.streams) as sides:
+    async with sides_up(folder, options.streams) as (sides, agent):
         await measure_pairs(servers, sides, WARM_UP, FIRST_TOKENS)
+        used_s = [agent.cpu_s()]
         first = await measure_pairs(servers, sides, options.pairs, FIRST_TOKENS)
+        used_s.append(agent.cpu_s())
         long = await measure_pairs(servers, sides, options.long, LONG_TOKENS)
+        used_s.append(agent.cpu_s())
         # Every prompt cache of the server must know the prompt before many are timed.
         await measure_streams(servers, sides, 1, options.streams)
         many = await measure_streams(servers, sides, options.rounds, options.streams)
     servers.close()
-    return summary(first, long, many)
+    pieces = sum(run.tokens for run in long["gateway"])
+    return {
+        **summary(first, long, many),
+        # What it costs, whatever else the machine does; what the agent does besides is in it.
+        "cpu_ms_per_short_request": 1000 * (used_s[1] - used_s[0]) / options.pairs,
+        "cpu_ms_per_token": 1000 * (used_s[2] - used_s[1]) / pieces,
+    }
 
 
 def main() -> None:
