@@ -38,10 +38,10 @@ def create_app(parts: Parts) -> FastAPI:
     app = FastAPI(title="Twin", version=__version__, docs_url=None, redoc_url=None)
     app.state.parts = parts
     install_error_handlers(app)
+    if parts.gateway is not None:
+        app.add_middleware(v1.V1, gateway=parts.gateway)
     app.add_middleware(Guard)
     for module in (calls, chat, state, status, sockets):
         app.include_router(module.router)
-    if parts.gateway is not None:
-        app.mount(v1.PREFIX, v1.V1(parts.gateway), name="v1")
     app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")
     return app

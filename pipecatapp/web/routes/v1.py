@@ -1,7 +1,7 @@
 """The gateway's interface, `/v1`: OpenAI's calls, its errors, its headers.
 
 It owns what a request must have before it is answered, and the translation between HTTP and the gateway.
-It is no FastAPI route: what stands on the way of a stream costs time (docs/gateway.md has the numbers).
+It stands before FastAPI: what is on the way of a stream costs time (docs/gateway.md has the numbers).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError, GatewayError
 from pipecatapp.gateway.asked import Asked, object_in, read_asked
@@ -103,13 +103,15 @@ _Handler = Callable[[_Call], Awaitable[None]]
 
 
 class V1:
-    """The ASGI application below `/v1`.
+    """ASGI middleware that answers all below `/v1`, and hands on the rest.
 
     Args:
+        app: Answers the rest.
         gateway: Whose interface this is.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app = app
         self._gateway = gateway
         self._under_way = 0
         self._routes: dict[str, tuple[str, _Handler]] = {
@@ -123,7 +125,8 @@ class V1:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not scope["path"].startswith(f"{PREFIX}/"):
+            await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(PREFIX).rstrip("/")
         call = _Call(path, None, Headers(scope=scope), b"", send, {})
