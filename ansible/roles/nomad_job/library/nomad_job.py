@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible.module_utils.nomad_api import Nomad, NomadError
 
 DOCUMENTATION = """
@@ -129,21 +130,22 @@ class JobRun:
         self._nomad = nomad
         self._job = job
         self._id = job["ID"]
+        self._namespace = job.get("Namespace") or "default"
         self._deadline_s = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
-        there = nomad.find(f"/v1/job/{self._id}")
+        there = nomad.find(self._path())
         tried_again = ((there or {}).get("Meta") or {}).get(RETRY)
         if tried_again:
             job["Meta"] = {**(job.get("Meta") or {}), RETRY: tried_again}
 
     def differs(self) -> bool:
         """Whether running it would change anything."""
-        plan = self._nomad.call("PUT", f"/v1/job/{self._id}/plan", {"Job": self._job, "Diff": True})
+        plan = self._nomad.call("PUT", self._path("/plan"), {"Job": self._job, "Diff": True})
         return bool(plan["Diff"]["Type"] != "None")
 
     def run(self) -> str:
         """Register it; return the evaluation that places it."""
-        answer = self._nomad.call("PUT", "/v1/jobs", {"Job": self._job})
+        answer = self._nomad.call("PUT", f"/v1/jobs?namespace={quote(self._namespace)}", {"Job": self._job})
         return str(answer.get("EvalID", ""))
 
     def keep(self) -> bool:
@@ -158,7 +160,7 @@ class JobRun:
         Raises:
             NomadError: It does not become well in time.
         """
-        version = self._nomad.call("GET", f"/v1/job/{self._id}")["Version"]
+        version = self._nomad.call("GET", self._path())["Version"]
         patience_s = min(self._deadline_s, time.monotonic() + PATIENCE_S)
         while time.monotonic() < patience_s:
             if self._allocations_well(version, counts_verdict=False):
@@ -174,7 +176,7 @@ class JobRun:
         Raises:
             NomadError: It failed, found no place, or took too long.
         """
-        version = self._nomad.call("GET", f"/v1/job/{self._id}")["Version"]
+        version = self._nomad.call("GET", self._path())["Version"]
         is_service = self._job["Type"] == "service"
         look = self._deployment_ended if is_service else self._allocations_well
         self._until_well(evaluation_id, lambda: look(version))
@@ -183,7 +185,7 @@ class JobRun:
         reason = ""
         while time.monotonic() < self._deadline_s:
             if evaluation_id:
-                evaluation = self._nomad.call("GET", f"/v1/evaluation/{evaluation_id}")
+                evaluation = self._nomad.call("GET", self._in_namespace(f"/v1/evaluation/{evaluation_id}"))
                 reason = blocked_reason(evaluation) or reason
             if is_done():
                 return
@@ -192,22 +194,23 @@ class JobRun:
         raise NomadError(f"The job '{self._id}' is not well after {self._timeout_s} s. {told}")
 
     def _allocations(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._nomad.call("GET", f"/v1/job/{self._id}/allocations")
+        found: list[dict[str, Any]] = self._nomad.call("GET", self._path("/allocations"))
         return found
 
     def _story(self, allocations: list[dict[str, Any]]) -> str:
         return story(allocations, self._last_words)
 
     def _last_words(self, allocation_id: str, task: str) -> str:
-        where = f"task={task}&type=stderr&plain=true&origin=end&offset={LOG_BYTES}"
+        where = f"&task={task}&type=stderr&plain=true&origin=end&offset={LOG_BYTES}"
         try:
-            lines = self._nomad.text(f"/v1/client/fs/logs/{allocation_id}?{where}").splitlines()
+            path = self._in_namespace(f"/v1/client/fs/logs/{allocation_id}")
+            lines = self._nomad.text(path + where).splitlines()
         except NomadError:
             return ""
         return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip())
 
     def _deployment_ended(self, version: int) -> bool:
-        deployments = self._nomad.call("GET", f"/v1/job/{self._id}/deployments") or []
+        deployments = self._nomad.call("GET", self._path("/deployments")) or []
         ours = [item for item in deployments if item["JobVersion"] == version]
         if not ours:
             # A change that needs no new allocation has no deployment.
@@ -235,6 +238,12 @@ class JobRun:
             )
         wanted = sum(group.get("Count", 1) for group in self._job["TaskGroups"])
         return len(live) >= wanted and all(is_well(item, job_type, counts_verdict) for item in live)
+
+    def _path(self, part: str = "") -> str:
+        return _path(self._id, self._namespace, part)
+
+    def _in_namespace(self, path: str) -> str:
+        return f"{path}?namespace={quote(self._namespace)}"
 
     def _ready_nodes(self) -> int:
         nodes = self._nomad.call("GET", "/v1/nodes")

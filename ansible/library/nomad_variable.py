@@ -6,7 +6,10 @@ It owns comparing and writing; the values are never part of its answer.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible.module_utils.nomad_api import Nomad, NomadError
 
 DOCUMENTATION = """
@@ -15,7 +18,8 @@ short_description: Write a variable of Nomad
 description: Changes nothing when the variable holds the same already.
 options:
   path: {type: str, required: true, description: The variable, such as nomad/jobs/pipecat-app.}
-  items: {type: dict, required: true, description: Names and values; other names in it are removed.}
+  items: {type: dict, default: {}, description: Names and values; others are removed. None removes it.}
+  namespace: {type: str, default: default, description: The namespace it is in.}
   address: {type: str, required: true, description: Nomad's address, such as https://127.0.0.1:4646.}
   ca: {type: path, description: Certificate of the house's authority.}
   token_file: {type: path, description: File with the token.}
@@ -27,7 +31,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "str", "required": True},
-            "items": {"type": "dict", "required": True, "no_log": True},
+            "items": {"type": "dict", "default": {}, "no_log": True},
+            "namespace": {"type": "str", "default": "default"},
             "address": {"type": "str", "required": True},
             "ca": {"type": "path"},
             "token_file": {"type": "path", "no_log": False},
@@ -38,11 +43,12 @@ def main() -> None:
     wanted = {name: str(value) for name, value in given["items"].items()}
     try:
         nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
-        there = nomad.find(f"/v1/var/{given['path']}")
-        changed = (there or {}).get("Items") != wanted
+        path = f"/v1/var/{given['path']}?namespace={quote(given['namespace'])}"
+        there = nomad.find(path)
+        changed = (there or {}).get("Items", {}) != wanted
         if changed and not module.check_mode:
-            body = {"Namespace": "default", "Path": given["path"], "Items": wanted}
-            nomad.call("PUT", f"/v1/var/{given['path']}", body)
+            body = {"Namespace": given["namespace"], "Path": given["path"], "Items": wanted}
+            nomad.call(*(("PUT", path, body) if wanted else ("DELETE", path)))
     except NomadError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=changed)
