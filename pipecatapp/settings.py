@@ -165,6 +165,19 @@ class Settings(BaseSettings):
     experts: str = Field("", alias="TWIN_EXPERTS")
     """Experts that `twin check-experts` expects, with commas between; "" is `main` and all in Consul."""
 
+    expert_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_KEY")
+    """Key that the house's experts want; LLM_API_KEY when not set."""
+
+    expert_certificate: str = Field("", alias="TWIN_EXPERT_CERTIFICATE")
+    """Certificate (PEM text) by which an expert and its workers know each other, for `twin expert`."""
+    expert_certificate_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_CERTIFICATE_KEY")
+    """Key (PEM text) of that certificate."""
+
+    @property
+    def expert_api_key(self) -> str:
+        """What the house's experts are shown."""
+        return self.expert_key.get_secret_value() or self.llm_api_key.get_secret_value()
+
     @property
     def models_path(self) -> Path:
         """Folder of the models."""

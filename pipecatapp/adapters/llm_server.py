@@ -1,4 +1,4 @@
-"""A supervised LLM server on the loopback address.
+"""A supervised LLM server, on the loopback address unless told.
 
 It owns the child process: its command, start, readiness, restart and end. Talking to it is
 `openai_llm`'s business; which engine runs is decided in `app`.
@@ -28,6 +28,13 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 WAITING_VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
 """OpenMP settings that suit a media process and halve an LLM server's speed when inherited."""
+SECRET_VARIABLES = (
+    "TWIN_EXPERT_KEY",
+    "TWIN_EXPERT_CERTIFICATE",
+    "TWIN_EXPERT_CERTIFICATE_KEY",
+    "TWIN_MEMORY_TOKEN",
+)
+"""What the agent knows and its LLM server need not."""
 PROMPT_CACHE_MIB = 256
 """Memory for prompts of conversations without a slot (mebibytes); llama.cpp's default is 8192."""
 POLL_S = 0.1
@@ -95,6 +102,9 @@ class LlmServerProcess:
         port: Loopback port; 0 takes a free one, which then stays the same over restarts.
         nice: Niceness, 0 to 19.
         ready_timeout_s: Longest wait for the model to load (seconds, > 0).
+        host: Address that the command listens on.
+        api_key: Key that the server wants; "" makes one that only this process has.
+        is_kept: A server that ends is started again; else who started it waits for `ended`.
     """
 
     def __init__(
@@ -105,13 +115,18 @@ class LlmServerProcess:
         port: int = 0,
         nice: int = 10,
         ready_timeout_s: float = 180.0,
+        host: str = HOST,
+        api_key: str = "",
+        is_kept: bool = True,
     ) -> None:
+        self._host = host
+        self._is_kept = is_kept
         self._build_command = build_command
         self._name = name
         self._port = port or _free_port()
         self._nice = nice
         self._ready_timeout_s = ready_timeout_s
-        self._api_key = secrets.token_urlsafe(24)
+        self._api_key = api_key or secrets.token_urlsafe(24)
         self._child: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -121,11 +136,11 @@ class LlmServerProcess:
     @property
     def base_url(self) -> str:
         """Where the server's OpenAI API is."""
-        return f"http://{HOST}:{self._port}/v1"
+        return f"http://{self._host}:{self._port}/v1"
 
     @property
     def api_key(self) -> str:
-        """Key that the server wants, made for this process; other users and web pages do not have it."""
+        """Key that the server wants; one made for this process no other user and no web page has."""
         return self._api_key
 
     @property
@@ -159,7 +174,16 @@ class LlmServerProcess:
         except BaseException:
             await self._end_child()
             raise
-        self._keeper = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
+        if self._is_kept:
+            self._keeper = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
+
+    async def ended(self) -> str:
+        """Wait until the child ends by itself; return how, in words. Of no use for a server that is kept."""
+        assert self._child is not None
+        code = await self._child.wait()
+        self._ready.clear()
+        await asyncio.sleep(POLL_S)  # lets the last of the log arrive
+        return _ending(code)
 
     async def wait_ready(self, *, timeout_s: float) -> None:
         """Wait until the server answers, for instance after it was killed.
@@ -184,7 +208,11 @@ class LlmServerProcess:
     async def _launch(self) -> asyncio.Task[None]:
         """Start the child and return the task that reads its log to the end."""
         command = [*_guarded(), *self._build_command(self._port)]
-        environment = child_environment(without=WAITING_VARIABLES) | {"LLAMA_API_KEY": self._api_key}
+        environment = child_environment(without=(*WAITING_VARIABLES, *SECRET_VARIABLES)) | {
+            "LLAMA_API_KEY": self._api_key,
+            # One that gives up is to end at once; it would have a debugger tell where, for seconds.
+            "GGML_NO_BACKTRACE": "1",
+        }
         try:
             self._child = await asyncio.create_subprocess_exec(
                 *command,
@@ -226,7 +254,7 @@ class LlmServerProcess:
 
     async def _answers(self, client: httpx.AsyncClient) -> bool:
         try:
-            reply = await client.get(f"http://{HOST}:{self._port}/health", timeout=2.0)
+            reply = await client.get(f"http://{self._host}:{self._port}/health", timeout=2.0)
         except httpx.HTTPError:
             return False
         return reply.status_code == httpx.codes.OK

@@ -87,7 +87,7 @@ async def pick_experts(
         return OpenAiLlm(
             f"{endpoint.url}/v1",
             settings.llm_model or "default",
-            settings.llm_api_key.get_secret_value(),
+            settings.expert_api_key,
             name=f"{endpoint.service} on {endpoint.node}",
             request_timeout_s=EXPERT_TIMEOUT_S,
         )

@@ -219,7 +219,14 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         base_url = _needed(settings.llm_base_url, "LLM_BASE_URL", "LLM_SERVICE=openai")
         key = llm_key(settings, base_url)
         extensions = settings.llm_service != "openai"
-        client = OpenAiLlm(base_url, settings.llm_model or "default", key, llama_extensions=extensions)
+        whose = "this machine's own model" if is_loopback(base_url) else f"the model at {base_url}"
+        client = OpenAiLlm(
+            base_url,
+            settings.llm_model or "default",
+            key,
+            name=settings.llm_model or whose,
+            llama_extensions=extensions,
+        )
         return PickedLlm(client, None, f"the server at {base_url}, because LLM_BASE_URL names it")
     build, model, why = _llm_builder(settings, store, cpu)
     server = LlmServerProcess(build, port=settings.llm_port, nice=settings.llm_nice)

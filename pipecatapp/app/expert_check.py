@@ -123,7 +123,7 @@ async def _ask_expert(settings: Settings, name: str, endpoint: Endpoint, timeout
     client = OpenAiLlm(
         f"{endpoint.url}/v1",
         settings.llm_model or "default",
-        settings.llm_api_key.get_secret_value(),
+        settings.expert_api_key,
         name=endpoint.service,
         request_timeout_s=timeout_s,
     )

@@ -23,6 +23,7 @@ COMMANDS = (
     "status",
     "cluster",
     "check_experts",
+    "expert",
     "doctor",
     "models",
     "artifacts",

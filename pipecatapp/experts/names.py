@@ -13,6 +13,12 @@ MAIN = MAIN_EXPERT
 """The expert that answers when nobody better is asked."""
 MEMORY_SERVICE = "memory-service"
 """The cluster's long-term memory."""
+RPC_PROVIDER = "rpc-provider"
+"""Workers that lend their memory to an expert: llama.cpp's RPC servers, never a chat endpoint."""
+POOL_TAG = "pool="
+"""Begins the tag that says whose worker it is."""
+MEMORY_TAG = "memory-mb="
+"""Begins the tag that says how much it lends (mebibytes)."""
 
 
 def service_of(expert: str) -> str:
@@ -33,3 +39,16 @@ def to_ask(directory: ServiceDirectory, service: str) -> tuple[Endpoint, ...]:
     the checker: a Consul agent that was killed fails every service of its node.
     """
     return directory.current(service) or directory.known(service)
+
+
+def pool_of(expert: str) -> str:
+    """Return the tag of an expert's workers."""
+    return POOL_TAG + expert
+
+
+def memory_lent(worker: Endpoint) -> int:
+    """Return what a worker lends (mebibytes); 0 when it does not say."""
+    for tag in worker.tags:
+        if tag.startswith(MEMORY_TAG) and tag.removeprefix(MEMORY_TAG).isdigit():
+            return int(tag.removeprefix(MEMORY_TAG))
+    return 0

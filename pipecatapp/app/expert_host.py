@@ -1,0 +1,445 @@
+"""One expert on one node: the best model of its list that works here now, served for as long as it works.
+
+It owns the order of things: look at the file, at the room there is, load, ask a real prompt, serve; and when
+the server ends or the workers that lend memory change, begin anew. What fits is `experts.candidates`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipecatapp.adapters.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llama_probe import LlamaProbe
+from pipecatapp.adapters.llm_server import PROMPT_CACHE_MIB, CommandBuilder, LlmServerProcess
+from pipecatapp.adapters.rpc_tunnel import Pair, RpcTunnel, reaches
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.experts.candidates import (
+    Budget,
+    Candidate,
+    Room,
+    Speed,
+    shares,
+    why_it_does_not_fit,
+    why_it_is_too_slow,
+)
+from pipecatapp.experts.names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.ports import Endpoint, ServiceDirectory
+
+log = logging.getLogger(__name__)
+
+GGUF_MAGIC = b"GGUF"
+"""How a model's file begins (ggml-org/ggml, docs/gguf.md)."""
+HASH_BLOCK_BYTES = 1 << 20
+LOAD_TIMEOUT_S = 600.0
+"""Longest load: 4 GB that come over gigabit Ethernet from a slow disk (seconds)."""
+TRIAL_TIMEOUT_S = 120.0
+"""Longest trial: fifty tokens read and sixteen written at 0.6 tokens/s (seconds)."""
+WORKERS_TIMEOUT_S = 60.0
+"""How long it waits at its start for the workers that were ordered (seconds)."""
+IDLE_TIMEOUT_S = 120.0
+"""How long workers that changed wait for the answer that is being given (seconds)."""
+SETTLE_S = 1.0
+"""Changes of workers that come together are taken together (seconds)."""
+POLL_S = 0.5
+RETRY_S = 5.0
+"""Pause after a list of which nothing worked (seconds)."""
+UNSTEADY_S = 60.0
+"""A server that ended sooner than this after its start has failed, and its model's turn is over (seconds)."""
+
+
+class ListedModel(BaseModel):
+    """A model of the list, as the job's file writes it (see `Candidate`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    filename: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    memory_mb: int = Field(gt=0)
+    requires_cpu: tuple[str, ...] = ()
+
+    def candidate(self) -> Candidate:
+        """Return it as the rules have it."""
+        return Candidate(self.name, self.filename, self.sha256, self.memory_mb, self.requires_cpu)
+
+
+class ExpertOrder(BaseModel):
+    """What the job wants of one expert; the file `twin expert serve` is given.
+
+    Args:
+        expert: Such as `creative`.
+        models: In order of preference; the last one is served however slow it is.
+        models_dir: Folder of their files.
+        program: `llama-server`.
+        host: Address to listen on.
+        port: TCP port.
+        memory_mb: What the server may take on this node (mebibytes); 0 for what is free.
+        workers: How many workers lend memory; 0 for none.
+        folder: Where it may write, keys too.
+        context: Tokens of each slot.
+        slots: Prompt caches, one a conversation.
+        threads: CPU threads; 0 takes all cores but one.
+        decode: Least tokens a second of a model that people listen to; 0 for any.
+        first_word_s: Longest wait for its first word (seconds); 0 for any.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expert: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    models: tuple[ListedModel, ...] = Field(min_length=1)
+    models_dir: Path
+    program: Path
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+    memory_mb: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)
+    folder: Path
+    context: int = Field(4096, ge=512)
+    slots: int = Field(2, ge=1, le=32)
+    threads: int = Field(0, ge=0, le=256)
+    decode: float = Field(0.0, ge=0)
+    first_word_s: float = Field(0.0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertSecrets:
+    """What only this expert's jobs know.
+
+    Args:
+        key: What callers show.
+        certificate: Of the expert and its workers (PEM); "" without workers.
+        certificate_key: Its key (PEM).
+    """
+
+    key: str
+    certificate: str = ""
+    certificate_key: str = ""
+
+    def write_pair(self, folder: Path) -> Pair:
+        """Write the certificate to files that nobody else can read."""
+        pair = Pair(folder / "certificate.pem", folder / "combined.pem")
+        texts = {
+            pair.certificate: self.certificate,
+            pair.combined: f"{self.certificate}\n{self.certificate_key}",
+        }
+        for path, text in texts.items():
+            path.unlink(missing_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+        return pair
+
+
+def read_order(path: Path) -> ExpertOrder:
+    """Read an expert's order.
+
+    Raises:
+        ConfigError: It cannot be read, or is none; the message says where.
+    """
+    try:
+        return ExpertOrder.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise ConfigError("expert-order", f"{path} cannot be read: {exc.strerror}") from exc
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in exc.errors())
+        raise ConfigError("expert-order", f"{path}: {faults}") from exc
+
+
+def why_the_file_is_wrong(model: Candidate, models_dir: Path) -> str:
+    """Return why a model's file cannot be served, in words; "" when it is right. Reads all of it."""
+    path = models_dir / model.filename
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+                return f"{path} is no GGUF file"
+            file.seek(0)
+            while block := file.read(HASH_BLOCK_BYTES):
+                total.update(block)
+    except FileNotFoundError:
+        return f"{path} is not on this node"
+    except OSError as exc:
+        return f"{path} cannot be read: {exc.strerror}"
+    return "" if total.hexdigest() == model.sha256 else f"the sha256 of {path} is wrong"
+
+
+def server_command(
+    order: ExpertOrder, model: Candidate, cores: int, addresses: Sequence[str], split: str
+) -> CommandBuilder:
+    """Return the command that serves a model, split over workers where there are addresses."""
+    threads = order.threads or max(1, cores - 1)
+
+    def build(port: int) -> Sequence[str]:
+        command = [
+            str(order.program), "--model", str(order.models_dir / model.filename), "--alias", model.name,
+            "--host", order.host, "--port", str(port), "--threads", str(threads),
+            "--ctx-size", str(order.context * order.slots), "--parallel", str(order.slots),
+            "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB), "--jinja", "--offline", "--slots",
+        ]  # fmt: skip
+        if addresses:
+            # All layers go to the workers, in the proportion of the memory that they lend.
+            command += [
+                "--rpc",
+                ",".join(addresses),
+                "--gpu-layers",
+                "99",
+                "--tensor-split",
+                split,
+                "--fit",
+                "off",
+            ]
+        return command
+
+    return build
+
+
+@dataclass(slots=True)
+class Served:
+    """A model that works.
+
+    Args:
+        model: Which.
+        server: Its process.
+        tunnel: The way to its workers, or None.
+        workers: Who they are.
+        since_s: When it began to serve (seconds, of the loop's clock).
+    """
+
+    model: Candidate
+    server: LlmServerProcess
+    tunnel: RpcTunnel | None
+    workers: tuple[Endpoint, ...]
+    since_s: float
+
+    async def close(self) -> None:
+        """End it."""
+        await self.server.close()
+        if self.tunnel is not None:
+            await self.tunnel.close()
+
+
+class ExpertHost:
+    """Keeps an expert served.
+
+    Args:
+        order: What is wanted.
+        secrets: What only its jobs know.
+        directory: Where workers are found; None without workers.
+        cpu: Reads this node's CPU and memory, each time anew.
+    """
+
+    def __init__(
+        self,
+        order: ExpertOrder,
+        secrets: ExpertSecrets,
+        directory: ServiceDirectory | None = None,
+        cpu: Callable[[], CpuInfo] = read_cpu,
+    ) -> None:
+        self._order = order
+        self._directory = directory
+        self._cpu = cpu
+        self._key = secrets.key
+        self._pair = secrets.write_pair(order.folder)
+        self._budget = Budget(order.decode, order.first_word_s)
+        self._failed: set[str] = set()
+        self._served: Served | None = None
+
+    @property
+    def served(self) -> Served | None:
+        """What is served now; None while a model is being looked for."""
+        return self._served
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        workers = await self._first_workers()
+        try:
+            while True:
+                self._served = await self._first_that_works(workers)
+                if self._served is None:
+                    log.error("No model of the list works here; trying again", extra={"pause_s": RETRY_S})
+                    self._failed.clear()
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    await self._until_it_must_change(self._served)
+                    await self._end()
+                workers = await self._workers_that_answer()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        served, self._served = self._served, None
+        if served is not None:
+            await served.close()
+
+    async def _first_that_works(self, workers: tuple[Endpoint, ...]) -> Served | None:
+        last = self._order.models[-1]
+        for listed in self._order.models:
+            model = listed.candidate()
+            # Split first; a list that fits on no workers may still hold a model for this node alone.
+            for lent in (workers, ()) if workers else ((),):
+                try:
+                    return await self._try(model, lent, is_last=listed is last)
+                except AdapterError as exc:
+                    how = f"over {len(lent)} workers" if lent else "on this node"
+                    log.warning(f"{model.name} is not served {how}: {exc.message}")
+        return None
+
+    async def _try(self, model: Candidate, workers: tuple[Endpoint, ...], *, is_last: bool) -> Served:
+        """Serve a model that has answered a real prompt.
+
+        Raises:
+            AdapterError: It does not work; the message says why.
+        """
+        cpu = self._cpu()
+        here_mb = min(cpu.available_mb, self._order.memory_mb or cpu.available_mb)
+        room = Room(here_mb, tuple(memory_lent(worker) for worker in workers), cpu.flags)
+        reason = f"{model.name} failed before" if model.name in self._failed and not is_last else ""
+        reason = reason or why_it_does_not_fit(model, room)
+        reason = reason or await asyncio.to_thread(why_the_file_is_wrong, model, self._order.models_dir)
+        if reason:
+            raise AdapterError("model-unfit", reason)
+        tunnel = await self._tunnel(workers)
+        addresses = tunnel.addresses if tunnel else ()
+        server = LlmServerProcess(
+            server_command(self._order, model, cpu.cores, addresses, shares(room.workers_mb)),
+            name=f"{self._order.expert}: {model.name}",
+            port=self._order.port,
+            ready_timeout_s=LOAD_TIMEOUT_S,
+            host=self._order.host,
+            api_key=self._key,
+            is_kept=False,
+        )
+        served = Served(model, server, tunnel, workers, 0.0)
+        try:
+            await server.start()
+            speed = await self._speed()
+            slow = "" if is_last else why_it_is_too_slow(speed, self._budget)
+            if slow:
+                raise AdapterError("model-slow", slow)
+        except BaseException:
+            await served.close()
+            raise
+        served.since_s = asyncio.get_running_loop().time()
+        log.info(
+            f"{self._order.expert} is served by {model.name}",
+            extra={
+                "layers_on": ", ".join(worker.node for worker in workers) or "this node",
+                "reads_tokens_s": round(speed.prefill, 1),
+                "writes_tokens_s": round(speed.decode, 1),
+            },
+        )
+        return served
+
+    async def _tunnel(self, workers: tuple[Endpoint, ...]) -> RpcTunnel | None:
+        if not workers:
+            return None
+        tunnel = RpcTunnel(workers, self._pair, self._order.folder)
+        await tunnel.start()
+        return tunnel
+
+    async def _speed(self) -> Speed:
+        probe = LlamaProbe(f"http://{self._order.host}:{self._order.port}", self._key)
+        try:
+            return Speed(*await probe.measure(timeout_s=TRIAL_TIMEOUT_S))
+        finally:
+            await probe.close()
+
+    async def _until_it_must_change(self, served: Served) -> None:
+        """Return when the server has ended, or the workers have changed and nobody is being answered."""
+        ended = asyncio.create_task(served.server.ended())
+        changed = asyncio.create_task(self._workers_differ(served.workers))
+        try:
+            await asyncio.wait({ended, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                log.info("The workers have changed; the server starts anew when nobody is being answered")
+                await self._wait_idle(ended)
+            if ended.done():
+                self._tell_end(served, ended.result())
+        finally:
+            for task in (ended, changed):
+                task.cancel()
+            await asyncio.gather(ended, changed, return_exceptions=True)
+
+    def _tell_end(self, served: Served, ending: str) -> None:
+        lasted_s = asyncio.get_running_loop().time() - served.since_s
+        # With workers, the end of one is the likelier cause, and the model is as good as before.
+        if lasted_s < UNSTEADY_S and not served.workers:
+            self._failed.add(served.model.name)
+        log.error(
+            f"The server of {served.model.name} ended ({ending}); what it was answering is lost here,"
+            " and whoever asked asks elsewhere. Its last words:\n" + served.server.log_tail()
+        )
+
+    async def _wait_idle(self, ended: asyncio.Task[str]) -> None:
+        probe = LlamaProbe(f"http://{self._order.host}:{self._order.port}", self._key)
+        try:
+            for _ in range(round(IDLE_TIMEOUT_S / POLL_S)):
+                if ended.done() or not await probe.is_busy():
+                    return
+                await asyncio.sleep(POLL_S)
+            log.warning("It starts anew in the middle of an answer", extra={"waited_s": IDLE_TIMEOUT_S})
+        finally:
+            await probe.close()
+
+    def _known_workers(self) -> tuple[Endpoint, ...]:
+        if self._directory is None or not self._order.workers:
+            return ()
+        here = pool_of(self._order.expert)
+        return tuple(endpoint for endpoint in self._directory.current(RPC_PROVIDER) if here in endpoint.tags)
+
+    async def _first_workers(self) -> tuple[Endpoint, ...]:
+        """Wait for as many workers as were ordered; go on with those that came."""
+        for _ in range(round(WORKERS_TIMEOUT_S / POLL_S)):
+            if len(self._known_workers()) >= self._order.workers:
+                break
+            await asyncio.sleep(POLL_S)
+        found = await self._workers_that_answer()
+        if len(found) < self._order.workers:
+            log.warning(f"{self._order.workers} workers were ordered, and {len(found)} are there")
+        return found
+
+    async def _workers_that_answer(self) -> tuple[Endpoint, ...]:
+        """Return the workers behind which a program is now: Consul notices a loss seconds later."""
+        known = self._known_workers()
+        answers = await asyncio.gather(*(reaches(worker, self._pair) for worker in known))
+        for worker, is_there in zip(known, answers, strict=True):
+            if not is_there:
+                log.warning(f"The worker on {worker.node} does not answer; going on without it")
+        return tuple(worker for worker, is_there in zip(known, answers, strict=True) if is_there)
+
+    async def _workers_differ(self, used: tuple[Endpoint, ...]) -> None:
+        """Return when other workers are there than those in use, and have been for `SETTLE_S`."""
+        directory = self._directory
+        if directory is None or not self._order.workers:
+            await asyncio.Event().wait()
+            return
+        while True:
+            version = directory.version
+            if directory.state().is_stale or set(self._known_workers()) == set(used):
+                await directory.changed(version)
+                continue
+            await asyncio.sleep(SETTLE_S)
+            # One that Consul lists and that does not answer yet is asked again.
+            if set(await self._workers_that_answer()) != set(used) and not directory.state().is_stale:
+                return
+
+
+def check_program(order: ExpertOrder) -> None:
+    """See that the server's program is there.
+
+    Raises:
+        ConfigError: It is not, or cannot be run.
+    """
+    if not os.access(order.program, os.X_OK):
+        raise ConfigError(
+            "no-llama-server",
+            f"{order.program} is not on this node.",
+            hint="ansible-playbook playbooks/deploy_expert.yaml brings it to every node.",
+        )

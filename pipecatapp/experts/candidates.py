@@ -1,0 +1,105 @@
+"""Which model of an expert's list can run on this node and the workers that lend it memory.
+
+It owns the decision, from numbers; measuring them, and trying a model out, is `app.expert_host`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+SPLIT_MARGIN = 1.1
+"""What a split model takes on its workers, for each MiB that it takes in one piece: each worker has buffers
+of its own for computing (resident on two workers: 1.07 of SmolLM2 135M's 270 MiB, 0.7 of a 0.5B's, 0.6 of a
+1.5B's)."""
+STAYS_HERE = 0.25
+"""Part of a split model's memory that the node with the server needs itself: the table of tokens and what it
+computes with (resident: 0.24 of 135M's, 0.23 of a 0.5B's, 0.1 of a 1.5B's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model of the list.
+
+    Args:
+        name: Its name in `models.yaml`.
+        filename: Its file below the folder of models.
+        sha256: What the file's bytes must hash to.
+        memory_mb: What it takes in one piece, context included (mebibytes).
+        requires_cpu: Flags of /proc/cpuinfo without which it is too slow or does not run.
+    """
+
+    name: str
+    filename: str
+    sha256: str
+    memory_mb: int
+    requires_cpu: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is to run in.
+
+    Args:
+        here_mb: Memory that this node gives (mebibytes).
+        workers_mb: Memory that each worker lends (mebibytes); empty for none.
+        cpu_flags: What this node's CPU can do.
+    """
+
+    here_mb: int
+    workers_mb: tuple[int, ...] = ()
+    cpu_flags: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a model was on a real prompt (tokens per second)."""
+
+    prefill: float
+    decode: float
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How slow an expert may be that people listen to.
+
+    Args:
+        decode: Least tokens a second; 0 for any.
+        first_word_s: Longest wait for the first word of an answer (seconds); 0 for any.
+        prompt_tokens: Prompt that the first word is reckoned for.
+    """
+
+    decode: float = 0.0
+    first_word_s: float = 0.0
+    prompt_tokens: int = 200
+
+
+def why_it_does_not_fit(candidate: Candidate, room: Room) -> str:
+    """Return why a model cannot run in this room, in words; "" when it can."""
+    missing = sorted(set(candidate.requires_cpu) - set(room.cpu_flags))
+    if missing:
+        return f"this CPU lacks {', '.join(missing)}"
+    if room.workers_mb:
+        lent, wanted = sum(room.workers_mb), round(candidate.memory_mb * SPLIT_MARGIN)
+        if wanted > lent:
+            return f"it takes {wanted} MiB on its workers, and {len(room.workers_mb)} lend {lent} MiB"
+        wanted = round(candidate.memory_mb * STAYS_HERE)
+        return f"it takes {wanted} MiB here, and {room.here_mb} MiB are free" if wanted > room.here_mb else ""
+    if candidate.memory_mb > room.here_mb:
+        return f"it takes {candidate.memory_mb} MiB, and {room.here_mb} MiB are free here"
+    return ""
+
+
+def why_it_is_too_slow(speed: Speed, budget: Budget) -> str:
+    """Return why a model is too slow to be listened to, in words; "" when it is not."""
+    first_word_s = budget.prompt_tokens / speed.prefill
+    if budget.decode and speed.decode < budget.decode:
+        return f"it says {speed.decode:.1f} tokens/s, and {budget.decode:g} are wanted"
+    if budget.first_word_s and first_word_s > budget.first_word_s:
+        return f"its first word takes {first_word_s:.1f} s, and {budget.first_word_s:g} are wanted"
+    return ""
+
+
+def shares(workers_mb: Sequence[int]) -> str:
+    """Return llama.cpp's `--tensor-split`: layers in proportion to the memory lent."""
+    return ",".join(str(max(1, memory)) for memory in workers_mb)

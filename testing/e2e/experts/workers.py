@@ -1,0 +1,93 @@
+"""Workers that lend an expert memory, as the job runs them: the RPC server, and the door in front of it.
+
+It owns their processes; the door's settings are those of the job's file.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+import subprocess
+import textwrap
+from pathlib import Path
+
+from pipecatapp.adapters.rpc_tunnel import Pair
+from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.ports import Endpoint
+from testing.e2e.engine_models import llama_binary
+
+ROOT = Path(__file__).resolve().parents[3]
+HOST = "127.0.0.1"
+LENT_MB = 320
+"""What each worker says that it lends: enough for the whole of SmolLM2 135M (MiB)."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Worker:
+    """A worker as the job runs one: the RPC server on loopback, and HAProxy in front of it."""
+
+    def __init__(self, number: int, pair: Pair, folder: Path) -> None:
+        self.inner, self.port = free_port(), free_port()
+        self._folder, self._pair, self._number = folder, pair, number
+        command = [
+            str(llama_binary("ggml-rpc-server")),
+            "--host",
+            HOST,
+            "--port",
+            str(self.inner),
+            "--threads",
+            "1",
+        ]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+        settings = folder / f"door{number}.cfg"
+        settings.write_text(self._door(), encoding="utf-8")
+        self.door = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", str(settings)])
+
+    def _door(self) -> str:
+        """The settings in the job's file, with Nomad's values filled in."""
+        text = (ROOT / "ansible/jobs/llamacpp-rpc.nomad.hcl").read_text(encoding="utf-8")
+        found = re.search(r"data\s+= <<-EOT\n(?P<door>.*?)EOT", text, re.DOTALL)
+        assert found is not None
+        values = {
+            "NOMAD_IP_rpc": HOST,
+            "NOMAD_PORT_rpc": str(self.port),
+            "NOMAD_PORT_inner": str(self.inner),
+            "NOMAD_SECRETS_DIR": str(self._folder),
+        }
+        return re.sub(
+            r"\{\{ env \"(\w+)\" \}\}",
+            lambda match: values[match[1]],
+            textwrap.dedent(found["door"]).replace("${var.user}", getpass.getuser()).rstrip() + "\n",
+        )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        tags = ("pool=creative", f"memory-mb={LENT_MB}")
+        return Endpoint(RPC_PROVIDER, f"w{self._number}", f"node{self._number}", HOST, self.port, tags)
+
+    def resident_mb(self) -> int:
+        status = Path(f"/proc/{self.server.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found is not None
+        return int(found[1]) // 1024
+
+    def close(self) -> None:
+        for process in (self.door, self.server):
+            process.kill()
+            process.wait()
+
+
+def make_pair(folder: Path) -> Pair:
+    certificate, key, combined = folder / "certificate.pem", folder / "key.pem", folder / "combined.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-subj", "/CN=rpc.creative", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    combined.write_text(certificate.read_text() + key.read_text(), encoding="ascii")
+    return Pair(certificate, combined)

@@ -1,0 +1,65 @@
+"""Which model has room, and which is quick enough to be listened to."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipecatapp.experts.candidates import (
+    Budget,
+    Candidate,
+    Room,
+    Speed,
+    shares,
+    why_it_does_not_fit,
+    why_it_is_too_slow,
+)
+from pipecatapp.experts.names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.ports import Endpoint
+
+pytestmark = pytest.mark.unit
+
+PHI = Candidate("phi", "phi.gguf", "0" * 64, 2000, ("avx2",))
+FLAGS = ("sse4_1", "avx2")
+
+
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [
+        (Room(2000, (), FLAGS), ""),
+        (Room(1999, (), FLAGS), "it takes 2000 MiB, and 1999 MiB are free here"),
+        (Room(9000, (), ("sse4_1",)), "this CPU lacks avx2"),
+        (Room(500, (1100, 1100), FLAGS), ""),
+        (Room(500, (1000, 1000), FLAGS), "it takes 2200 MiB on its workers, and 2 lend 2000 MiB"),
+        (Room(499, (1100, 1100), FLAGS), "it takes 500 MiB here, and 499 MiB are free"),
+    ],
+)
+def test_a_model_needs_room_and_a_cpu(room: Room, reason: str) -> None:
+    assert why_it_does_not_fit(PHI, room) == reason
+
+
+@pytest.mark.parametrize(
+    ("speed", "reason"),
+    [
+        (Speed(prefill=20, decode=3), ""),
+        (Speed(prefill=20, decode=2.9), "it says 2.9 tokens/s, and 3 are wanted"),
+        (Speed(prefill=19, decode=3), "its first word takes 10.5 s, and 10 are wanted"),
+    ],
+)
+def test_people_do_not_listen_to_what_is_too_slow(speed: Speed, reason: str) -> None:
+    assert why_it_is_too_slow(speed, Budget(decode=3, first_word_s=10, prompt_tokens=200)) == reason
+
+
+def test_without_a_budget_any_speed_will_do() -> None:
+    assert why_it_is_too_slow(Speed(0.1, 0.1), Budget()) == ""
+
+
+def test_layers_go_by_what_is_lent() -> None:
+    assert shares((1100, 550)) == "1100,550"
+
+
+def test_a_worker_says_whose_it_is_and_what_it_lends() -> None:
+    tags = (pool_of("creative"), "memory-mb=1100")
+    worker = Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, tags)
+    assert pool_of("creative") == "pool=creative"
+    assert memory_lent(worker) == 1100
+    assert memory_lent(Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, ("memory-mb=much",))) == 0
