@@ -74,6 +74,20 @@ job "health-check" {
         TWIN_CONSUL_URL = var.consul_url
       }
 
+      # The key that experts want, from the job's variables in Nomad.
+      template {
+        destination = "${NOMAD_SECRETS_DIR}/check.env"
+        env         = true
+        perms       = "0600"
+        data        = <<-EOT
+        {{- with nomadVar "nomad/jobs/health-check" }}
+        {{- range $name, $value := . }}
+        {{ $name }}={{ $value.Value | toJSON }}
+        {{- end }}
+        {{- end }}
+        EOT
+      }
+
       resources {
         cpu    = 100
         memory = 150

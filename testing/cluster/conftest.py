@@ -19,6 +19,7 @@ ORDER = (
     "test_ways",
     "test_faults",
     "test_house",
+    "test_experts",
     "test_loss",
     "test_security",
     "test_membership",

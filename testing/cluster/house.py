@@ -152,6 +152,22 @@ class House:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def turn(self, node: Node, text: str, timeout_s: float = CHAT_TIMEOUT_S) -> list[dict[str, Any]]:
+        """Send a text through a node in a conversation of its own; return what the page is told of it.
+
+        Raises:
+            AssertionError: There was no end of it, with why.
+        """
+        url = f"http://{node.address}:8000"
+        command = self.cluster.outside(
+            sys.executable, "-m", "testing.cluster.turns", url, text, str(timeout_s)
+        )
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s + 10, check=False
+        )
+        assert done.returncode == 0, done.stderr.strip().splitlines()[-1:]
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
     def facts(self, node: Node) -> list[str]:
         """Every fact that the house remembers, sorted, as a node tells them."""
         url = f"http://{node.address}:8000/api/memory"

@@ -1,0 +1,143 @@
+#!/usr/bin/python
+"""Wait until an expert completes a real prompt, and tell where its parts run and what they take.
+
+It owns the question and the table; nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible.module_utils.nomad_api import Nomad, NomadError
+
+DOCUMENTATION = """
+module: expert_report
+short_description: Ask an expert a real question and tell where its parts run
+description: Waits until it answers; changes nothing.
+options:
+  job_name: {type: str, required: true, description: The expert's job.}
+  rpc_job_name: {type: str, required: true, description: Its workers' job.}
+  namespace: {type: str, required: true, description: The namespace of both.}
+  service_name: {type: str, required: true, description: Its service in Consul.}
+  key: {type: str, required: true, description: The key that callers show.}
+  consul_url: {type: str, required: true, description: Consul's address.}
+  consul_token: {type: str, required: true, description: A token that may see services.}
+  address: {type: str, required: true, description: Nomad's address.}
+  ca: {type: path, description: Certificate of the house's authority.}
+  token_file: {type: path, description: File with the token.}
+  timeout_s: {type: int, default: 900, description: How long the answer may take to come.}
+"""
+
+QUESTION = "What is water? Answer in one short sentence."
+ANSWER_TOKENS = 32
+ANSWER_TIMEOUT_S = 120.0
+POLL_S = 1.0
+MIB = 1 << 20
+
+
+def fetch(url: str, headers: dict[str, str], body: Any = None, timeout_s: float = 10.0) -> Any:
+    """Return what a URL answers with, JSON.
+
+    Raises:
+        OSError: It refused or does not answer.
+        ValueError: It is no JSON.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        return json.loads(answer.read())
+
+
+def ask(given: dict[str, Any]) -> tuple[str, str]:
+    """Return which model answers, and what it says, as soon as it does.
+
+    Raises:
+        TimeoutError: It does not; the message says what stood in the way last.
+    """
+    deadline_s = time.monotonic() + given["timeout_s"]
+    health = f"{given['consul_url']}/v1/health/service/{quote(given['service_name'])}?passing"
+    body = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": ANSWER_TOKENS}
+    last = "Consul lists none that passes its check"
+    while time.monotonic() < deadline_s:
+        try:
+            for entry in fetch(health, {"X-Consul-Token": given["consul_token"]}):
+                service = entry["Service"]
+                url = f"http://{service['Address'] or entry['Node']['Address']}:{service['Port']}"
+                key = {"Authorization": f"Bearer {given['key']}"}
+                answer = fetch(f"{url}/v1/chat/completions", key, body, ANSWER_TIMEOUT_S)
+                text = str(answer["choices"][0]["message"]["content"] or "").strip()
+                if text:
+                    return str(answer.get("model", "")), text
+                last = "it answered with nothing"
+        except (OSError, ValueError, KeyError, IndexError) as exc:
+            last = f"{type(exc).__name__}: {exc}"
+        time.sleep(POLL_S)
+    raise TimeoutError(
+        f"{given['service_name']} completed no prompt in {given['timeout_s']} s; last: {last}."
+    )
+
+
+def parts(nomad: Nomad, job: str, namespace: str) -> list[tuple[str, str, int]]:
+    """Return the task, the node and the resident memory (MiB) of each task of a job that runs."""
+    found = []
+    within = f"namespace={quote(namespace)}"
+    for allocation in nomad.find(f"/v1/job/{quote(job, safe='')}/allocations?{within}") or []:
+        if allocation["ClientStatus"] != "running":
+            continue
+        stats = nomad.find(f"/v1/client/allocation/{allocation['ID']}/stats?{within}") or {}
+        for task, usage in sorted((stats.get("Tasks") or {}).items()):
+            memory = usage["ResourceUsage"]["MemoryStats"]
+            found.append(
+                (task, allocation["NodeName"], int(memory.get("RSS") or memory.get("Usage") or 0) // MIB)
+            )
+    return found
+
+
+def table(rows: list[tuple[str, str, int]], model: str, text: str) -> list[str]:
+    """Return the lines that a person reads."""
+    lines = [f"{'PART':8} {'NODE':16} {'MEMORY':>10}"]
+    lines += [f"{task:8} {node:16} {memory:>6} MiB" for task, node, memory in rows]
+    return [*lines, f"Served by {model}. Asked what water is, it said: {text}"]
+
+
+def main() -> None:
+    """Ask, look, tell."""
+    words = {"type": "str", "required": True}
+    module = AnsibleModule(
+        argument_spec={
+            **{
+                name: words
+                for name in ("job_name", "rpc_job_name", "namespace", "service_name", "consul_url", "address")
+            },
+            "key": {"type": "str", "required": True, "no_log": True},
+            "consul_token": {"type": "str", "required": True, "no_log": True},
+            "ca": {"type": "path"},
+            "token_file": {"type": "path", "no_log": False},
+            "timeout_s": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        model, text = ask(given)
+        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        rows = [
+            row
+            for job in (given["job_name"], given["rpc_job_name"])
+            for row in parts(nomad, job, given["namespace"])
+        ]
+    except (NomadError, TimeoutError) as exc:
+        module.fail_json(msg=str(exc))
+        return
+    module.exit_json(changed=False, model=model, table=table(rows, model, text))
+
+
+if __name__ == "__main__":
+    main()

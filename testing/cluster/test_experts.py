@@ -1,0 +1,240 @@
+"""An expert is deployed as the readme says, split over two workers; then its parts are lost, one by one.
+
+The tests go on from one another, in order, on the house that `test_house` has brought up, and leave no part.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testing.cluster.house import ROOT, House, say, wait_for
+from testing.hosts.cluster import Node, Played
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+DEPLOY = (
+    "job_name=creative-expert service_name=llama-api-creative namespace=creative"
+    " model_list={{ creative_writing_models }} worker_count=2"
+)
+"""As the readme has it."""
+WITHIN = "?namespace=creative"
+SETTLE_TIMEOUT_S = 240.0
+HALF_THE_LAYERS_MB = 40
+SERVER_MB = 250
+"""What the server is given: less than the whole model takes, and enough for its part."""
+STORY = "Write me a short poem about a lighthouse"
+SUM = "What is 12 percent of 80?"
+KEY = "/var/lib/twin-cluster/expert_key"
+ASK = (
+    "curl -sS --fail-with-body --max-time 120 -H \"Authorization: Bearer $(cat {key})\" -d '{body}'"
+    " -H 'Content-Type: application/json' http://{address}:{port}/completion"
+)
+
+
+NO_MODEL = "/usr/share/common-licenses/GPL-3"
+"""A file that every Debian machine has."""
+
+
+@pytest.fixture(scope="module")
+def lists(house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lists of models, as a person writes them into group_vars/models.yaml."""
+    main = yaml.safe_load((ROOT / "group_vars/models.yaml").read_text(encoding="utf-8"))["main_models"]
+    small = next(model for model in main if model["name"] == "smollm2-135m")
+    digest, size = (
+        house.nodes[0].run("sh", "-c", f"sha256sum {NO_MODEL}; stat -Lc %s {NO_MODEL}").stdout.split()[::2]
+    )
+    text = {
+        "name": "text",
+        "filename": "text.gguf",
+        "sha256": digest,
+        "size_bytes": int(size),
+        "memory_mb": 100,
+    }
+    text |= {"licence": "GPL-3.0", "parameters": "0B", "context_length": 1, "profile": "embedded"}
+    path = tmp_path_factory.mktemp("lists") / "models.yaml"
+    found = {
+        "creative_writing_models": [small],
+        "nameless_models": [{"name": "nameless", "filename": "nameless.gguf", "memory_mb": 100}],
+        "text_models": [text | {"sources": [{"kind": "local", "path": NO_MODEL}]}],
+    }
+    path.write_text(yaml.safe_dump(found), encoding="utf-8")
+    return path
+
+
+Deploy = Callable[..., Played]
+
+
+@pytest.fixture
+def deploy(house: House, lists: Path) -> Deploy:
+    """Runs the playbook as a person types it."""
+
+    def run(wish: str, *, must_pass: bool = True, log: str = "deploy", memory_mb: int = SERVER_MB) -> Played:
+        command = ("-e", wish, "-e", f"@{lists}", "-e", f"expert_memory_mb={memory_mb}")
+        return house.play("playbooks/deploy_expert.yaml", *command, must_pass=must_pass, log=log)
+
+    return run
+
+
+def running(house: House, job: str) -> list[dict[str, Any]]:
+    found = house.nomad(f"/v1/job/{job}/allocations{WITHIN}")
+    return [a for a in found if a["ClientStatus"] == "running" and a["DesiredStatus"] == "run"]
+
+
+def where(house: House, service: str) -> list[dict[str, Any]]:
+    """Node, address and port of each instance that passes its checks."""
+    found = house.consul(f"/v1/health/service/{service}?passing")
+    return [
+        {
+            "node": item["Node"]["Node"],
+            "address": item["Service"]["Address"] or item["Node"]["Address"],
+            "port": item["Service"]["Port"],
+        }
+        for item in found
+    ]
+
+
+def complete(house: House, tokens: int) -> str:
+    """What the expert says to the same words, always the same."""
+    [there] = where(house, "llama-api-creative")
+    body = {"prompt": "The sea is", "n_predict": tokens, "temperature": 0, "cache_prompt": False}
+    command = ASK.format(key=KEY, body=json.dumps(body), address=there["address"], port=there["port"])
+    answer = json.loads(house.nodes[0].run("bash", "-c", command, timeout_s=150).stdout)
+    return str(answer["content"])
+
+
+def pids(node: Node, name: str) -> list[str]:
+    return node.run("bash", "-c", f"pgrep -x {name[:15]} || true").stdout.split()
+
+
+def answered(house: House, node: Node, text: str) -> tuple[str, str, float]:
+    """The answer to a text, who gave it, and when its first word came (seconds)."""
+    events = house.turn(node, text, timeout_s=120)
+    said = "".join(event["text"] for event in events if event["kind"] == "assistant_delta")
+    by = [event["by"] for event in events if event["kind"] == "answered_by"]
+    first_s = min((event["after_s"] for event in events if event["kind"] == "assistant_delta"), default=-1.0)
+    return said, by[-1] if by else "", first_s
+
+
+def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_left(house: House, deploy: Deploy) -> None:
+    for wrong, sentence in (
+        ("namespace=creative", "namespace=not/legal"),
+        ("worker_count=2", "worker_count=7"),
+        ("model_list={{ creative_writing_models }}", "model_list={{ nameless_models }}"),
+    ):
+        played = deploy(DEPLOY.replace(wrong, sentence), must_pass=False, log="deploy-wrong")
+        assert played.status != 0
+        assert played.changed == 0
+        assert "Nothing was done." in played.output
+    text = deploy(
+        DEPLOY.replace("creative_writing_models", "text_models"), must_pass=False, log="deploy-text"
+    )
+    assert text.status != 0
+    assert "text.gguf is no GGUF file" in text.output
+    assert house.consul("/v1/catalog/services").keys().isdisjoint({"llama-api-creative", "rpc-provider"})
+    assert "creative" not in {item["Name"] for item in house.nomad("/v1/namespaces")}
+
+
+def test_the_readmes_command_deploys_an_expert_over_two_workers(house: House, deploy: Deploy) -> None:
+    deploy(DEPLOY.replace("worker_count=2", "worker_count=0"), log="deploy-whole", memory_mb=900)
+    alone = complete(house, 24)
+
+    played = deploy(DEPLOY)
+    assert "Served by smollm2-135m" in played.output
+    assert "creative" in {item["Name"] for item in house.nomad("/v1/namespaces")}
+    nodes = {a["NodeName"] for a in running(house, "llamacpp-rpc-creative")}
+    assert len(nodes) == 2
+    assert complete(house, 24) == alone
+    held = []
+    for name in nodes:
+        [pid] = pids(house.node_named(name), "ggml-rpc-server")
+        status = house.node_named(name).run("cat", f"/proc/{pid}/status").stdout
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        assert found is not None
+        held.append(int(found[1]) // 1024)
+    say(f"  the workers hold {held} MiB")
+    assert all(mb > HALF_THE_LAYERS_MB for mb in held)
+
+
+def test_again_it_changes_nothing(deploy: Deploy) -> None:
+    assert deploy(DEPLOY, log="deploy-again").changed == 0
+
+
+def test_a_worker_answers_only_its_expert(house: House) -> None:
+    for there in where(house, "rpc-provider"):
+        probe = ["openssl", "s_client", "-quiet", "-connect", f"{there['address']}:{there['port']}"]
+        # From beside the house the firewall lets nobody in; from its nodes, nobody without the certificate.
+        outside = subprocess.run(
+            house.cluster.outside("timeout", "5", *probe), input=b"x", capture_output=True, check=False
+        )
+        assert outside.returncode != 0
+        other = next(node for node in house.nodes if node.name != there["node"])
+        script = f"(sleep 1) | timeout 10 {' '.join(probe)} 2>&1 || true"
+        assert "certificate required" in other.run("bash", "-c", script).stdout
+        listens = house.node_named(there["node"]).run("ss", "-Hltnp").stdout
+        inner = [line.split()[3] for line in listens.splitlines() if "ggml-rpc-serve" in line]
+        assert inner
+        assert all(address.startswith("127.0.0.1:") for address in inner)
+
+
+def test_what_it_is_good_at_goes_to_it_and_a_sum_does_not(house: House) -> None:
+    wait_for("the expert", lambda: "creative" in answered(house, house.nodes[1], STORY)[1], SETTLE_TIMEOUT_S)
+    assert "9.6" in answered(house, house.nodes[1], SUM)[0]
+
+
+def test_a_worker_is_lost_in_mid_answer_and_the_question_is_answered(house: House) -> None:
+    workers = where(house, "rpc-provider")
+    lost = house.node_named(workers[0]["node"])
+    command = ["bash", "-c", f"sleep 1.5; kill -9 {pids(lost, 'ggml-rpc-server')[0]}"]
+    killer = subprocess.Popen(lost.command(*command))
+    said, by, first_s = answered(house, house.nodes[0], STORY)
+    killer.wait()
+    assert said
+    say(f"  a worker killed in mid-answer: answered by {by}, first word after {first_s} s")
+    wait_for("two workers", lambda: len(where(house, "rpc-provider")) == 2, SETTLE_TIMEOUT_S)
+    wait_for("the expert", lambda: "creative" in answered(house, house.nodes[0], STORY)[1], SETTLE_TIMEOUT_S)
+
+
+def test_the_expert_is_lost_and_the_question_is_answered(house: House) -> None:
+    [there] = where(house, "llama-api-creative")
+    node = house.node_named(there["node"])
+    [pid] = pids(node, "llama-server")
+    node.run("kill", "-9", pid)
+    said, by, first_s = answered(house, house.nodes[0], STORY)
+    assert said
+    say(f"  the expert killed: answered by {by}, first word after {first_s} s")
+    wait_for("the expert", lambda: "creative" in answered(house, house.nodes[0], STORY)[1], SETTLE_TIMEOUT_S)
+
+
+def test_without_consul_it_is_still_asked(house: House) -> None:
+    node = house.nodes[0]
+    node.run("systemctl", "stop", "consul")
+    try:
+        time.sleep(3)
+        said, by, first_s = answered(house, house.nodes[1], STORY)
+        assert said
+        say(f"  Consul stopped: answered by {by}, first word after {first_s} s")
+    finally:
+        node.run("systemctl", "start", "consul")
+    wait_for("Consul", lambda: where(house, "llama-api-creative"), SETTLE_TIMEOUT_S)
+
+
+def test_removed_it_leaves_nothing_and_the_question_is_answered(house: House, deploy: Deploy) -> None:
+    removed = deploy(f"{DEPLOY} state=absent", log="deploy-absent")
+    assert removed.changed > 0
+    said, by, first_s = answered(house, house.nodes[2], STORY)
+    assert said and "creative" not in by
+    say(f"  no expert: answered by {by}, first word after {first_s} s")
+    assert house.consul("/v1/catalog/services").keys().isdisjoint({"llama-api-creative", "rpc-provider"})
+    assert "creative" not in {item["Name"] for item in house.nomad("/v1/namespaces")}
+    for node in house.nodes:
+        assert not pids(node, "ggml-rpc-server")
+    assert deploy(f"{DEPLOY} state=absent", log="deploy-absent-again").changed == 0
