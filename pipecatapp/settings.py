@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     """Key that the house's experts want; LLM_API_KEY when not set."""
 
     expert_certificate: str = Field("", alias="TWIN_EXPERT_CERTIFICATE")
-    """Certificate (PEM text) by which an expert and its workers know each other, for `twin expert`."""
+    """Certificate (PEM text) by which `twin expert` and its workers know each other."""
     expert_certificate_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_CERTIFICATE_KEY")
     """Key (PEM text) of that certificate."""
 

@@ -63,13 +63,7 @@ variable "models_dir" {
 
 variable "models" {
   description = "The models, in order of preference; the last is served however slow it is."
-  type = list(object({
-    name         = string
-    filename     = string
-    sha256       = string
-    memory_mb    = number
-    requires_cpu = list(string)
-  }))
+  type        = list(object({ name = string, filename = string, sha256 = string, memory_mb = number, requires_cpu = list(string) }))
 }
 
 variable "workers" {
@@ -123,6 +117,25 @@ variable "release" {
   description = "What is installed; another value starts the service anew."
   type        = string
   default     = ""
+}
+
+# What `twin expert serve` is told.
+locals {
+  order = {
+    expert       = var.expert
+    models       = var.models
+    models_dir   = var.models_dir
+    program      = var.llama_server
+    host         = "{{ env `NOMAD_IP_http` }}"
+    port         = "{{ env `NOMAD_PORT_http` }}"
+    memory_mb    = var.memory_mb
+    workers      = var.workers
+    folder       = "{{ env `NOMAD_SECRETS_DIR` }}"
+    context      = var.context
+    slots        = var.slots
+    decode       = var.least_tokens_s
+    first_word_s = var.first_word_s
+  }
 }
 
 job "llama-expert" {
@@ -267,21 +280,7 @@ job "llama-expert" {
 
       template {
         destination = "${NOMAD_TASK_DIR}/order.json"
-        data = jsonencode({
-          expert       = var.expert
-          models       = var.models
-          models_dir   = var.models_dir
-          program      = var.llama_server
-          host         = "{{ env `NOMAD_IP_http` }}"
-          port         = "{{ env `NOMAD_PORT_http` }}"
-          memory_mb    = var.memory_mb
-          workers      = var.workers
-          folder       = "{{ env `NOMAD_SECRETS_DIR` }}"
-          context      = var.context
-          slots        = var.slots
-          decode       = var.least_tokens_s
-          first_word_s = var.first_word_s
-        })
+        data        = jsonencode(local.order)
       }
 
       # The key that callers show, and the certificate by which the expert and its workers know each other.

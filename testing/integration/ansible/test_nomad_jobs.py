@@ -19,7 +19,7 @@ __all__ = ["nomad_agent"]
 pytestmark = pytest.mark.integration
 
 JOBS = sorted((ROOT / "ansible" / "jobs").glob("*.nomad.hcl"))
-NEEDED = {"configuration": "global\n", "image": "twin:1", "models": "[]", "memory_mb": "100"}
+NEEDED: dict[str, Any] = {"configuration": "global\n", "image": "twin:1", "models": [], "memory_mb": 100}
 """Values of variables that have no default."""
 TIMEOUT_S = 60
 JOB = """
