@@ -133,6 +133,18 @@ class NomadClient:
         ]
         return sorted(found, key=lambda node: node.name)
 
+    async def node_meta(self, node_id: str) -> dict[str, str]:
+        """Return a node's metadata, what was set at run time included."""
+        found = (await self._ask("GET", f"/node/{quote(node_id, safe='')}")).get("Meta") or {}
+        return {str(key): str(value) for key, value in found.items()}
+
+    async def set_node_meta(self, node_id: str, meta: Mapping[str, str]) -> None:
+        """Set metadata of a node while it runs; it is kept over restarts, and needs `node:write`.
+
+        See developer.hashicorp.com/nomad/api-docs/client, Update Dynamic Node Metadata.
+        """
+        await self._ask("POST", f"/client/metadata?node_id={quote(node_id, safe='')}", {"Meta": dict(meta)})
+
     async def allocations(self, job_id: str) -> Sequence[Allocation]:
         """Return a job's instances, newest first."""
         found = await self._ask("GET", f"{_path(job_id)}/allocations")

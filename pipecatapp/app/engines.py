@@ -252,13 +252,22 @@ def llm_command(settings: Settings, port: int) -> tuple[Sequence[str], str]:
     return build(port), why
 
 
-def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[CommandBuilder, str, str]:
-    """Return the command builder, the model's name and why."""
+def default_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> str:
+    """Return the name of the language model that this machine thinks with.
+
+    Raises:
+        SupplyError: None is here; the hint is the command that fetches one.
+    """
     budget_mb = int(cpu.memory_mb * MEMORY_SHARE)
-    model = (
+    return (
         settings.llm_model
         or store.choose("main", profile=settings.profile, memory_mb=budget_mb, cpu_flags=cpu.flags).name
     )
+
+
+def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[CommandBuilder, str, str]:
+    """Return the command builder, the model's name and why."""
+    model = default_llm(settings, store, cpu)
     threads = settings.llm_threads or max(1, cpu.cores - 1)
     context, slots = settings.llm_context, settings.llm_slots
     binary = built_llama_server(settings, store.catalogue)

@@ -31,6 +31,7 @@ from pipecatapp.supply.schema import (
     FileEntry,
     LocalSource,
     ModelEntry,
+    ModelShape,
     NpmSource,
     PackagePart,
     PypiSource,
@@ -279,6 +280,7 @@ def _valid_keys(root: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
         "releases": ReleaseArchive,
         "go_toolchain": GoToolchain,
         "parts": PackagePart,
+        "shape": ModelShape,
         **_ARTIFACT_TYPES,
         **_SOURCE_TYPES,
     }

@@ -12,6 +12,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+Packing = Literal["q4_1", "q5_0", "q4_k"]
+"""How weights are packed (ggml-org/llama.cpp, ggml_type): 5, 5.5 and 4.5 bits a weight."""
 ModelProfile = Literal["embedded", "hub"]
 """`embedded` can be had from package registries, `hub` needs the model hub."""
 
@@ -176,6 +178,25 @@ class FileEntry(Entry):
     sources: tuple[Source, ...] = ()
 
 
+class ModelShape(Entry):
+    """What a language model is made of, as far as its speed depends on it.
+
+    Args:
+        layers: How many.
+        width: Numbers that one layer hands to the next for each token.
+        weights: Weights of the layers, without the tables of tokens.
+        read_bytes: What is read of the file for each token that is written: all but a table of tokens that is
+            only looked up.
+        packing: How most of the weights are packed, as llama.cpp calls it.
+    """
+
+    layers: int = Field(gt=0)
+    width: int = Field(gt=0)
+    weights: int = Field(gt=0)
+    read_bytes: int = Field(gt=0)
+    packing: Packing
+
+
 class ModelEntry(Entry):
     """A model: one file, or a folder of `files`.
 
@@ -193,6 +214,7 @@ class ModelEntry(Entry):
         profile: `embedded` or `hub`.
         requires_cpu: CPU features without which it is of no use, as /proc/cpuinfo spells them.
         sources: Further places, in order.
+        shape: What a language model is made of; absent for others.
     """
 
     name: Name
@@ -208,6 +230,7 @@ class ModelEntry(Entry):
     profile: ModelProfile
     requires_cpu: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
+    shape: ModelShape | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -1,0 +1,214 @@
+"""Where a plan's profiles come from, and how it is brought about.
+
+It owns reading and publishing profiles in Nomad, the lists of models, and the commands that deploy; the
+choice is `planning.placement`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipecatapp.app.cluster_view import nomad_of
+from pipecatapp.app.measuring import SMALL_MODEL
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
+from pipecatapp.planning.profile import NodeProfile, from_meta
+from pipecatapp.planning.wording import programs_of
+from pipecatapp.settings import Settings, child_environment
+from pipecatapp.supply.catalogue import Catalogue, load_catalogue
+from pipecatapp.supply.schema import ModelEntry
+
+PLAYBOOK = Path("playbooks/deploy_expert.yaml")
+EXPERTS_FILE = "experts.yaml"
+NOT_EXPERTS = frozenset({"fallback"})
+"""Lists of language models that are no expert's."""
+
+
+def lists_of(catalogue: Catalogue, *, embedded_only: bool = False) -> dict[str, tuple[ModelEntry, ...]]:
+    """Return the experts with a list of language models of their own.
+
+    Args:
+        catalogue: What there is.
+        embedded_only: Leave out what only the model hub has.
+    """
+    found = {}
+    for expert, models in catalogue.experts.items():
+        usable = tuple(model for model in models if not embedded_only or model.profile == "embedded")
+        if expert not in NOT_EXPERTS and usable and all(model.shape is not None for model in models):
+            found[expert] = usable
+    return found
+
+
+def experts_without_list(catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the experts of `experts.yaml` that have no list of models in `models.yaml`.
+
+    Raises:
+        ConfigError: The file is wrong.
+    """
+    path = catalogue.folder / EXPERTS_FILE
+    try:
+        names = list(yaml.safe_load(path.read_text(encoding="utf-8"))["experts"])
+    except FileNotFoundError:
+        return ()
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as exc:
+        raise ConfigError("experts-file", f"{path} cannot be read: {exc}") from exc
+    return tuple(name for name in names if name not in catalogue.experts)
+
+
+def make_plan(settings: Settings, profiles: Sequence[NodeProfile], *, embedded_only: bool = False) -> Plan:
+    """Return the proposal for these nodes.
+
+    Raises:
+        ConfigError: The catalogue is wrong, or a node measured another model than the catalogue's.
+    """
+    catalogue = load_catalogue(settings.catalogue_dir)
+    other = [profile.node for profile in profiles if profile.model != SMALL_MODEL]
+    if other:
+        raise ConfigError(
+            "other-model",
+            f"{', '.join(other)} measured another model than {SMALL_MODEL}.",
+            hint="Measure anew there: twin measure --again",
+        )
+    lists = lists_of(catalogue, embedded_only=embedded_only)
+    return propose(profiles, lists, catalogue.model(SMALL_MODEL))
+
+
+async def published_profiles(settings: Settings) -> tuple[NodeProfile, ...]:
+    """Return what the cluster's nodes published of themselves, by name.
+
+    Raises:
+        AdapterError: Nomad cannot be asked.
+        ConfigError: No node published a profile, or one is wrong.
+    """
+    nomad = nomad_of(settings)
+    try:
+        nodes = await nomad.nodes()
+        found = [from_meta(node.name, await nomad.node_meta(node.id)) for node in nodes]
+    finally:
+        await nomad.close()
+    profiles = tuple(profile for profile in found if profile is not None)
+    if not profiles:
+        raise ConfigError(
+            "no-profiles",
+            "No node of the cluster has published a profile.",
+            hint="ansible-playbook playbooks/measure.yaml measures them all; or: twin plan --profiles FOLDER",
+        )
+    return profiles
+
+
+async def publish(settings: Settings, profile: NodeProfile) -> bool:
+    """Publish a profile as metadata of its node in Nomad; return whether anything changed.
+
+    Raises:
+        AdapterError: Nomad cannot be asked or refuses, or has no such node.
+    """
+    nomad = nomad_of(settings)
+    try:
+        nodes = {node.name: node.id for node in await nomad.nodes()}
+        if profile.node not in nodes:
+            known = ", ".join(nodes) or "none"
+            raise AdapterError("unknown-node", f"Nomad knows no node '{profile.node}'; known: {known}.")
+        wanted = profile.to_meta()
+        there = await nomad.node_meta(nodes[profile.node])
+        if all(there.get(key) == value for key, value in wanted.items()):
+            return False
+        await nomad.set_node_meta(nodes[profile.node], wanted)
+        return True
+    finally:
+        await nomad.close()
+
+
+def deploy_command(placed: Placed) -> list[str] | None:
+    """Return the command that deploys an expert as proposed, None for one that is not deployed."""
+    if placed.option is None:
+        return None
+    values = {
+        "job_name": "llama-expert" if placed.expert == MAIN else f"{placed.expert}-expert",
+        "service_name": f"llama-api-{placed.expert}",
+        "namespace": "default",
+        # Better models of the list are left out: they fit nowhere, or are too slow here.
+        "model_list": f"{{{{ {placed.expert}_models[{placed.rank}:] }}}}",
+        "worker_count": len(placed.option.workers),
+    }
+    return ["ansible-playbook", str(PLAYBOOK), "-e", json.dumps(values)]
+
+
+def deploy_commands(plan: Plan) -> list[list[str]]:
+    """Return the commands that bring a plan about, in order."""
+    return [command for placed in plan.experts if (command := deploy_command(placed)) is not None]
+
+
+def apply(settings: Settings, commands: Sequence[Sequence[str]]) -> None:
+    """Run the commands, one after the other, where the playbooks are.
+
+    Raises:
+        ConfigError: The playbook or Ansible is not here.
+        AdapterError: One failed; those after it were not begun.
+    """
+    folder = settings.catalogue_dir.resolve().parent
+    if not (folder / PLAYBOOK).is_file():
+        raise ConfigError(
+            "no-playbook", f"{folder / PLAYBOOK} is not here.", hint="Run it in a clone of the repository."
+        )
+    if shutil.which("ansible-playbook") is None:
+        raise ConfigError(
+            "no-ansible",
+            "ansible-playbook is not on PATH.",
+            hint="Run it where ./bootstrap.sh ran, or: pip install 'twin[cluster]'",
+        )
+    for command in commands:
+        done = subprocess.run(list(command), cwd=folder, env=child_environment(), check=False)
+        if done.returncode:
+            raise AdapterError(
+                "deploy-failed",
+                f"{' '.join(command[:2])} ended with exit code {done.returncode}; what it printed says why.",
+                hint="What was deployed before it stays; the rest was not begun.",
+            )
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """Return the plan for programs."""
+    taken, programs = plan.taken_mb(), programs_of(plan)
+    return {
+        "nodes": [
+            {"node": node.node, "taken_mb": taken[node.node], "programs": list(programs[node.node])}
+            for node in plan.nodes
+        ],
+        "experts": [_placed_json(placed) for placed in plan.experts],
+        "one_more_stick": [
+            {"node": gain.node, "experts": [_placed_json(placed) for placed in gain.changes]}
+            for gain in plan.gains
+        ],
+        "commands": deploy_commands(plan),
+    }
+
+
+def _placed_json(placed: Placed) -> dict[str, Any]:
+    return {
+        "expert": placed.expert,
+        "runs": _option_json(placed.option),
+        "reason": placed.reason,
+        "split_instead": _option_json(placed.other_way),
+        "passed": [{"model": name, "why": why} for name, why in placed.passed],
+    }
+
+
+def _option_json(option: Option | None) -> Mapping[str, Any] | None:
+    if option is None:
+        return None
+    return {
+        "model": option.model.name,
+        "server": option.server,
+        "workers": list(option.workers),
+        "memory_mb": option.takes_mb(),
+        "first_word_s": round(option.speed.first_word_s(PROMPT_TOKENS), 2),
+        "prefill_tokens_s": round(option.speed.prefill_tokens_s, 1),
+        "decode_tokens_s": round(option.speed.decode_tokens_s, 1),
+    }

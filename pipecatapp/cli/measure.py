@@ -1,0 +1,97 @@
+"""`twin measure`: what this machine can do, measured once.
+
+It owns the command's arguments and its table; measuring is `app.measuring`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipecatapp.app.measuring import kept_profile, measure, profile_path
+from pipecatapp.app.planner import publish
+from pipecatapp.planning.profile import NodeProfile, parse_profile, read_profile
+from pipecatapp.settings import Settings, load_settings
+
+UNKNOWN = "unknown"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "measure",
+        help="measure what this machine can do, once",
+        description="Measure CPU, memory, a small model's speed, disk and network card, and keep the profile "
+        "in TWIN_DATA_DIR. A second run shows the kept one.",
+    )
+    parser.add_argument("--again", action="store_true", help="measure anew, for other memory or another disk")
+    parser.add_argument("--node", default="", metavar="NAME", help="the machine's name (default: host name)")
+    parser.add_argument("--json", action="store_true", help="print the profile as JSON and nothing else")
+    parser.add_argument(
+        "--publish",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write the profile, or that of FILE (- for what is typed in), to its node's metadata in Nomad",
+    )
+    parser.set_defaults(func=_measure)
+
+
+def _measure(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    if options.publish:
+        return _publish(settings, _given(options.publish))
+    profile = None if options.again else kept_profile(settings)
+    if profile is not None and options.node and profile.node != options.node:
+        profile = None
+    is_kept = profile is not None
+    if profile is None:
+        profile = measure(settings, _say, datetime.now(UTC), options.node)
+    if options.publish is not None:
+        return _publish(settings, profile)
+    if options.json:
+        print(profile.to_text(), end="")
+        return 0
+    print("\n".join(lines_of(profile)))
+    path = profile_path(settings)
+    print(f"\nKept in {path}; measure anew with --again." if is_kept else f"\nWritten to {path}.")
+    return 0
+
+
+def _given(file: str) -> NodeProfile:
+    return parse_profile(sys.stdin.read(), "What was typed in") if file == "-" else read_profile(Path(file))
+
+
+def _publish(settings: Settings, profile: NodeProfile) -> int:
+    is_new = asyncio.run(publish(settings, profile))
+    print(f"{profile.node}: {'published in Nomad' if is_new else 'Nomad knew it already'}")
+    return 0
+
+
+def _say(what: str) -> None:
+    print(f"measuring: {what}", file=sys.stderr)
+
+
+def lines_of(profile: NodeProfile) -> Iterator[str]:
+    """Return the table's lines."""
+    yield f"{profile.node}, measured {profile.measured_at}"
+    yield f"  CPU      {profile.cpu_model}, {profile.cores} cores"
+    yield f"  can      {' '.join(profile.cpu_flags) or 'nothing beyond x86-64'}"
+    yield f"  memory   {profile.memory_mb} MB, {profile.available_mb} MB of it free"
+    yield f"  disk     {_told(profile.disk_read_mb_s, 'MB/s')}"
+    yield f"  network  {_told(profile.link_mbit_s, 'Mbit/s')}"
+    yield ""
+    yield f"  threads  memory MB/s  reads tokens/s  writes tokens/s  ({profile.model}, {profile.program})"
+    for speed in profile.speeds:
+        yield (
+            f"  {speed.threads:>7}  {speed.memory_read_mb_s:>11.0f}  {speed.prefill_tokens_s:>14.1f}"
+            f"  {speed.decode_tokens_s:>15.1f}"
+        )
+
+
+def _told(value: float | None, unit: str) -> str:
+    return UNKNOWN if value is None else f"{value:.0f} {unit}"
