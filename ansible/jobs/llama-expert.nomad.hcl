@@ -37,6 +37,12 @@ variable "service_meta" {
   default     = {}
 }
 
+variable "nodes" {
+  description = "Nodes that are preferred; another is taken when none of them has room."
+  type        = list(string)
+  default     = []
+}
+
 variable "user" {
   description = "User that the task runs as."
   type        = string
@@ -161,6 +167,16 @@ job "llama-expert" {
 
   group "expert" {
     count = 1
+
+    dynamic "affinity" {
+      for_each = length(var.nodes) == 0 ? [] : [join(",", var.nodes)]
+      content {
+        attribute = "${node.unique.name}"
+        operator  = "set_contains_any"
+        value     = affinity.value
+        weight    = 100
+      }
+    }
 
     restart {
       attempts = 5

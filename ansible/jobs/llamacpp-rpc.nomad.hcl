@@ -31,6 +31,12 @@ variable "count" {
   default     = 1
 }
 
+variable "nodes" {
+  description = "Nodes that are preferred; another is taken when none of them has room."
+  type        = list(string)
+  default     = []
+}
+
 variable "user" {
   description = "User that the tasks run as; HAProxy becomes it when it has read its certificate."
   type        = string
@@ -85,6 +91,16 @@ job "llamacpp-rpc" {
 
   group "worker" {
     count = var.count
+
+    dynamic "affinity" {
+      for_each = length(var.nodes) == 0 ? [] : [join(",", var.nodes)]
+      content {
+        attribute = "${node.unique.name}"
+        operator  = "set_contains_any"
+        value     = affinity.value
+        weight    = 100
+      }
+    }
 
     constraint {
       distinct_hosts = true

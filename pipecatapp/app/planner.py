@@ -136,6 +136,8 @@ def deploy_command(placed: Placed) -> list[str] | None:
         # Better models of the list are left out: they fit nowhere, or are too slow here.
         "model_list": f"{{{{ {placed.expert}_models[{placed.rank}:] }}}}",
         "worker_count": len(placed.option.workers),
+        "expert_server_nodes": [placed.option.server],
+        "expert_worker_nodes": list(placed.option.workers),
     }
     return ["ansible-playbook", str(PLAYBOOK), "-e", json.dumps(values)]
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipecatapp.experts.candidates import SPLIT_MARGIN, STAYS_HERE, Budget
 from pipecatapp.planning.profile import NodeProfile
 from pipecatapp.planning.speed import Expected, expected_alone, expected_split
 from pipecatapp.supply.schema import ModelEntry, ModelShape
@@ -18,16 +19,12 @@ NODE_SHARE = 0.75
 """Part of a node's memory that experts may take; the system and the agent have the rest (role expert)."""
 HOST_MB = 160
 """What the program beside an expert's server takes (mebibytes; role expert)."""
-SPLIT_MARGIN = 1.1
-STAYS_HERE = 0.25
-"""What a split model takes on its workers and on its server's node, for each MiB that it takes in one piece
-(role expert)."""
 STICK_MB = 4096
 """The memory that is thought of adding to a node (mebibytes): the largest stick of DDR2 and a common one of
 later kinds."""
 MAIN = "main"
-PROMPT_TOKENS = 200
-"""Prompt that the first word is reckoned for: instructions, what is remembered, and the last turns."""
+PROMPT_TOKENS = Budget().prompt_tokens
+"""Prompt that the first word is reckoned for, all of it new to the server."""
 
 
 @dataclass(frozen=True, slots=True)

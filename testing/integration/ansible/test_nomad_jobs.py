@@ -182,3 +182,15 @@ def test_a_shipped_job_is_valid_and_laid_out_by_nomads_own_word(path: Path, noma
         assert all(task["Resources"]["MemoryMB"] for task in group["Tasks"])
         for service in group["Services"] or []:
             assert service["Checks"], f"{service['Name']} has no check"
+
+
+@pytest.mark.parametrize("name", ["llama-expert", "llamacpp-rpc"])
+def test_nodes_that_are_named_are_preferred_and_not_demanded(name: str, nomad: Any) -> None:
+    text = (ROOT / f"ansible/jobs/{name}.nomad.hcl").read_text(encoding="utf-8")
+    needed = {key: value for key, value in NEEDED.items() if f'variable "{key}"' in text}
+    [group] = parse(nomad, text, **needed, nodes=["den", "attic"])["TaskGroups"]
+    [affinity] = group["Affinities"]
+    assert affinity["LTarget"] == "${node.unique.name}"
+    assert (affinity["Operand"], affinity["RTarget"]) == ("set_contains_any", "den,attic")
+    [group] = parse(nomad, text, **needed)["TaskGroups"]
+    assert not group["Affinities"]

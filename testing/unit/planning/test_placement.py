@@ -1,8 +1,22 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
-from pipecatapp.planning.placement import MAIN, Placed, Plan, propose, room_mb
+from pipecatapp.planning.placement import (
+    EXPERTISE,
+    HOST_MB,
+    MAIN,
+    NODE_SHARE,
+    Option,
+    Placed,
+    Plan,
+    propose,
+    room_mb,
+)
+from pipecatapp.planning.speed import Expected
+from testing.ansible_code import ROOT
+from testing.nomad_modules import expert_order as role
 from testing.unit.planning.machines import SMALL, model, node
 
 pytestmark = pytest.mark.unit
@@ -105,3 +119,27 @@ def test_memory_that_would_change_nothing_is_not_recommended() -> None:
 
 def test_a_quarter_of_a_node_is_left_to_the_system_and_the_agent() -> None:
     assert room_mb(node(memory_mb=8000)) == 6000
+
+
+def test_the_sums_are_those_of_the_role_that_deploys() -> None:
+    assert (NODE_SHARE, HOST_MB) == (role.NODE_SHARE, role.HOST_MB)
+    one = model("m", memory_mb=2000)
+    option = Option(one, "a", (), Expected(1, 1))
+    split = Option(one, "a", ("b", "c"), Expected(1, 1))
+    listed = [{"name": "m", "memory_mb": one.memory_mb}]
+    assert role.reckon(listed, 0, [8000])["memory_mb"] == option.takes_mb()["a"]
+    reckoned = role.reckon(listed, 2, [8000, 8000, 8000])
+    assert split.takes_mb() == {
+        "a": reckoned["memory_mb"],
+        "b": reckoned["worker_memory_mb"],
+        "c": reckoned["worker_memory_mb"],
+    }
+
+
+def test_the_patience_with_an_expert_is_the_roles() -> None:
+    text = (ROOT / "ansible/roles/expert/defaults/main.yaml").read_text(encoding="utf-8")
+    defaults = yaml.safe_load(text)
+    assert (defaults["expert_least_tokens_s"], defaults["expert_first_word_s"]) == (
+        EXPERTISE.decode_tokens_s,
+        EXPERTISE.first_word_s,
+    )
