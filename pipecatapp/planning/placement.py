@@ -97,6 +97,7 @@ class Placed:
         reason: Why it would not run, or what is to be known; "" for nothing.
         other_way: The same model split, or in one piece, for comparison; None where there is no other way.
         passed: Better models of its list and why each is not proposed.
+        models: What it may serve: the proposed model, and those after it in its list.
     """
 
     expert: str
@@ -105,6 +106,7 @@ class Placed:
     reason: str = ""
     other_way: Option | None = None
     passed: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,8 @@ class _Planner:
         if shared := self._busy & set(option.takes_mb()):
             reason = reason or f"it shares the cores of {', '.join(sorted(shared))} with another expert"
         self._take(expert, option)
-        return Placed(expert, option, rank, reason, other_way, tuple(better))
+        models = tuple(model.name for model in self._lists[expert][rank:])
+        return Placed(expert, option, rank, reason, other_way, tuple(better), models)
 
     def _nobody(self, expert: str) -> str:
         if expert == MAIN:
