@@ -130,7 +130,7 @@ async def make_gateway(
     upstreams = HouseUpstreams(
         directory,
         clock,
-        settings.llm_api_key.get_secret_value(),
+        settings.expert_api_key,
         _own(settings, llm),
         own_is_main=not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai",
     )

@@ -28,6 +28,8 @@ DEPLOY = (
 """As the readme has it."""
 WITHIN = "?namespace=creative"
 SETTLE_TIMEOUT_S = 240.0
+KEY_CHARS = 24
+"""Longer than any word that is printed beside a key."""
 HALF_THE_LAYERS_MB = 40
 SERVER_MB = 250
 """What the server is given: less than the whole model takes, and enough for its part."""
@@ -188,6 +190,22 @@ def test_a_worker_answers_only_its_expert(house: House) -> None:
 def test_what_it_is_good_at_goes_to_it_and_a_sum_does_not(house: House) -> None:
     wait_for("the expert", lambda: "creative" in answered(house, house.nodes[1], STORY)[1], SETTLE_TIMEOUT_S)
     assert "9.6" in answered(house, house.nodes[1], SUM)[0]
+
+
+def test_other_programs_ask_it_by_name_when_they_have_a_key(house: House) -> None:
+    made = house.nodes[0].run("twin", "keys", "create", "editor").stdout
+    key = next(word for word in made.split() if len(word) > KEY_CHARS)
+    body = json.dumps(
+        {"model": "creative", "messages": [{"role": "user", "content": STORY}], "max_tokens": 16}
+    )
+    url = f"http://{house.nodes[2].address}:8000/v1/chat/completions"
+    ask = ["curl", "-sS", "--max-time", "120", url, "-H", "Content-Type: application/json", "-d", body]
+    stranger = json.loads(subprocess.run(house.cluster.outside(*ask), capture_output=True, check=True).stdout)
+    assert stranger["error"]["code"] == "invalid_api_key"
+    ask += ["-H", f"Authorization: Bearer {key}"]
+    answer = json.loads(subprocess.run(house.cluster.outside(*ask), capture_output=True, check=True).stdout)
+    assert answer["choices"][0]["message"]["content"]
+    assert answer["model"] == "smollm2-135m"
 
 
 def test_a_worker_is_lost_in_mid_answer_and_the_question_is_answered(house: House) -> None:
