@@ -102,9 +102,7 @@ def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -
     wait_for("one memory", lambda: len(house.allocations("memory-service")) == 1, RECOVERY_TIMEOUT_S)
 
     # What an agent could not deliver while the memory was elsewhere, it delivers when it is back.
-    wait_for(
-        "the fact", lambda: any("Kiwi" in fact for fact in house.facts(controller)), RECOVERY_TIMEOUT_S
-    )
+    wait_for("the fact", lambda: any("Kiwi" in fact for fact in house.facts(controller)), RECOVERY_TIMEOUT_S)
     after = house.facts(controller)
     assert len(after) == len(set(after))
     assert set(before) <= set(after)
