@@ -207,6 +207,8 @@ class CallbackModule(CallbackBase):
         elapsed_s = int(time.monotonic() - self._begun_s)
         self._clear()
         self._display.display(f"[{elapsed_s // 60:2d}:{elapsed_s % 60:02d}] {text}")
+        # Ansible leaves it to the system when a pipe gets it: who is asked to press Enter would not know.
+        sys.stdout.flush()
 
     def _clear(self) -> None:
         if self._terminal:
