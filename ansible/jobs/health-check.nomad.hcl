@@ -80,9 +80,11 @@ job "health-check" {
         env         = true
         perms       = "0600"
         data        = <<-EOT
+        {{- if nomadVarExists "nomad/jobs/health-check" }}
         {{- with nomadVar "nomad/jobs/health-check" }}
         {{- range $name, $value := . }}
         {{ $name }}={{ $value.Value | toJSON }}
+        {{- end }}
         {{- end }}
         {{- end }}
         EOT
