@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -174,7 +175,9 @@ def test_what_is_spoken_is_understood(house: openai.OpenAI, tmp_path: Path) -> N
         spoken.stream_to_file(path)
     with path.open("rb") as file:
         heard = house.audio.transcriptions.create(model="default", file=file, response_format="verbose_json")
-    assert "train" in heard.text.lower() and "umbrella" in heard.text.lower()
+    # Piper's voice is never twice the same, and the tiny recogniser mishears a word now and then.
+    wanted = {"train", "berlin", "leaves", "noon", "please", "bring", "umbrella"}
+    assert len(wanted & set(re.findall(r"[a-z]+", heard.text.lower()))) >= len(wanted) - 2, heard.text
     assert 2 < float(heard.duration) < 8 and heard.segments
 
 
