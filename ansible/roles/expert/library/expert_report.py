@@ -39,6 +39,8 @@ QUESTION = "What is water? Answer in one short sentence."
 ANSWER_TOKENS = 32
 ANSWER_TIMEOUT_S = 120.0
 POLL_S = 1.0
+NUMBERS_S = 10.0
+"""How long Nomad's numbers of a task are waited for (seconds); it measures about once a second."""
 MIB = 1 << 20
 
 
@@ -85,19 +87,26 @@ def ask(given: dict[str, Any]) -> tuple[str, str]:
 
 
 def parts(nomad: Nomad, job: str, namespace: str) -> list[tuple[str, str, int]]:
-    """Return the task, the node and the resident memory (MiB) of each task of a job that runs."""
-    found = []
+    """Return the task, the node and the resident memory (MiB) of each task of a job that runs.
+
+    Nomad has no numbers of a task in its first seconds; they are waited for, and are 0 when they do not come.
+    """
     within = f"namespace={quote(namespace)}"
-    for allocation in nomad.find(f"/v1/job/{quote(job, safe='')}/allocations?{within}") or []:
-        if allocation["ClientStatus"] != "running":
-            continue
-        stats = nomad.find(f"/v1/client/allocation/{allocation['ID']}/stats?{within}") or {}
-        for task, usage in sorted((stats.get("Tasks") or {}).items()):
-            memory = usage["ResourceUsage"]["MemoryStats"]
-            found.append(
-                (task, allocation["NodeName"], int(memory.get("RSS") or memory.get("Usage") or 0) // MIB)
-            )
-    return found
+    deadline_s = time.monotonic() + NUMBERS_S
+    while True:
+        found = []
+        for allocation in nomad.find(f"/v1/job/{quote(job, safe='')}/allocations?{within}") or []:
+            if allocation["ClientStatus"] != "running":
+                continue
+            stats = nomad.find(f"/v1/client/allocation/{allocation['ID']}/stats?{within}") or {}
+            for task in sorted(allocation["TaskStates"] or {}):
+                usage = (stats.get("Tasks") or {}).get(task) or {}
+                memory = (usage.get("ResourceUsage") or {}).get("MemoryStats") or {}
+                resident = int(memory.get("RSS") or memory.get("Usage") or 0) // MIB
+                found.append((task, allocation["NodeName"], resident))
+        if all(resident for _, _, resident in found) or time.monotonic() > deadline_s:
+            return found
+        time.sleep(POLL_S)
 
 
 def table(rows: list[tuple[str, str, int]], model: str, text: str) -> list[str]:
