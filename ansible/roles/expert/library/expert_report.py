@@ -112,7 +112,9 @@ def parts(nomad: Nomad, job: str, namespace: str) -> list[tuple[str, str, int]]:
 def table(rows: list[tuple[str, str, int]], model: str, text: str) -> list[str]:
     """Return the lines that a person reads."""
     lines = [f"{'PART':8} {'NODE':16} {'MEMORY':>10}"]
-    lines += [f"{task:8} {node:16} {memory:>6} MiB" for task, node, memory in rows]
+    lines += [
+        f"{task:8} {node:16} {f'{memory} MiB' if memory else 'not told':>10}" for task, node, memory in rows
+    ]
     return [*lines, f"Served by {model}. Asked what water is, it said: {text}"]
 
 
