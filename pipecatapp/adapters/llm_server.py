@@ -79,15 +79,35 @@ def xllamacpp_command(
 
 
 def llama_server_command(
-    binary: Path, model: Path, *, threads: int, context: int, slots: int
+    binary: Path,
+    model: Path,
+    *,
+    threads: int,
+    context: int,
+    slots: int,
+    host: str = HOST,
+    alias: str = "",
+    more: Sequence[str] = (),
 ) -> CommandBuilder:
-    """Return the command of a built `llama-server`; arguments as for `xllamacpp_command`."""
+    """Return the command of a built `llama-server`.
+
+    Args:
+        binary: The program.
+        model: GGUF file.
+        threads: CPU threads, > 0.
+        context: Tokens of each slot, > 0.
+        slots: Prompt caches, > 0.
+        host: Address to listen on.
+        alias: What answers call the model; "" for its file's name.
+        more: Further arguments.
+    """
 
     def build(port: int) -> Sequence[str]:
         return [
-            str(binary), "--model", str(model), "--alias", model.stem, "--host", HOST, "--port", str(port),
-            "--threads", str(threads), "--ctx-size", str(context * slots), "--parallel", str(slots),
-            "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB), "--jinja", "--offline",
+            str(binary), "--model", str(model), "--alias", alias or model.stem, "--host", host,
+            "--port", str(port), "--threads", str(threads), "--ctx-size", str(context * slots),
+            "--parallel", str(slots), "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB),
+            "--jinja", "--offline", *more,
         ]  # fmt: skip
 
     return build
@@ -123,7 +143,7 @@ class LlmServerProcess:
         self._is_kept = is_kept
         self._build_command = build_command
         self._name = name
-        self._port = port or _free_port()
+        self._port = port or free_ports(1)[0]
         self._nice = nice
         self._ready_timeout_s = ready_timeout_s
         self._api_key = api_key or secrets.token_urlsafe(24)
@@ -316,11 +336,13 @@ def _guarded() -> list[str]:
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> tuple[int, ...]:
+    """Return that many loopback ports that nobody uses."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

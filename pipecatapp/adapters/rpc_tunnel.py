@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipecatapp.adapters.llm_server import HOST, free_ports
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Endpoint
 from pipecatapp.settings import child_environment
 
-HOST = "127.0.0.1"
 BUFFER_BYTES = 262144
 """What HAProxy reads at once. A token's probabilities are 600 KB (Qwen's 152 000 words); its own 16 KB cost a
 tenth of the speed."""
@@ -77,7 +76,7 @@ class RpcTunnel:
         program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
         if program is None:
             raise AdapterError("no-haproxy", "haproxy is not installed", hint="apt-get install haproxy")
-        self._ports = _free_ports(len(self._workers))
+        self._ports = free_ports(len(self._workers))
         self._settings.write_text(self._text(), encoding="utf-8")
         self._child = await asyncio.create_subprocess_exec(
             program, "-db", "-f", str(self._settings),
@@ -159,11 +158,3 @@ async def reaches(worker: Endpoint, pair: Pair) -> bool:
     finally:
         writer.close()
     return False
-
-
-def _free_ports(count: int) -> tuple[int, ...]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return tuple(int(probe.getsockname()[1]) for probe in probes)

@@ -16,10 +16,9 @@ from urllib.parse import urlsplit
 from pipecatapp.adapters.consul_directory import ConsulDirectory
 from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
 from pipecatapp.adapters.cpu import CpuInfo
-from pipecatapp.adapters.llm_key import is_loopback
 from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.static_directory import StaticDirectory
-from pipecatapp.app.engines import PickedLlm, pick_llm
+from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, MEMORY_SERVICE, experts_in, service_of, to_ask
 from pipecatapp.experts.pool import ExpertPool
@@ -92,8 +91,7 @@ async def pick_experts(
             request_timeout_s=EXPERT_TIMEOUT_S,
         )
 
-    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
-    if not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai":
+    if own_is_main(settings):
         alone = await pick_llm(settings, store, cpu)
         pool = ExpertPool(directory, connect, clock, own=alone.client, own_is_main=True)
         return replace(alone, client=pool.client(MAIN)), pool

@@ -234,6 +234,15 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     return PickedLlm(OpenAiLlm(server.base_url, model, server.api_key), server, why)
 
 
+def own_is_main(settings: Settings) -> bool:
+    """Whether what `pick_llm` returns is the expert `main`, whatever the house has of that name.
+
+    It is on a machine without Consul, and where the settings send what is thought to another server.
+    """
+    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
+    return not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai"
+
+
 def llm_key(settings: Settings, base_url: str) -> str:
     """Return the key for the server at `base_url`: the one set, this machine's own, or the one for others."""
     key = settings.llm_api_key.get_secret_value()

@@ -7,7 +7,6 @@ the server ends or the workers that lend memory change, begin anew. What fits is
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.llama_probe import LlamaProbe
-from pipecatapp.adapters.llm_server import PROMPT_CACHE_MIB, CommandBuilder, LlmServerProcess
+from pipecatapp.adapters.llm_server import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.adapters.rpc_tunnel import Pair, RpcTunnel, reaches
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.candidates import (
@@ -32,12 +31,12 @@ from pipecatapp.experts.candidates import (
 )
 from pipecatapp.experts.names import RPC_PROVIDER, memory_lent, pool_of
 from pipecatapp.ports import Endpoint, ServiceDirectory
+from pipecatapp.supply.disk import sha256_of
 
 log = logging.getLogger(__name__)
 
 GGUF_MAGIC = b"GGUF"
 """How a model's file begins (ggml-org/ggml, docs/gguf.md)."""
-HASH_BLOCK_BYTES = 1 << 20
 LOAD_TIMEOUT_S = 600.0
 """Longest load: 4 GB that come over gigabit Ethernet from a slow disk (seconds)."""
 TRIAL_TIMEOUT_S = 120.0
@@ -155,49 +154,37 @@ def read_order(path: Path) -> ExpertOrder:
 def why_the_file_is_wrong(model: Candidate, models_dir: Path) -> str:
     """Return why a model's file cannot be served, in words; "" when it is right. Reads all of it."""
     path = models_dir / model.filename
-    total = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
-                return f"{path} is no GGUF file"
-            file.seek(0)
-            while block := file.read(HASH_BLOCK_BYTES):
-                total.update(block)
+            is_gguf = file.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+        if not is_gguf:
+            return f"{path} is no GGUF file"
+        digest = sha256_of(path)
     except FileNotFoundError:
         return f"{path} is not on this node"
     except OSError as exc:
         return f"{path} cannot be read: {exc.strerror}"
-    return "" if total.hexdigest() == model.sha256 else f"the sha256 of {path} is wrong"
+    return "" if digest == model.sha256 else f"the sha256 of {path} is wrong"
 
 
 def server_command(
     order: ExpertOrder, model: Candidate, cores: int, addresses: Sequence[str], split: str
 ) -> CommandBuilder:
     """Return the command that serves a model, split over workers where there are addresses."""
-    threads = order.threads or max(1, cores - 1)
-
-    def build(port: int) -> Sequence[str]:
-        command = [
-            str(order.program), "--model", str(order.models_dir / model.filename), "--alias", model.name,
-            "--host", order.host, "--port", str(port), "--threads", str(threads),
-            "--ctx-size", str(order.context * order.slots), "--parallel", str(order.slots),
-            "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB), "--jinja", "--offline", "--slots",
-        ]  # fmt: skip
-        if addresses:
-            # All layers go to the workers, in the proportion of the memory that they lend.
-            command += [
-                "--rpc",
-                ",".join(addresses),
-                "--gpu-layers",
-                "99",
-                "--tensor-split",
-                split,
-                "--fit",
-                "off",
-            ]
-        return command
-
-    return build
+    more = ["--slots"]
+    if addresses:
+        # All layers go to the workers, in the proportion of the memory that they lend.
+        more += ["--rpc", ",".join(addresses), "--gpu-layers", "99", "--tensor-split", split, "--fit", "off"]
+    return llama_server_command(
+        order.program,
+        order.models_dir / model.filename,
+        threads=order.threads or max(1, cores - 1),
+        context=order.context,
+        slots=order.slots,
+        host=order.host,
+        alias=model.name,
+        more=more,
+    )
 
 
 @dataclass(slots=True)

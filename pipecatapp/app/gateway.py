@@ -11,9 +11,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipecatapp.adapters.llm_key import is_loopback
 from pipecatapp.adapters.static_directory import StaticDirectory
-from pipecatapp.app.engines import PickedLlm, llm_key
+from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
 from pipecatapp.app.keys import open_keys
 from pipecatapp.experts.names import MAIN, experts_in, service_of
 from pipecatapp.gateway.audio import Ears, Mouth
@@ -126,13 +125,12 @@ async def make_gateway(
     told: ToolPrompts,
 ) -> Gateway:
     """Return the gateway over an agent that is up."""
-    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
     upstreams = HouseUpstreams(
         directory,
         clock,
         settings.expert_api_key,
         _own(settings, llm),
-        own_is_main=not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai",
+        own_is_main=own_is_main(settings),
     )
     keys = await open_keys(settings)
     return Gateway(

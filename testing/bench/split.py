@@ -18,12 +18,12 @@ from pathlib import Path
 
 import httpx
 
-from pipecatapp.adapters.llm_server import LlmServerProcess
+from pipecatapp.adapters.llm_server import HOST, LlmServerProcess
 from pipecatapp.adapters.rpc_tunnel import RpcTunnel
 from pipecatapp.app.expert_host import ExpertOrder, server_command
 from testing.bench.report import machine, table, write_json
 from testing.e2e.engine_models import MODELS, QWEN, SMOLLM, llama_binary
-from testing.e2e.experts.workers import HOST, LENT_MB, Worker, free_port, make_pair
+from testing.e2e.experts.workers import LENT_MB, Worker, free_port, make_pair
 
 AIM = 0.98
 """Least part of the speed without the tunnel."""

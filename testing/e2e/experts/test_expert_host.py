@@ -20,12 +20,13 @@ import httpx
 import pytest
 import yaml
 
+from pipecatapp.adapters.llm_server import HOST
 from pipecatapp.adapters.rpc_tunnel import Pair, reaches
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
-from testing.e2e.experts.workers import HOST, Worker, free_port, make_pair
+from testing.e2e.experts.workers import Worker, free_port, make_pair
 from testing.e2e.processes import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import getpass
 import re
-import socket
 import subprocess
 import textwrap
 from pathlib import Path
 
+from pipecatapp.adapters.llm_server import HOST, free_ports
 from pipecatapp.adapters.rpc_tunnel import Pair
 from pipecatapp.experts.names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
 from testing.e2e.engine_models import llama_binary
 
 ROOT = Path(__file__).resolve().parents[3]
-HOST = "127.0.0.1"
 LENT_MB = 320
 """What each worker says that it lends: enough for the whole of SmolLM2 135M (MiB)."""
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 class Worker:
