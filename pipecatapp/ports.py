@@ -448,6 +448,7 @@ class Endpoint:
         tags: As registered, such as `pool=main`.
         passing: Whether every health check of it passes.
         meta: What it says of itself, as registered.
+        elsewhere: Base URL, ending in /v1, of a server that is no service of the house; "" for one that is.
     """
 
     service: str
@@ -458,12 +459,18 @@ class Endpoint:
     tags: tuple[str, ...] = ()
     passing: bool = True
     meta: Mapping[str, str] = field(default_factory=dict, hash=False)
+    elsewhere: str = ""
 
     @property
     def url(self) -> str:
         """Its HTTP address, without a path."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """Where its OpenAI-compatible interface begins."""
+        return self.elsewhere or f"{self.url}/v1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(None, alias="TWIN_MODELS_DIR")
     """Models; `<cache_dir>/models` when not set."""
     catalogue_dir: Path = Field(_REPO / "group_vars", alias="TWIN_CATALOGUE_DIR")
-    """Folder of `models.yaml`, `artifacts.yaml` and `experts.yaml`."""
+    """Folder of `models.yaml`, `artifacts.yaml`, `experts.yaml` and `external_experts.yaml`."""
     workflows_dir: Path = Field(Path(__file__).parent / "workflows", alias="TWIN_WORKFLOWS_DIR")
     """Folder of the workflows."""
     workflow: str = Field("default_agent_loop", alias="TWIN_WORKFLOW")
@@ -167,6 +167,8 @@ class Settings(BaseSettings):
 
     expert_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_KEY")
     """Key that the house's experts want; LLM_API_KEY when not set."""
+    external_keys: SecretStr = Field(SecretStr(""), alias="TWIN_EXTERNAL_KEYS")
+    """Keys of experts elsewhere, YAML or JSON; `external_keys.yaml` in TWIN_DATA_DIR when not set."""
 
     expert_certificate: str = Field("", alias="TWIN_EXPERT_CERTIFICATE")
     """Certificate (PEM text) by which `twin expert` and its workers know each other."""

@@ -164,7 +164,7 @@ class OpenAiLlm:
         if request.grammar:
             if not self._llama_extensions:
                 raise AdapterError(
-                    "llm-request",
+                    "llm-no-grammar",
                     f"{self._name} takes no grammar",
                     hint="Use a JSON schema, or a llama.cpp server.",
                 )

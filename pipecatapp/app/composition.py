@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -19,7 +19,10 @@ from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import (
+    Access,
+    access_to,
     describe_experts,
+    external_experts,
     follow_experts,
     memory_urls,
     open_directory,
@@ -34,7 +37,7 @@ from pipecatapp.app.models import model_store
 from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.experts.profiles import load_profiles
-from pipecatapp.ports import ServiceDirectory
+from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
@@ -66,6 +69,7 @@ class Mind:
         services: What nodes may use; the memory is among it.
         llm: The language model and, when there is one, its child server.
         experts: Every expert by name.
+        access: How an instance of one is asked.
         directory: The services of the house.
         memory: The long-term memory and its saved states.
         store: This machine's models.
@@ -76,6 +80,7 @@ class Mind:
     services: NodeServices
     llm: PickedLlm
     experts: ExpertPool
+    access: Callable[[Endpoint], Access]
     directory: ServiceDirectory
     memory: AgentMemory
     store: ModelStore
@@ -92,11 +97,13 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
     """
     store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
     well_known = load_profiles(settings.catalogue_dir)
+    external = external_experts(settings)
+    access = access_to(settings, external)
     async with AsyncExitStack() as stack:
         whys: Whys = {}
-        directory = await open_directory(settings, clock)
+        directory = await open_directory(settings, clock, external)
         stack.push_async_callback(directory.close)
-        llm, experts = await pick_experts(settings, store, cpu, directory, clock)
+        llm, experts = await pick_experts(settings, store, cpu, directory, access, clock)
         stack.push_async_callback(llm.close)
         stack.push_async_callback(experts.close)
         embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
@@ -116,7 +123,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield Mind(services, llm, experts, directory, memory, store, cpu, whys)
+        yield Mind(services, llm, experts, access, directory, memory, store, cpu, whys)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
@@ -172,7 +179,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
 
         told = tool_prompts(services.prompts)
         engines = Engines(services.embedder, stt, tts)
-        gateway = await make_gateway(settings, mind.directory, clock, mind.llm, engines, told)
+        instances = mind.experts.instances
+        gateway = await make_gateway(settings, instances, mind.access, clock, mind.llm, engines, told)
         stack.push_async_callback(gateway.close)
 
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.

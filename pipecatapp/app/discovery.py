@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipecatapp.adapters.consul_directory import ConsulDirectory
 from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
 from pipecatapp.adapters.cpu import CpuInfo
+from pipecatapp.adapters.joined_directory import JoinedDirectory
 from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
+from pipecatapp.app.external_keys import read_external_keys
 from pipecatapp.errors import AgentError
-from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, MEMORY_SERVICE, experts_in, service_of, to_ask
+from pipecatapp.experts.external import ExternalExpert, load_external
+from pipecatapp.experts.names import (
+    EXPERT_PREFIX,
+    MAIN,
+    MEMORY_SERVICE,
+    called,
+    experts_in,
+    service_of,
+    to_ask,
+)
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import Clock, Endpoint, Experts, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
@@ -43,14 +54,55 @@ def consul_http(settings: Settings) -> ConsulHttp:
     return ConsulHttp(settings.consul_url, token, ca=settings.consul_ca)
 
 
-async def open_directory(settings: Settings, clock: Clock) -> ServiceDirectory:
-    """Return the house's directory; an empty one of this process without TWIN_CONSUL_URL.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an expert is asked.
+
+    Args:
+        model: What it is asked for.
+        api_key: What it is shown; "" for nothing.
+        is_llama: It is llama.cpp, and takes fields of its own.
+    """
+
+    model: str
+    api_key: str = field(default="", repr=False)
+    is_llama: bool = True
+
+
+def external_experts(settings: Settings) -> tuple[ExternalExpert, ...]:
+    """Return the experts elsewhere that the owner has written down.
+
+    Raises:
+        ConfigError: The file of experts or the keys are wrong; the message names the place.
+    """
+    keys, source = read_external_keys(settings)
+    found = load_external(settings.catalogue_dir, keys, source)
+    if found:
+        log.info(
+            "What these experts are asked leaves the house",
+            extra={"experts": {expert.name: expert.base_url for expert in found}},
+        )
+    return found
+
+
+def access_to(settings: Settings, external: Iterable[ExternalExpert]) -> Callable[[Endpoint], Access]:
+    """Return how each expert is asked: one elsewhere is shown its own key, and never the house's."""
+    house = Access(settings.llm_model or "default", settings.expert_api_key)
+    others = {expert.endpoint.id: Access(expert.model, expert.api_key, is_llama=False) for expert in external}
+    return lambda endpoint: others[endpoint.id] if endpoint.elsewhere else house
+
+
+async def open_directory(
+    settings: Settings, clock: Clock, external: Sequence[ExternalExpert] = ()
+) -> ServiceDirectory:
+    """Return the house's directory, with the experts elsewhere; those alone without TWIN_CONSUL_URL.
 
     Raises:
         ConfigError: CONSUL_CACERT cannot be used.
     """
+    elsewhere = [expert.endpoint for expert in external]
     if not settings.consul_url:
-        return StaticDirectory(clock)
+        return StaticDirectory(clock, elsewhere)
     directory = await ConsulDirectory.open(
         consul_http(settings), clock, prefixes=(EXPERT_PREFIX,), services=(MEMORY_SERVICE,)
     )
@@ -58,7 +110,7 @@ async def open_directory(settings: Settings, clock: Clock) -> ServiceDirectory:
         "Following services",
         extra={"source": directory.name, "experts": experts_in(directory), "stale": directory.state().reason},
     )
-    return directory
+    return JoinedDirectory(directory, elsewhere) if elsewhere else directory
 
 
 def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:
@@ -67,7 +119,12 @@ def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:
 
 
 async def pick_experts(
-    settings: Settings, store: ModelStore, cpu: CpuInfo, directory: ServiceDirectory, clock: Clock
+    settings: Settings,
+    store: ModelStore,
+    cpu: CpuInfo,
+    directory: ServiceDirectory,
+    access: Callable[[Endpoint], Access],
+    clock: Clock,
 ) -> tuple[PickedLlm, ExpertPool]:
     """Return the language model and all experts by name.
 
@@ -83,12 +140,14 @@ async def pick_experts(
     """
 
     def connect(endpoint: Endpoint) -> LlmClient:
+        how = access(endpoint)
         return OpenAiLlm(
-            f"{endpoint.url}/v1",
-            settings.llm_model or "default",
-            settings.expert_api_key,
-            name=f"{endpoint.service} on {endpoint.node}",
+            endpoint.base_url,
+            how.model,
+            how.api_key,
+            name=called(endpoint),
             request_timeout_s=EXPERT_TIMEOUT_S,
+            llama_extensions=how.is_llama,
         )
 
     if own_is_main(settings):

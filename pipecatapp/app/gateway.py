@@ -1,34 +1,28 @@
 """The gateway of this agent, made of its parts.
 
-It owns which servers of the house stand behind an expert's name and where keys are kept; how requests are
-passed on is `gateway`'s.
+It owns which servers stand behind an expert's name and where keys are kept; how requests are passed on is
+`gateway`'s.
 """
 
 from __future__ import annotations
 
-import secrets
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
 from pipecatapp.app.keys import open_keys
-from pipecatapp.experts.names import MAIN, experts_in, service_of
+from pipecatapp.experts.instances import Instance, Instances
+from pipecatapp.experts.names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
 from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_plan import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
-from pipecatapp.ports import Clock, Embedder, Endpoint, ServiceDirectory, SpeechToText, TextToSpeech
+from pipecatapp.ports import Clock, Embedder, Endpoint, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.workflow.prompts import PromptLibrary
-
-AVOID_S = 10.0
-"""How long a server that failed is asked last (seconds): Consul's check will have noticed by then."""
-NATIVE_TOOLS = "tools=native"
-"""Tag of an expert's service whose model calls tools by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,97 +35,71 @@ class Engines:
 
 
 class HouseUpstreams:
-    """The experts of a directory, and this machine's own model behind `main`.
+    """The experts that the agent's own calls ask, and this machine's own model behind `main`.
 
     Args:
-        directory: Where experts are.
-        clock: Time.
-        api_key: Key of the experts in the directory; "" for none.
+        instances: The experts, and what was seen of them.
+        access: How an instance is asked.
         own: Returns this machine's own model's server; None while there is none.
         own_is_main: The own one is `main`: no other is asked for it, whatever the directory knows.
     """
 
     def __init__(
         self,
-        directory: ServiceDirectory,
-        clock: Clock,
-        api_key: str,
+        instances: Instances,
+        access: Callable[[Endpoint], Access],
         own: Callable[[], Upstream | None],
         *,
         own_is_main: bool,
     ) -> None:
-        self._directory = directory
-        self._clock = clock
-        self._api_key = api_key
+        self._instances = instances
+        self._access = access
         self._own = own
         self._own_is_main = own_is_main
-        self._busy: dict[str, int] = {}
-        self._failed_s: dict[str, float] = {}
-        self._salt = secrets.token_bytes(8)
 
     def experts(self) -> Sequence[str]:
         """Return the names of those that can be asked now, `main` first."""
-        known = [] if isinstance(self._directory, StaticDirectory) else experts_in(self._directory)
-        others = [name for name in known if name != MAIN and self._directory.current(service_of(name))]
-        return [*([MAIN] if self.to_ask(MAIN) else []), *others]
+        directory = self._instances.directory
+        others = [name for name in experts_in(directory) if name != MAIN]
+        up = [name for name in others if directory.current(service_of(name))]
+        return [*([MAIN] if self.to_ask(MAIN) else []), *up]
 
     def to_ask(self, expert: str) -> Sequence[Upstream]:
-        """Return who answers for `expert`: those that did not fail lately and have least to do come first."""
+        """Return who answers for `expert`, best first; those that failed lately come last."""
         name = MAIN if expert == DEFAULT else expert
-        own = self._own() if name == MAIN else None
+        found = self._own() if name == MAIN else None
+        own = [found] if found else []
         if name == MAIN and self._own_is_main:
-            return [own] if own else []
-        found = sorted(map(self._upstream, self._directory.current(service_of(name))), key=self._rank)
-        return [*found, *([own] if own else [])]
+            return own
+        service = service_of(name)
+        fine = map(self._upstream, self._instances.to_ask(service))
+        return [*fine, *own, *map(self._upstream, self._instances.failing(service))]
 
-    def begun(self, upstream: Upstream) -> None:
-        """Note that a request to it is under way."""
-        self._busy[upstream.base_url] = self._busy.get(upstream.base_url, 0) + 1
-
-    def ended(self, upstream: Upstream, *, failed: bool) -> None:
-        """Note that it is over."""
-        url = upstream.base_url
-        self._busy[url] -= 1
-        if not self._busy[url]:
-            del self._busy[url]
-        if failed:
-            self._failed_s[url] = self._clock.monotonic_s()
-        elif url in self._failed_s and not self._is_avoided(url):
-            del self._failed_s[url]
-
-    def _upstream(self, endpoint: Endpoint) -> Upstream:
+    def _upstream(self, instance: Instance) -> Upstream:
+        endpoint = instance.endpoint
+        access = self._access(endpoint)
         return Upstream(
-            f"{endpoint.url}/v1",
-            f"{endpoint.service} on {endpoint.node}",
-            self._api_key,
+            endpoint.base_url,
+            called(endpoint),
+            access.api_key,
+            model="" if access.is_llama else access.model,
             calls_tools=NATIVE_TOOLS in endpoint.tags,
+            watch=instance,
         )
-
-    def _rank(self, upstream: Upstream) -> tuple[bool, int, int]:
-        url = upstream.base_url
-        return self._is_avoided(url), self._busy.get(url, 0), zlib.crc32(url.encode(), zlib.crc32(self._salt))
-
-    def _is_avoided(self, url: str) -> bool:
-        failed_s = self._failed_s.get(url)
-        return failed_s is not None and self._clock.monotonic_s() - failed_s < AVOID_S
 
 
 async def make_gateway(
     settings: Settings,
-    directory: ServiceDirectory,
+    instances: Instances,
+    access: Callable[[Endpoint], Access],
     clock: Clock,
     llm: PickedLlm,
     engines: Engines,
     told: ToolPrompts,
 ) -> Gateway:
     """Return the gateway over an agent that is up."""
-    upstreams = HouseUpstreams(
-        directory,
-        clock,
-        settings.expert_api_key,
-        _own(settings, llm),
-        own_is_main=own_is_main(settings),
-    )
+    own = _own(settings, llm)
+    upstreams = HouseUpstreams(instances, access, own, own_is_main=own_is_main(settings))
     keys = await open_keys(settings)
     return Gateway(
         keys, Limits(clock), Relay(upstreams), engines.embedder, Ears(engines.stt), Mouth(engines.tts), told

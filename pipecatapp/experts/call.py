@@ -92,8 +92,7 @@ class Attempt:
         self.deltas = answer_of(client, request)
         self.first = asyncio.create_task(self._first(), name=f"first word of {self.by}")
         if instance is not None:
-            instance.busy += 1
-            instance.breaker.begun()
+            instance.begun()
 
     async def _first(self) -> ChatDelta:
         async for delta in self.deltas:
@@ -103,8 +102,7 @@ class Attempt:
     async def stop(self) -> None:
         """Close the answer, which ends the work at the other side."""
         if self.instance is not None:
-            self.instance.busy -= 1
-            self.instance.breaker.left()
+            self.instance.ended()
         self.first.cancel()
         await asyncio.wait({self.first})
         if not self.first.cancelled():
@@ -251,7 +249,7 @@ class Call:
                 continue
             now_s = self._clock.monotonic_s()
             if attempt.instance is not None:
-                attempt.instance.breaker.answered()
+                attempt.instance.answered()
                 self._instances.spoke(attempt.service, now_s - attempt.began_s)
             for other in running:
                 self._lost(other, attempt, now_s)
@@ -291,13 +289,13 @@ class Call:
             (service, instance)
             for service in self._services
             for instance in self._instances.to_ask(service, self._request.session)
-            if instance.endpoint.url not in self._asked
+            if instance.endpoint.base_url not in self._asked
         ]
         failing = [
             (service, instance)
             for service in self._services
             for instance in self._instances.failing(service)
-            if instance.endpoint.url not in self._asked
+            if instance.endpoint.base_url not in self._asked
         ]
         last = [*self._slow, *failing]
         if self._own is None or self._is_own_asked:
@@ -330,7 +328,7 @@ class Call:
         if instance is None:
             self._is_own_asked = True
             return Attempt(cast(LlmClient, self._own), request, now_s)
-        self._asked.add(instance.endpoint.url)
+        self._asked.add(instance.endpoint.base_url)
         self._slow = [slow for slow in self._slow if slow[1] is not instance]
         # Prompt caches are numbered by one client; the experts of the house have many.
         return Attempt(instance.client, replace(request, slot=-1), now_s, service, instance)
@@ -365,7 +363,7 @@ class Call:
             raise exc
         self._failure, self._because = exc, exc.message
         if attempt.instance is not None and exc.retryable:
-            attempt.instance.breaker.failed()
+            attempt.instance.failed()
         has_begun = bool(self._said)
         log.warning(
             "A model does not answer", extra={"who": attempt.by, "code": exc.code, "has_begun": has_begun}

@@ -1,8 +1,8 @@
 """The instances of the house's experts: connections to them, and what was seen of each.
 
-It owns one connection an address, shared by every expert that asks there; how many answers are under way on
-it; its breaker; how soon a service spoke lately; and which instance of a service is asked first. When the
-next one is asked is `call`'s.
+It owns one connection to each instance, shared by all who ask there; how many answers are under way on it;
+its breaker; how soon a service spoke lately; and which instance of a service is asked first. The agent's
+calls and the gateway's requests count alike. When the next one is asked is `call`'s and the gateway's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Connect = Callable[[Endpoint], LlmClient]
 
 
 class Instance:
-    """One address, and what was seen of it.
+    """One address of one service, and what was seen of it.
 
     Args:
         endpoint: Where it is.
@@ -55,6 +55,24 @@ class Instance:
             self._client = self._connect(self.endpoint)
         return self._client
 
+    def begun(self) -> None:
+        """Note that it is asked; `ended` must follow."""
+        self.busy += 1
+        self.breaker.begun()
+
+    def answered(self) -> None:
+        """Note the first piece of its answer."""
+        self.breaker.answered()
+
+    def failed(self) -> None:
+        """Note that it did not answer, or broke off."""
+        self.breaker.failed()
+
+    def ended(self) -> None:
+        """Note that nothing more is wanted of what it was asked."""
+        self.busy -= 1
+        self.breaker.left()
+
     async def close(self) -> None:
         """Let go of the connection."""
         if self._client is not None:
@@ -74,7 +92,7 @@ class Instances:
         self.directory = directory
         self._connect = connect
         self._clock = clock
-        self._instances: dict[str, Instance] = {}
+        self._instances: dict[tuple[str, str], Instance] = {}
         self._first_words_s: dict[str, deque[float]] = {}
         self._salt = secrets.token_hex(8)
 
@@ -84,14 +102,16 @@ class Instances:
         A conversation prefers the same one each time, whose prompt cache it then finds warm, unless that one
         is overloaded. The preference is rendezvous hashing of its name and the address: no table, every
         process decides alike, and one that comes or goes moves only its own conversations. Without a
-        conversation it is the least busy one, and of equals always the same.
+        conversation it is the least busy one, and of equals always the same. One outside the house comes
+        after all of the house.
         """
         usable = [instance for instance in self._passing(service) if instance.breaker.lets_through]
         least = min((instance.busy for instance in usable), default=0)
 
-        def rank(instance: Instance) -> tuple[int, bytes]:
+        def rank(instance: Instance) -> tuple[bool, int, bytes]:
             is_fine = session and instance.busy - least < OVERLOAD
-            return 0 if is_fine else instance.busy, _weight(session or self._salt, instance.endpoint)
+            weight = _weight(session or self._salt, instance.endpoint)
+            return bool(instance.endpoint.elsewhere), 0 if is_fine else instance.busy, weight
 
         return sorted(usable, key=rank)
 
@@ -117,20 +137,23 @@ class Instances:
     async def let_go_of_the_gone(self) -> None:
         """Close the connections that nobody uses to endpoints that are no longer there."""
         known = {
-            endpoint.url
+            (service, endpoint.base_url)
             for service in self.directory.names(EXPERT_PREFIX)
             for endpoint in self.directory.known(service)
         }
-        for url in [url for url, one in self._instances.items() if url not in known and not one.busy]:
-            await self._instances.pop(url).close()
+        for key in [key for key, one in self._instances.items() if key not in known and not one.busy]:
+            await self._instances.pop(key).close()
 
     def _passing(self, service: str) -> list[Instance]:
         return [self._instance(endpoint) for endpoint in self.directory.current(service)]
 
     def _instance(self, endpoint: Endpoint) -> Instance:
-        if endpoint.url not in self._instances:
-            self._instances[endpoint.url] = Instance(endpoint, self._connect, self._clock)
-        return self._instances[endpoint.url]
+        key = (endpoint.service, endpoint.base_url)
+        if key not in self._instances:
+            self._instances[key] = Instance(endpoint, self._connect, self._clock)
+        instance = self._instances[key]
+        instance.endpoint = endpoint
+        return instance
 
 
 async def answer_of(llm: LlmClient, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
@@ -145,4 +168,4 @@ async def answer_of(llm: LlmClient, request: ChatRequest) -> AsyncGenerator[Chat
 
 
 def _weight(key: str, endpoint: Endpoint) -> bytes:
-    return hashlib.blake2b(f"{key} {endpoint.url}".encode(), digest_size=8).digest()
+    return hashlib.blake2b(f"{key} {endpoint.base_url}".encode(), digest_size=8).digest()

@@ -19,11 +19,18 @@ POOL_TAG = "pool="
 """Begins the tag that says whose worker it is."""
 MEMORY_TAG = "memory-mb="
 """Begins the tag that says how much it lends (mebibytes)."""
+NATIVE_TOOLS = "tools=native"
+"""Tag of an expert's service whose model calls tools by itself."""
 
 
 def service_of(expert: str) -> str:
     """Return the service of an expert."""
     return EXPERT_PREFIX + expert
+
+
+def called(endpoint: Endpoint) -> str:
+    """Return what a person calls an instance: the service that it answers for, and where."""
+    return f"{endpoint.service} on {endpoint.node}"
 
 
 def experts_in(directory: ServiceDirectory) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ class ExpertPool:
         own_is_main: bool = False,
         patience: Patience | None = None,
     ) -> None:
-        self._instances = Instances(directory, connect, clock)
+        self.instances = Instances(directory, connect, clock)
+        """What there is, and what was seen of it."""
         self._clock = clock
         self._patience = patience or Patience()
         self._own = own
@@ -53,11 +54,11 @@ class ExpertPool:
             before = () if expert == MAIN else (service_of(expert),)
             services = (*before, *self._main)
             self._clients[expert] = ExpertLlm(
-                expert, services, self._instances, self._clock, own=self._own, patience=self._patience
+                expert, services, self.instances, self._clock, own=self._own, patience=self._patience
             )
         return self._clients[expert]
 
     async def close(self) -> None:
         """Let go of every connection, and of this machine's own model."""
         own = [self._own.close()] if self._own is not None else []
-        await asyncio.gather(self._instances.close(), *own)
+        await asyncio.gather(self.instances.close(), *own)

@@ -52,6 +52,8 @@ def _name(text: str) -> str:
 
 Value = Annotated[str, AfterValidator(_one_value)]
 """A text that is one value of metadata."""
+ExpertName = Annotated[str, AfterValidator(_name)]
+"""An expert's name."""
 
 
 class Profile(BaseModel):
@@ -70,7 +72,7 @@ class ProfilesFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    experts: dict[Annotated[str, AfterValidator(_name)], Profile]
+    experts: dict[ExpertName, Profile]
 
 
 def load_profiles(folder: Path) -> Mapping[str, Profile]:

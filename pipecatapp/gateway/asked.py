@@ -16,6 +16,21 @@ from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 
 KEPT_BACK = ("id_slot", "lora")
 """Fields of llama.cpp's own that are not passed on: they would disturb the prompt caches of conversations."""
+LLAMA_FIELDS = frozenset(
+    {
+        *("cache_prompt", "dynatemp_exponent", "dynatemp_range", "ignore_eos", "json_schema", "min_keep"),
+        *("mirostat", "mirostat_eta", "mirostat_tau", "n_indent", "n_keep", "n_predict", "n_probs"),
+        *("parse_tool_calls", "post_sampling_probs", "reasoning_format", "repeat_last_n", "repeat_penalty"),
+        *("response_fields", "return_progress", "return_tokens", "samplers", "t_max_predict_ms"),
+        *("thinking_forced_open", "timings_per_token", "typical_p"),
+        *("dry_allowed_length", "dry_base", "dry_multiplier", "dry_penalty_last_n", "dry_sequence_breakers"),
+        *("xtc_probability", "xtc_threshold"),
+    }
+)
+"""Other fields of llama.cpp's own, which another server may refuse
+(github.com/ggml-org/llama.cpp, tools/server/README.md, `POST /completion`)."""
+GRAMMARS = ("grammar", "grammar_lazy", "grammar_triggers")
+"""The same; without them an answer would not be what was asked for."""
 
 MAX_SCHEME_CHARS = 40
 """Where in a text `://` makes a URL of it; base64, in which a picture may come, has none at all."""
@@ -38,12 +53,31 @@ class Asked:
     is_stream: bool
 
     def body_for(self, upstream: Upstream) -> bytes:
-        """Return what is sent to `upstream`: `raw` wherever that will do."""
-        changed = {"model": upstream.model} if upstream.model else {}
-        if not changed and not any(name in self.fields for name in KEPT_BACK):
+        """Return what is sent to `upstream`: `raw` wherever that will do.
+
+        Raises:
+            GatewayError: It takes no grammar, and one is asked for.
+        """
+        if not upstream.model and not any(name in self.fields for name in KEPT_BACK):
             return self.raw
-        kept = {name: value for name, value in self.fields.items() if name not in KEPT_BACK}
-        return json.dumps(kept | changed).encode()
+        return json.dumps(fields_for(upstream, self.fields)).encode()
+
+
+def fields_for(upstream: Upstream, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a request's fields that `upstream` is sent.
+
+    Raises:
+        GatewayError: It takes no grammar, and one is asked for.
+    """
+    kept = {name: value for name, value in fields.items() if name not in KEPT_BACK}
+    if not upstream.model:
+        return kept
+    for name in GRAMMARS:
+        if kept.get(name):
+            message = f"{upstream.name} takes no grammar; ask for a JSON schema by response_format."
+            raise GatewayError("invalid_value", message, param=name)
+    others = (*GRAMMARS, *LLAMA_FIELDS)
+    return {name: value for name, value in kept.items() if name not in others} | {"model": upstream.model}
 
 
 def object_in(raw: bytes) -> dict[str, Any]:

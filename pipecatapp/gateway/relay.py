@@ -77,24 +77,27 @@ class Relay:
         """
         failure: AgentError | None = None
         for upstream in candidates(self._upstreams, asked.model):
-            self._upstreams.begun(upstream)
+            body = body_for(upstream)
+            upstream.watch.begun()
             try:
-                body = body_for(upstream)
-                return await self._ask(upstream, path, body, is_stream=asked.is_stream)
+                answer = await self._ask(upstream, path, body, is_stream=asked.is_stream)
+                upstream.watch.answered()
+                return answer
             except AdapterError as exc:
                 failure = exc
-                self._upstreams.ended(upstream, failed=True)
+                upstream.watch.failed()
+                upstream.watch.ended()
                 log.warning("An expert does not answer", extra={"endpoint": upstream.name, "code": exc.code})
             except BaseException:
-                self._upstreams.ended(upstream, failed=False)
+                upstream.watch.ended()
                 raise
         assert failure is not None
         raise failure
 
-    def release(self, answer: Answer, *, failed: bool = False) -> None:
+    def release(self, answer: Answer) -> None:
         """Let go of an answer, whole or not; a server that was still at work stops."""
         answer.exchange.close()
-        self._upstreams.ended(answer.upstream, failed=failed)
+        answer.upstream.watch.ended()
 
     async def pieces(self, answer: Answer, usage: Usage) -> AsyncGenerator[bytes, None]:
         """Yield a stream as it comes; one that breaks off ends with an error event. `release` follows.
@@ -103,7 +106,6 @@ class Relay:
             answer: What has begun.
             usage: Told what came.
         """
-        failed = False
         try:
             piece = answer.first
             while piece:
@@ -111,12 +113,12 @@ class Relay:
                 yield piece
                 piece = await answer.exchange.read()
         except AdapterError as exc:
-            failed = True
+            answer.upstream.watch.failed()
             log.warning("An answer broke off", extra={"endpoint": answer.upstream.name, "code": exc.code})
             # A line that was cut is ended first, so that the error is an event of its own.
             yield b"\n\n" + event(error_body(exc))
         finally:
-            self.release(answer, failed=failed)
+            self.release(answer)
 
     def close(self) -> None:
         """Drop connections that are kept."""

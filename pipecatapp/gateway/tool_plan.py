@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import Asked
+from pipecatapp.gateway.asked import Asked, fields_for
 from pipecatapp.gateway.upstreams import Upstream
 
 WORD_TOOL = "reply"
@@ -63,11 +63,14 @@ class ToolPlan:
     wants_usage: bool
 
     def body_for(self, upstream: Upstream) -> bytes:
-        """Return what is sent to `upstream`."""
+        """Return what is sent to `upstream`.
+
+        Raises:
+            GatewayError: It takes no grammar, and one is asked for.
+        """
         if upstream.calls_tools:
             return self.asked.body_for(upstream)
-        model = {"model": upstream.model} if upstream.model else {}
-        return json.dumps({**self.fields, **model}).encode()
+        return json.dumps(fields_for(upstream, self.fields)).encode()
 
 
 def needs_plan(fields: Mapping[str, Any]) -> bool:
@@ -89,7 +92,7 @@ def plan_of(asked: Asked, prompts: ToolPrompts) -> ToolPlan:
     chosen, allows_words = _chosen(tools, choice)
     if fields.get("n") not in (None, 1):
         raise GatewayError("invalid_value", "With tools there is one answer: n must be 1.", param="n")
-    kept = {name: value for name, value in fields.items() if name not in (*_OURS, "id_slot", "lora")}
+    kept = {name: value for name, value in fields.items() if name not in _OURS}
     words = _schema_of_words(fields.get("response_format"))
     word_tool = WORD_TOOL
     while word_tool in tools:

@@ -18,6 +18,45 @@ RETRY_S = 10.0
 """When a program that found nobody is told to come back (seconds)."""
 
 
+class Watch(Protocol):
+    """What is seen of a server, by all who ask it: `experts.instances.Instance`."""
+
+    def begun(self) -> None:
+        """Note that it is asked; `ended` must follow."""
+        ...
+
+    def answered(self) -> None:
+        """Note the first piece of its answer."""
+        ...
+
+    def failed(self) -> None:
+        """Note that it did not answer, or broke off."""
+        ...
+
+    def ended(self) -> None:
+        """Note that nothing more is wanted of what it was asked."""
+        ...
+
+
+class Unwatched:
+    """For a server that is asked last in any case."""
+
+    def begun(self) -> None:
+        """Note nothing."""
+
+    def answered(self) -> None:
+        """Note nothing."""
+
+    def failed(self) -> None:
+        """Note nothing."""
+
+    def ended(self) -> None:
+        """Note nothing."""
+
+
+UNWATCHED = Unwatched()
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """A server with OpenAI's interface that answers for an expert.
@@ -26,8 +65,10 @@ class Upstream:
         base_url: Ends in /v1.
         name: What a person calls it.
         api_key: Sent as a bearer token; "" for none.
-        model: What it wants to be asked for; "" when it takes any name, as llama.cpp does.
+        model: What it wants to be asked for, by a server that is not llama.cpp; "" for llama.cpp, which takes
+            any name, and fields of its own.
         calls_tools: Its model calls tools by itself; if not, a call is got from it by a JSON schema.
+        watch: Told what becomes of each request.
     """
 
     base_url: str
@@ -35,6 +76,7 @@ class Upstream:
     api_key: str = ""
     model: str = ""
     calls_tools: bool = False
+    watch: Watch = UNWATCHED
 
 
 class Upstreams(Protocol):
@@ -46,14 +88,6 @@ class Upstreams(Protocol):
 
     def to_ask(self, expert: str) -> Sequence[Upstream]:
         """Return who answers for `expert` or `DEFAULT`, best first; none for a name that nobody has."""
-        ...
-
-    def begun(self, upstream: Upstream) -> None:
-        """Note that a request to it is under way."""
-        ...
-
-    def ended(self, upstream: Upstream, *, failed: bool) -> None:
-        """Note that it is over; one that failed is asked last for a while."""
         ...
 
 

@@ -45,26 +45,45 @@ SOON_S = 10.0
 
 
 @dataclass
+class Seen:
+    """What became of requests to all servers."""
+
+    under_way: int = 0
+    answered: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What becomes of requests to one server."""
+
+    name: str
+    seen: Seen
+
+    def begun(self) -> None:
+        self.seen.under_way += 1
+
+    def answered(self) -> None:
+        self.seen.answered.append(self.name)
+
+    def failed(self) -> None:
+        self.seen.failed.append(self.name)
+
+    def ended(self) -> None:
+        self.seen.under_way -= 1
+
+
+@dataclass
 class Listed:
     """Upstreams in the order they were written down."""
 
     servers: dict[str, Sequence[Upstream]]
-    under_way: int = 0
-    failed: list[str] = field(default_factory=list)
 
     def experts(self) -> Sequence[str]:
         return [name for name, servers in self.servers.items() if servers]
 
     def to_ask(self, expert: str) -> Sequence[Upstream]:
         return self.servers.get("main" if expert == DEFAULT else expert, ())
-
-    def begun(self, upstream: Upstream) -> None:
-        self.under_way += 1
-
-    def ended(self, upstream: Upstream, *, failed: bool) -> None:
-        self.under_way -= 1
-        if failed:
-            self.failed.append(upstream.name)
 
 
 @dataclass
@@ -74,6 +93,7 @@ class House:
     url: str
     gateway: Gateway
     upstreams: Listed
+    seen: Seen
     clock: FakeClock
     keys: KeyFile
 
@@ -91,10 +111,11 @@ class House:
 async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> AsyncIterator[House]:
     """Run a gateway whose `main` is asked at `servers`, one after the other."""
     async with AsyncExitStack() as stack:
+        seen = Seen()
 
         async def up(name: str, server: RawUpstream) -> Upstream:
             await stack.enter_async_context(serving(server))
-            return Upstream(server.url, name, "the-server's-key")
+            return Upstream(server.url, name, "the-server's-key", watch=Noted(name, seen))
 
         main = [await up(f"server {number}", server) for number, server in enumerate(servers, 1)]
         named = {name: [await up(name, server)] for name, server in others.items()}
@@ -113,7 +134,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         running = Servers(app, [listener], logs_requests=False)
         task = asyncio.create_task(running.run())
         try:
-            yield House(listener.url, gateway, upstreams, clock, keys)
+            yield House(listener.url, gateway, upstreams, seen, clock, keys)
         finally:
             running.stop()
             await task
@@ -141,7 +162,7 @@ async def test_a_stream_comes_back_byte_by_byte(tmp_path: Path) -> None:
     events = [event("one "), event("two"), event("", "stop")]
     async with house(tmp_path, RawUpstream(stream(*events))) as it, it.client() as http:
         response = await http.post("/v1/chat/completions", json={**CHAT, "stream": True})
-        assert it.upstreams.under_way == 0
+        assert it.seen.under_way == 0
     assert response.headers["content-type"] == "text/event-stream"
     assert response.content == b"".join(events) + b"data: [DONE]\n\n"
 
@@ -171,7 +192,7 @@ async def test_a_connection_that_went_stale_is_made_anew(tmp_path: Path) -> None
         for _ in range(3):
             response = await http.post("/v1/chat/completions", json={**CHAT, "stream": True})
             assert response.status_code == 200
-    assert first.connections == 3 and it.upstreams.failed == []
+    assert first.connections == 3 and it.seen.failed == []
 
 
 @pytest.mark.parametrize(
@@ -193,9 +214,9 @@ async def test_the_next_server_is_asked_when_one_fails_before_its_first_byte(
     good = RawUpstream(stream(event("from the second")) if is_stream else whole(ANSWER))
     async with house(tmp_path, RawUpstream(broken), good) as it, it.client() as http:
         response = await http.post("/v1/chat/completions", json={**CHAT, "stream": is_stream})
-        assert it.upstreams.under_way == 0
+        assert it.seen.under_way == 0
     assert response.status_code == 200
-    assert it.upstreams.failed == ["server 1"] and len(good.requests) == 1
+    assert it.seen.failed == ["server 1"] and len(good.requests) == 1
 
 
 async def test_a_whole_answer_that_breaks_off_is_asked_of_the_next(tmp_path: Path) -> None:
@@ -208,10 +229,10 @@ async def test_a_whole_answer_that_breaks_off_is_asked_of_the_next(tmp_path: Pat
 async def test_a_server_that_is_gone_is_passed_over(tmp_path: Path) -> None:
     good = RawUpstream(whole(ANSWER))
     async with house(tmp_path, good) as it, it.client() as http:
-        gone = Upstream("http://127.0.0.1:9/v1", "gone")
+        gone = Upstream("http://127.0.0.1:9/v1", "gone", watch=Noted("gone", it.seen))
         it.upstreams.servers["main"] = [gone, *it.upstreams.servers["main"]]
         response = await http.post("/v1/chat/completions", json=CHAT)
-    assert response.status_code == 200 and it.upstreams.failed == ["gone"]
+    assert response.status_code == 200 and it.seen.failed == ["gone"]
 
 
 async def test_a_request_that_is_wrong_is_not_asked_of_another(tmp_path: Path) -> None:
@@ -225,7 +246,7 @@ async def test_a_request_that_is_wrong_is_not_asked_of_another(tmp_path: Path) -
         "the prompt is too long",
         "messages",
     )
-    assert second.requests == [] and it.upstreams.failed == []
+    assert second.requests == [] and it.seen.failed == []
 
 
 async def test_when_nobody_answers_the_caller_is_told(tmp_path: Path) -> None:
@@ -245,7 +266,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_event(tmp_path: Path,
     error = json.loads(lines[-1].removeprefix("data: "))["error"]
     assert (error["code"], error["type"]) == ("upstream-broke-off", "server_error")
     assert "[DONE]" not in response.text
-    assert second.requests == [] and it.upstreams.failed == ["server 1"]
+    assert second.requests == [] and it.seen.failed == ["server 1"]
 
 
 WRITING = [OK, *(chunk(event("word ")) for _ in range(500))]
@@ -267,7 +288,7 @@ async def test_a_caller_who_leaves_stops_the_model(
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await eventually(lambda: server.dropped == 1, SOON_S)
-        await eventually(lambda: it.upstreams.under_way == 0, SOON_S)
+        await eventually(lambda: it.seen.under_way == 0, SOON_S)
 
 
 async def test_thirty_two_streams_run_side_by_side(tmp_path: Path) -> None:

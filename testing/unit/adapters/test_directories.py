@@ -13,10 +13,11 @@ from pipecatapp.adapters.consul_directory import (
     next_index,
     retry_pause_s,
 )
+from pipecatapp.adapters.joined_directory import JoinedDirectory
 from pipecatapp.adapters.service_book import ServiceBook
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Endpoint
+from pipecatapp.ports import Endpoint, ServiceDirectory
 from testing.conformance.directory_suite import AbsenceSuite, DirectorySuite
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_directory import FakeDirectory
@@ -31,23 +32,24 @@ def endpoint(service: str, port: int, tags: tuple[str, ...] = (), passing: bool 
 class FakeWorld:
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.directory = FakeDirectory(clock=self.clock)
+        self.fake = FakeDirectory(clock=self.clock)
+        self.directory: ServiceDirectory = self.fake
 
     def register(self, service: str, port: int, *, tags: tuple[str, ...] = (), passing: bool = True) -> None:
-        self.directory.put(endpoint(service, port, tags, passing))
+        self.fake.put(endpoint(service, port, tags, passing))
 
     def set_passing(self, service: str, port: int, passing: bool) -> None:
         known = next(found for found in self.directory.known(service) if found.port == port)
-        self.directory.put(replace(known, passing=passing))
+        self.fake.put(replace(known, passing=passing))
 
     def deregister(self, service: str, port: int) -> None:
-        self.directory.remove(f"{service}-{port}")
+        self.fake.remove(f"{service}-{port}")
 
     async def go_away(self) -> None:
-        self.directory.go_away()
+        self.fake.go_away()
 
     async def come_back(self) -> None:
-        self.directory.come_back()
+        self.fake.come_back()
 
 
 class StaticWorld:
@@ -74,6 +76,33 @@ class TestFakeDirectory(DirectorySuite, AbsenceSuite):
         await world.go_away()
         world.clock.advance(90)
         assert world.directory.state().age_s == 90
+
+
+class JoinedWorld(FakeWorld):
+    """A directory that changes, joined with an expert that stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stays = Endpoint("llama-api-stays", "stays", "n", "10.0.0.9", 9)
+        self.directory = JoinedDirectory(self.fake, [stays])
+
+
+class TestJoinedDirectory(DirectorySuite, AbsenceSuite):
+    @pytest.fixture
+    def world(self) -> JoinedWorld:
+        return JoinedWorld()
+
+    async def test_what_is_there_besides_stays_and_is_among_the_others(self, world: JoinedWorld) -> None:
+        joined = world.directory
+        assert [one.id for one in joined.current("llama-api-stays")] == ["stays"]
+        assert joined.names("llama-api-") == ("llama-api-stays",) and joined.names("memory") == ()
+        world.register("llama-api-stays", 4200, passing=False)
+        world.register("llama-api-main", 4201)
+        assert joined.names() == ("llama-api-main", "llama-api-stays")
+        assert len(joined.known("llama-api-stays")) == 2
+        assert [one.id for one in joined.current("llama-api-stays")] == ["stays"]
+        await joined.close()
+        assert world.fake.is_closed
 
 
 class TestStaticDirectory(DirectorySuite):

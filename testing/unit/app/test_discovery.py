@@ -7,9 +7,19 @@ import asyncio
 import pytest
 
 from pipecatapp.adapters.static_directory import StaticDirectory
-from pipecatapp.app.discovery import describe_experts, follow_experts, memory_urls, open_directory
+from pipecatapp.app.discovery import (
+    Access,
+    access_to,
+    describe_experts,
+    follow_experts,
+    memory_urls,
+    open_directory,
+)
 from pipecatapp.app.engines import PickedLlm
 from pipecatapp.errors import AdapterError
+from pipecatapp.experts.book import ExpertBook
+from pipecatapp.experts.external import ExternalExpert
+from pipecatapp.experts.profiles import Profile
 from pipecatapp.ports import Endpoint, Expert
 from pipecatapp.settings import Settings
 from testing.fakes.fake_clock import FakeClock
@@ -53,8 +63,30 @@ def test_experts_are_told_with_what_is_known_of_them() -> None:
             "port": 20001,
             "tags": ("x",),
             "passing": True,
+            "elsewhere": "",
         }
     ]
+
+
+async def test_an_expert_elsewhere_is_told_with_its_address_and_without_its_key() -> None:
+    oracle = ExternalExpert("oracle", "https://api.example.com/v1", "large", "hunter2")
+    directory = await open_directory(settings(), FakeClock(), [oracle])
+    book = ExpertBook(directory, FakeExperts(), {"oracle": Profile(description="Law.")})
+    view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), book)
+    told = view["experts"][1]
+    assert (told["name"], told["description"], told["passing"]) == ("oracle", "Law.", 1)
+    assert told["endpoints"][0]["elsewhere"] == "https://api.example.com/v1"
+    assert "hunter2" not in repr(view) + repr(oracle)
+
+
+def test_an_expert_elsewhere_never_sees_the_houses_key_nor_the_house_its() -> None:
+    oracle = ExternalExpert("main-2", "https://api.example.com/v1", "large", "theirs")
+    free = ExternalExpert("free", "http://box.lan:1/v1", "small")
+    access = access_to(settings(TWIN_EXPERT_KEY="ours", LLM_MODEL="own"), [oracle, free])
+    assert access(MAIN) == Access("own", "ours")
+    assert access(oracle.endpoint) == Access("large", "theirs", is_llama=False)
+    assert access(free.endpoint) == Access("small", "", is_llama=False)
+    assert "theirs" not in repr(access(oracle.endpoint))
 
 
 def test_what_is_stale_is_marked_with_its_age() -> None:

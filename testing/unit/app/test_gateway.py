@@ -6,28 +6,39 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipecatapp.app.gateway import AVOID_S, NATIVE_TOOLS, HouseUpstreams, tool_prompts
+from pipecatapp.app.discovery import Access
+from pipecatapp.app.gateway import HouseUpstreams, tool_prompts
+from pipecatapp.experts.breaker import OPEN_S
+from pipecatapp.experts.external import ExternalExpert
+from pipecatapp.experts.instances import Instances
+from pipecatapp.experts.names import NATIVE_TOOLS
 from pipecatapp.gateway.upstreams import Upstream
 from pipecatapp.ports import Endpoint
 from pipecatapp.workflow.prompts import PromptLibrary
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_directory import FakeDirectory
+from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
 OWN = Upstream("http://127.0.0.1:1/v1", "own")
+ORACLE = ExternalExpert("coding", "https://api.example.com/v1", "large", "secret")
 
 
 def endpoint(expert: str, port: int, *, passing: bool = True, tags: tuple[str, ...] = ()) -> Endpoint:
     return Endpoint(f"llama-api-{expert}", f"{expert}{port}", "node", "10.0.0.1", port, tags, passing)
 
 
+def access(endpoint: Endpoint) -> Access:
+    return Access("large", "secret", is_llama=False) if endpoint.elsewhere else Access("any", "key")
+
+
 def house(
     *endpoints: Endpoint, own: Upstream | None = OWN, own_is_main: bool = False
 ) -> tuple[HouseUpstreams, FakeClock]:
     clock = FakeClock()
-    directory = FakeDirectory(*endpoints, clock=clock)
-    return HouseUpstreams(directory, clock, "key", lambda: own, own_is_main=own_is_main), clock
+    instances = Instances(FakeDirectory(*endpoints, clock=clock), lambda _: FakeLlm(), clock)
+    return HouseUpstreams(instances, access, lambda: own, own_is_main=own_is_main), clock
 
 
 def ports(upstreams: Sequence[Upstream]) -> list[int]:
@@ -65,22 +76,48 @@ def test_a_server_elsewhere_is_the_only_main() -> None:
 def test_the_one_with_least_to_do_is_asked_first() -> None:
     upstreams, _ = house(endpoint("main", 2), endpoint("main", 3), own=None)
     first, second = upstreams.to_ask("main")
-    upstreams.begun(first)
+    first.watch.begun()
     assert list(upstreams.to_ask("main")) == [second, first]
-    upstreams.ended(first, failed=False)
+    first.watch.ended()
     assert list(upstreams.to_ask("main")) == [first, second]
 
 
-def test_one_that_failed_is_asked_last_for_a_while() -> None:
-    upstreams, clock = house(endpoint("main", 2), endpoint("main", 3), own=None)
+def test_what_the_agents_own_calls_see_counts_for_programs_too() -> None:
+    upstreams, _ = house(endpoint("main", 2), endpoint("main", 3), own=None)
     first, second = upstreams.to_ask("main")
-    upstreams.begun(first)
-    upstreams.ended(first, failed=True)
-    upstreams.begun(second)
+    instance = next(one for one in upstreams._instances.to_ask("llama-api-main") if one is first.watch)
+    instance.begun()
     assert list(upstreams.to_ask("main")) == [second, first]
-    upstreams.ended(second, failed=False)
-    clock.advance(AVOID_S + 1)
-    assert list(upstreams.to_ask("main")) == [first, second]
+    instance.ended()
+    instance.failed()
+    assert list(upstreams.to_ask("main")) == [second, first]
+
+
+def test_one_that_failed_is_asked_after_the_own_one_until_a_trial_answers() -> None:
+    upstreams, clock = house(endpoint("main", 2), endpoint("main", 3))
+    first, second, own = upstreams.to_ask("main")
+    first.watch.begun()
+    first.watch.failed()
+    first.watch.ended()
+    assert list(upstreams.to_ask("main")) == [second, own, first]
+    clock.advance(OPEN_S + 1)
+    assert list(upstreams.to_ask("main")) == [first, second, own]
+    first.watch.begun()
+    assert list(upstreams.to_ask("main")) == [second, own, first], "one trial at a time"
+    first.watch.answered()
+    first.watch.ended()
+    assert list(upstreams.to_ask("main")) == [first, second, own]
+
+
+def test_an_expert_elsewhere_is_asked_with_its_own_key_and_model_after_those_of_the_house() -> None:
+    upstreams, _ = house(ORACLE.endpoint, endpoint("coding", 3))
+    here, elsewhere = upstreams.to_ask("coding")
+    assert (here.base_url, here.api_key, here.model) == ("http://10.0.0.1:3/v1", "key", "")
+    assert (elsewhere.base_url, elsewhere.api_key, elsewhere.model) == (ORACLE.base_url, "secret", "large")
+    assert elsewhere.name == "llama-api-coding on api.example.com"
+    here.watch.begun()
+    assert [one.base_url for one in upstreams.to_ask("coding")] == [here.base_url, ORACLE.base_url]
+    assert list(upstreams.experts()) == ["main", "coding"]
 
 
 def test_a_tag_says_that_a_model_calls_tools() -> None:

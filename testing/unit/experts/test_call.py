@@ -92,7 +92,7 @@ class House:
 
     async def order(self, session: str = "") -> list[Model]:
         """Return the models in the order in which they would be asked."""
-        instances = self.pool._instances.to_ask(f"llama-api-{self.expert}", session)
+        instances = self.pool.instances.to_ask(f"llama-api-{self.expert}", session)
         return [self.models[instance.endpoint.url] for instance in instances]
 
 

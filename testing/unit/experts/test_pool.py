@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.errors import AdapterError
+from pipecatapp.experts.external import ExternalExpert
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ChatRequest, Endpoint, ExpertClients, LlmClient
 from testing.conformance.llm_suite import COUNT, collect, text_of
@@ -101,6 +102,28 @@ async def test_experts_share_the_connection_to_an_address_and_its_failures() -> 
     for expert in ("main", "creative", "coding"):
         await house.ask(expert)
     assert house.connected == ["main"]
+
+
+async def test_two_experts_at_one_address_are_asked_each_by_its_own_name() -> None:
+    house = House("main", "creative", own=Named("own"))
+    house.models["poetry"] = Named("poetry")
+    house.directory.put(Endpoint("llama-api-poetry", "n/poetry", "n", "10.0.0.1", 1002))
+    for expert in ("creative", "poetry", "creative"):
+        deltas = await collect(house.pool.client(expert), ChatRequest((COUNT,)))
+        assert {delta.by for delta in deltas} == {expert}
+
+
+async def test_an_expert_elsewhere_that_fails_is_answered_for_by_the_house() -> None:
+    house = House("main", own=Named("own"))
+    house.models["oracle"] = Named("oracle")
+    house.directory.put(ExternalExpert("oracle", "https://api.example.com/v1", "large").endpoint)
+    assert await house.ask("oracle") == "I am oracle"
+    house.models["oracle"].error = GONE
+    deltas = await collect(house.pool.client("oracle"), ChatRequest((COUNT,)))
+    assert {(delta.by, delta.because) for delta in deltas} == {("main", "nobody is there")}
+    house.models["main"].error = GONE
+    assert await house.ask("main") == "I am own", "whoever is not asked for elsewhere stays in the house"
+    assert len(house.models["oracle"].requests) == 2, "its breaker is open, and main never goes elsewhere"
 
 
 async def test_the_pool_closes_every_connection_and_this_machines_own_model() -> None:

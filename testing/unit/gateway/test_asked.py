@@ -32,6 +32,31 @@ def test_a_server_that_knows_models_by_name_is_asked_for_its_own() -> None:
     assert json.loads(read_asked(body(model="main"), "messages").body_for(other))["model"] == "gpt-x"
 
 
+def test_a_server_that_is_not_llama_cpp_is_spared_its_fields() -> None:
+    other = Upstream("http://b/v1", "b", model="gpt-x")
+    fields = {
+        "cache_prompt": True,
+        "n_probs": 3,
+        "samplers": ["top_k"],
+        "id_slot": 0,
+        "seed": 3,
+        "top_p": 0.5,
+    }
+    raw = body(model="main", **fields)
+    sent = json.loads(read_asked(raw, "messages").body_for(other))
+    assert sent == {"messages": MESSAGES, "model": "gpt-x", "seed": 3, "top_p": 0.5}
+    kept = json.loads(read_asked(raw, "messages").body_for(LLAMA))
+    assert kept.keys() - sent.keys() == {"cache_prompt", "n_probs", "samplers"}
+
+
+def test_a_grammar_is_refused_where_there_is_none() -> None:
+    asked = read_asked(body(grammar='root ::= "a"'), "messages")
+    with pytest.raises(GatewayError, match="b takes no grammar") as caught:
+        asked.body_for(Upstream("http://b/v1", "b", model="gpt-x"))
+    assert (caught.value.param, caught.value.status) == ("grammar", 400)
+    assert asked.body_for(LLAMA) is asked.raw
+
+
 @pytest.mark.parametrize("name", ["id_slot", "lora"])
 def test_what_would_disturb_conversations_is_left_out(name: str) -> None:
     sent = json.loads(read_asked(body(**{name: 0}, seed=3), "messages").body_for(LLAMA))

@@ -1,0 +1,62 @@
+"""A directory that follows another, with services besides that stay as they are.
+
+It owns the joining; what the other says, and how fresh it is, is the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipecatapp.ports import DirectoryState, Endpoint, ServiceDirectory
+
+
+class JoinedDirectory:
+    """A directory and some endpoints more.
+
+    Args:
+        directory: The one that changes; closed with this one.
+        besides: What there is besides; always passing.
+    """
+
+    def __init__(self, directory: ServiceDirectory, besides: Iterable[Endpoint]) -> None:
+        self._directory = directory
+        self._besides = tuple(besides)
+
+    @property
+    def name(self) -> str:
+        """Where what changes comes from."""
+        return self._directory.name
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change."""
+        return self._directory.version
+
+    def current(self, name: str) -> tuple[Endpoint, ...]:
+        """Return the instances of service `name` that pass their checks, in the order of their ids."""
+        return self._joined(self._directory.current(name), name)
+
+    def known(self, name: str) -> tuple[Endpoint, ...]:
+        """Return every instance of service `name`, in the order of their ids."""
+        return self._joined(self._directory.known(name), name)
+
+    def names(self, prefix: str = "") -> tuple[str, ...]:
+        """Return the services with that prefix that have an instance, sorted."""
+        besides = {endpoint.service for endpoint in self._besides if endpoint.service.startswith(prefix)}
+        return tuple(sorted({*self._directory.names(prefix), *besides}))
+
+    def state(self) -> DirectoryState:
+        """Return how far what changes can be trusted."""
+        return self._directory.state()
+
+    async def changed(self, version: int) -> int:
+        """Wait until `version` is no longer the newest; return the newest."""
+        return await self._directory.changed(version)
+
+    async def close(self) -> None:
+        """Stop following."""
+        await self._directory.close()
+
+    def _joined(self, found: tuple[Endpoint, ...], name: str) -> tuple[Endpoint, ...]:
+        besides = [endpoint for endpoint in self._besides if endpoint.service == name]
+        return tuple(sorted((*found, *besides), key=lambda endpoint: endpoint.id)) if besides else found
