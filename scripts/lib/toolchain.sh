@@ -129,3 +129,16 @@ ensure_go() { # puts a Go tool on PATH that is new enough for the programs that 
   go="$(twin artifacts go)" || die "there is no Go tool, and none can be had"
   export PATH="${go%/*}:$PATH"
 }
+
+need_python() { ensure_packages "${PACKAGES_PYTHON[@]}" git:git; ensure_venv; }
+
+need_programs() { # need_programs PROGRAM:PACKAGE...: what the agent starts, and what the caller names
+  ensure_packages "${PACKAGES_PYTHON[@]}" "${PACKAGES_ENGINES[@]}" "$@"
+  ensure_venv
+}
+
+need_engines() { # need_engines PROGRAM:PACKAGE...: the same, the models and the LLM server
+  need_programs "${PACKAGES_BUILD[@]}" "$@"
+  ensure_models
+  ensure_llama_cpp
+}

@@ -1,6 +1,6 @@
 """Measures what the gateway adds between a program and a model's server.
 
-Usage: python -m testing.bench.gateway [--pairs N] [--long N] [--rounds N] [--streams N]
+Usage: scripts/bench gateway [--pairs N] [--long N] [--rounds N] [--streams N]
 
 It starts a `llama-server` with the smallest model and an agent in front of it, and asks both the same with
 the same client, by turns: directly, through the gateway, through, directly, and so on. What else the machine
@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from pipecatapp.adapters.key_file import KeyFile
 from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.gateway.keys import create_key
+from testing.bench.asking import Run, Side, ask, chat
 from testing.bench.report import machine, quantile, table, write_json
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
 from testing.e2e.service import Service
@@ -36,61 +35,14 @@ LONG_TOKENS = 64
 STREAM_TOKENS = 32
 CONTEXT = 512
 WARM_UP = 10
-TIMEOUT_S = 120.0
 AIM_ADDED_MS = 1.0
 AIM_RATIO = 0.99
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """Where to ask."""
-
-    name: str
-    url: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One stream: time to its first piece, and how quickly the rest came (seconds, tokens a second)."""
-
-    first_s: float
-    tokens_per_s: float
-    tokens: int
-
-
-async def ask(servers: HttpServers, side: Side, tokens: int, seed: int = 0) -> Run:
+async def ask_story(servers: HttpServers, side: Side, tokens: int, seed: int = 0) -> Run:
     """Ask for `tokens` tokens and time the answer."""
-    body = {
-        "model": "main",
-        "messages": [{"role": "user", "content": PROMPT}],
-        "max_tokens": tokens,
-        "seed": seed,
-        "ignore_eos": True,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    began_s = time.perf_counter()
-    reply = await servers.post(
-        f"{side.url}/chat/completions",
-        json.dumps(body).encode(),
-        api_key=side.key,
-        timeout_s=TIMEOUT_S,
-        who=side.name,
-    )
-    try:
-        text = await reply.read()
-        first_s = time.perf_counter() - began_s
-        while piece := await reply.read():
-            text += piece
-        rest_s = time.perf_counter() - began_s - first_s
-    finally:
-        reply.close()
-    if reply.status != 200 or b"[DONE]" not in text:
-        raise RuntimeError(f"{side.name} answered {reply.status}: {text[-300:]!r}")
-    usage = next(json.loads(line[5:]) for line in text.split(b"\n") if b'"usage":{' in line)["usage"]
-    count = int(usage["completion_tokens"])
-    return Run(first_s, (count - 1) / rest_s, count)
+    question = {"role": "user", "content": PROMPT}
+    return await ask(servers, side, chat([question], tokens, seed=seed, ignore_eos=True))
 
 
 def in_turns(count: int, sides: tuple[Side, Side]) -> list[tuple[Side, Side]]:
@@ -105,7 +57,7 @@ async def measure_pairs(
     runs: dict[str, list[Run]] = {side.name: [] for side in sides}
     for pair in in_turns(count, sides):
         for side in pair:
-            runs[side.name].append(await ask(servers, side, tokens))
+            runs[side.name].append(await ask_story(servers, side, tokens))
     return runs
 
 
@@ -117,7 +69,7 @@ async def measure_streams(
     for pair in in_turns(rounds, sides):
         for side in pair:
             began_s = time.perf_counter()
-            runs = await asyncio.gather(*(ask(servers, side, STREAM_TOKENS, n) for n in range(streams)))
+            runs = await asyncio.gather(*(ask_story(servers, side, STREAM_TOKENS, n) for n in range(streams)))
             elapsed_s = time.perf_counter() - began_s
             found[side.name].append(
                 {

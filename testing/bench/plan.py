@@ -1,7 +1,7 @@
 """How near `twin plan`'s speeds come to what is measured on this machine.
 
 It owns the measurement: the small model and the larger ones take turns, so that what else the machine does
-befalls all of them, and the best of each counts. Usage: python -m testing.bench.plan [--rounds 3]
+befalls all of them, and the best of each counts. Usage: scripts/bench plan [--rounds 3]
 [--bin FOLDER] [--json]. The formulas are `pipecatapp/planning/speed.py`'s.
 """
 

@@ -35,12 +35,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write_json(name: str, result: dict[str, Any]) -> Path:
-    """Write a result to `build/bench` and return its path."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.json"
+def write_json(name: str, result: dict[str, Any], folder: Path = FOLDER) -> Path:
+    """Write a result to a folder and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1, default=_plain) + "\n")
     return path
+
+
+def pyplot() -> Any:
+    """Return Matplotlib's pyplot, drawing to files; imported only by who draws."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as drawing
+
+    return drawing
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Measures how often the right expert is chosen, how long that takes, and how soon a new one is known.
 
-Usage: python -m testing.bench.router [--way examples|model] [--passes N] [--tune] [--no-consul]
+Usage: scripts/bench router [--way examples|model] [--passes N] [--tune] [--no-consul]
 
 The requests of `router_requests.yaml` go through the product's own node `route_to_expert`, with the real
 embedder and what the six well-known experts say of themselves. `--tune` takes `router_tuning.yaml` instead

@@ -1,6 +1,6 @@
 """Measures what the guarded way to an expert's workers costs: tokens a second with it and without.
 
-Usage: python -m testing.bench.split [--rounds N] [--tokens N]
+Usage: scripts/bench split [--rounds N] [--tokens N]
 
 Two RPC servers run on this machine. A llama-server whose layers are on them is started by turns with their
 own addresses, as one would by hand, and through the tunnel and the doors (TLS both ways); it completes the

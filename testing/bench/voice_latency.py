@@ -1,6 +1,6 @@
 """Measures how long after a spoken question its answer is heard, and where that time goes.
 
-Usage: python -m testing.bench.voice_latency [--url URL] [--turns N] [--people] [--label TEXT]
+Usage: scripts/bench voice_latency [--url URL] [--turns N] [--people] [--label TEXT]
 
 It speaks recordings one after the other in one call, with the history growing, and listens to each answer
 for a moment. The time is the client's: from the last sample of the question to the first audible sample of
@@ -25,7 +25,7 @@ from typing import Any
 import soundfile
 import yaml
 
-from testing.bench.report import FOLDER, machine, quantile, table, write_json
+from testing.bench.report import FOLDER, machine, pyplot, quantile, table, write_json
 from testing.e2e.client import Client, Exchange, calling
 from testing.e2e.service import Service
 from testing.e2e.sound import RECORDINGS, Samples, load_recording, resample
@@ -186,15 +186,10 @@ def median_of(turns: list[Turn], stage: str) -> float:
 
 def plot(turns: list[Turn], figures: dict[str, Any], label: str) -> Path:
     """Draw each turn's time by stage, in the order of their length."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     staged = sorted(
         (turn for turn in turns if turn.critical_s), key=lambda turn: turn.voice_to_voice_s or 0.0
     )
-    figure, axes = pyplot.subplots(figsize=(9, 0.3 * len(staged) + 1.8), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(9, 0.3 * len(staged) + 1.8), layout="constrained")
     left = [0.0] * len(staged)
     for stage, colour in zip(STAGES, COLOURS, strict=True):
         widths = [turn.critical_s[stage] for turn in staged]

@@ -1,6 +1,6 @@
 """Measures how many calls this machine holds with stand-in models, and what one costs.
 
-Usage: python -m testing.bench.voice_load [--calls 1 2 4 8 12] [--per-worker N] [--questions N]
+Usage: scripts/bench voice_load [--calls 1 2 4 8 12] [--per-worker N] [--questions N]
 
 For each number of calls it starts worker processes (an agent each, with stand-in models), spreads the calls
 over them as a front does, lets every caller ask in turn, and prints the latency at the client with CPU and
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from testing.bench.report import FOLDER, machine, quantile, table, write_json
+from testing.bench.report import FOLDER, machine, pyplot, quantile, table, write_json
 from testing.e2e.client import Client, calling
 from testing.e2e.service import ROOT, Service
 from testing.e2e.sound import load_recording
@@ -121,12 +121,7 @@ def measure(calls: int, per_worker: int, questions: int, folder: Path) -> dict[s
 
 def plot(rows: list[dict[str, Any]]) -> Path:
     """Draw latency and CPU over the number of calls."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     calls = [row["calls"] for row in rows]
     left.plot(calls, [row["p50_s"] for row in rows], marker="o", label="p50")
     left.plot(calls, [row["p95_s"] for row in rows], marker="o", linestyle="--", label="p95")

@@ -39,6 +39,12 @@ def environment(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process, files that it maps counted (MiB)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def niceness(pid: int) -> set[int]:
     """Return the niceness of every thread of the process."""
     tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]

@@ -16,6 +16,7 @@ from pipecatapp.adapters.rpc_tunnel import Pair
 from pipecatapp.experts.names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
 from testing.e2e.engine_models import llama_binary
+from testing.e2e.processes import resident_mb
 
 ROOT = Path(__file__).resolve().parents[3]
 LENT_MB = 320
@@ -70,10 +71,7 @@ class Worker:
         return Endpoint(RPC_PROVIDER, f"w{self._number}", f"node{self._number}", HOST, self.port, tags)
 
     def resident_mb(self) -> int:
-        status = Path(f"/proc/{self.server.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"VmRSS:\s+(\d+)", status)
-        assert found is not None
-        return int(found[1]) // 1024
+        return int(resident_mb(self.server.pid))
 
     def close(self) -> None:
         for process in (self.door, self.server):
