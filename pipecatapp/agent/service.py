@@ -273,6 +273,8 @@ class TwinService:
         finally:
             result = await turn.finish(interrupted=not is_whole)
         if result is not None:
+            if self._settings.benchmark_mode:
+                logger.info("Turn latency", extra={"turn_id": turn.id, "latency_ms": result.latency_ms})
             yield ChatReply(session.id, result.text, result.interrupted, result.tool_calls, result.latency_ms)
 
     async def _turns_of(self, session_id: str) -> list[StoredTurn] | None:

@@ -24,12 +24,18 @@ pytestmark = pytest.mark.unit
 class House:
     """A service and what is below it; `again` is the same house after a restart."""
 
-    def __init__(self, folder: Path, *scripts: Sequence[Step], memory: FakeMemory | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *scripts: Sequence[Step],
+        memory: FakeMemory | None = None,
+        benchmark_mode: bool = False,
+    ) -> None:
         self.workflow = ScriptedWorkflow(*scripts)
         self.memory = memory or FakeMemory()
         self.clock = FakeClock()
         self.folder = folder
-        settings = Settings(data_dir=folder, max_text_chars=50, worker=2)  # type: ignore[call-arg]
+        settings = Settings(data_dir=folder, max_text_chars=50, worker=2, benchmark_mode=benchmark_mode)  # type: ignore[call-arg]
         self.service = TwinService(
             self.workflow, self.memory, self.clock, settings, StateFolder(folder / "states")
         )
@@ -53,6 +59,18 @@ async def test_a_chat_opens_a_session_and_goes_on_in_it(house: House) -> None:
     assert len(house.workflow.inputs[1]["history"]) == 2
     assert first.session_id.startswith("w2-")
     assert first.to_wire()["text"] == "Hello."
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+async def test_benchmark_mode_tells_the_log_each_turns_latency(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_measured: bool
+) -> None:
+    house = House(tmp_path, benchmark_mode=is_measured)
+    with caplog.at_level("INFO"):
+        await house.service.chat("", "hi")
+    told = [record for record in caplog.records if record.getMessage() == "Turn latency"]
+    assert len(told) == is_measured
+    assert all(vars(record)["latency_ms"] == 0.0 and vars(record)["turn_id"] for record in told)
 
 
 async def test_a_streamed_chat_gives_pieces_then_the_reply(tmp_path: Path) -> None:
