@@ -80,7 +80,7 @@ def spreads(samples: Samples) -> dict[str, dict[str, float]]:
     return found
 
 
-def together(samples: Iterable[Samples]) -> dict[str, list[float]]:
+def together(samples: Iterable[Samples]) -> Samples:
     """Return the samples of several repeats as one."""
     joined: dict[str, list[float]] = {}
     for each in samples:

@@ -3,20 +3,20 @@
 Usage: scripts/bench experts [--expert NAME] [--model NAME] [--all] [--quick] [--compare OLD.json]
        scripts/bench experts --url http://HOST:8000 [--key-file FILE]
 
-Here, it starts each model that is on this machine as the job of an expert does, holds a talk with it, ends
-it, and does so again. With `--url` it holds the same talks with every expert of a running house, through its
-gateway, and with several callers at once. How figures are made and shown is `expert_figures`'.
+Here, it starts each model that is on this machine as the job of an expert does, holds a talk with it and ends
+it; then the next one, by turns. With `--url` it holds the same talks with every expert of a running house,
+through its gateway, and with several callers at once. What is said is `expert_talks`', how figures are made
+and shown `expert_figures`'.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +41,10 @@ from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.schema import ModelEntry
 from pipecatapp.supply.store import ModelStore
-from pipecatapp.workflow.loader import shipped_prompts
-from testing.bench.asking import Run, Side, ask, chat
+from testing.bench.asking import Side
 from testing.bench.expert_figures import (
     AT_ONCE,
+    Samples,
     comparison,
     draw,
     figures_table,
@@ -52,6 +52,7 @@ from testing.bench.expert_figures import (
     row_of,
     together,
 )
+from testing.bench.expert_talks import QUESTIONS, ask_together, samples_of, talk
 from testing.bench.report import FOLDER, machine, write_json
 from testing.e2e.engine_models import llama_binary
 from testing.e2e.processes import resident_mb
@@ -59,19 +60,6 @@ from testing.e2e.processes import resident_mb
 SMALL_MB = 1000
 """Models that are measured unless told otherwise: those that a machine with 2 GB has room for (MiB)."""
 LIST_TIMEOUT_S = 10.0
-STORY = (
-    "On a windy morning in March a woman walks down to the harbour with a basket of bread. The boats are "
-    "still out, and the gulls sit in a row on the wall. She puts the basket down, counts the empty moorings, "
-    "and finds that one more boat is missing than the keeper of the light has written down. She asks him, "
-    "and he shows her a lamp far out on the water, which goes on and off, slowly, three times. Then both "
-    "of them run to the bell."
-)
-QUESTIONS = (
-    f"{STORY} Tell me in a few sentences what happens here.",
-    "What will happen when they have rung the bell? Tell it in a few sentences.",
-    "How does the story end for the baker's boat? Tell that, too, in a few sentences.",
-)
-"""A talk: about 200 tokens that no cache has, then two questions to which most of the prompt is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,37 +117,7 @@ def listed(model: ModelEntry) -> ListedModel:
     return ListedModel.model_validate(fields)
 
 
-async def talk(servers: HttpServers, side: Side, questions: int, body: dict[str, Any]) -> list[Run]:
-    """Hold a talk that no cache knows; return its answers.
-
-    Args:
-        servers: Connections.
-        side: Whom to ask.
-        questions: How many of `QUESTIONS`.
-        body: Further fields of each request; `max_tokens` among them.
-    """
-    # What differs from every other talk comes first: a cache is of use up to there.
-    opening = f"Talk {secrets.randbelow(10**6):06}. {shipped_prompts().get('assistant_system')}"
-    messages, runs = [{"role": "system", "content": opening}], []
-    for question in QUESTIONS[:questions]:
-        messages.append({"role": "user", "content": question})
-        runs.append(await ask(servers, side, chat(messages, **body)))
-        messages.append({"role": "assistant", "content": runs[-1].text})
-    return runs
-
-
-def samples_of(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Return what one talk tells: of its first answer, which nothing was ready for, and of the others."""
-    first, *others = runs
-    return {
-        "first_cold_s": [first.first_s],
-        "first_warm_s": [run.first_s for run in others],
-        "reads_per_s": [first.reads_per_s],
-        "writes_per_s": [run.tokens_per_s for run in runs],
-    }
-
-
-async def serve_once(order: ExpertOrder, cpu: CpuInfo, tokens: int) -> dict[str, list[float]]:
+async def serve_once(order: ExpertOrder, cpu: CpuInfo, tokens: int) -> Samples:
     """Start an order's first model, hold a talk with it, and end it; return the samples.
 
     Raises:
@@ -184,13 +142,12 @@ async def serve_once(order: ExpertOrder, cpu: CpuInfo, tokens: int) -> dict[str,
         await server.close()
 
 
-async def measure_model(model: ModelEntry, store: ModelStore, effort: Effort) -> dict[str, list[float]]:
-    """Return the samples of a model of this machine.
+async def measure_model(model: ModelEntry, store: ModelStore, tokens: int) -> Samples:
+    """Return what one life of a model of this machine tells.
 
     Raises:
         AdapterError: The file is wrong, or the model does not answer.
     """
-    cpu = read_cpu()
     with tempfile.TemporaryDirectory() as folder:
         order = ExpertOrder(
             expert="bench",
@@ -200,12 +157,11 @@ async def measure_model(model: ModelEntry, store: ModelStore, effort: Effort) ->
             port=free_ports(1)[0],
             folder=Path(folder),
         )
+        candidate = order.models[0].candidate()
         # As the product does before it serves a model; all of the file is in the kernel's cache then.
-        if wrong := await asyncio.to_thread(
-            why_the_file_is_wrong, order.models[0].candidate(), order.models_dir
-        ):
+        if wrong := await asyncio.to_thread(why_the_file_is_wrong, candidate, order.models_dir):
             raise AdapterError("model-unfit", wrong)
-        return together([await serve_once(order, cpu, effort.tokens) for _ in range(effort.repeats)])
+        return await serve_once(order, read_cpu(), tokens)
 
 
 async def experts_of_house(url: str, key: str) -> list[str]:
@@ -227,37 +183,40 @@ async def experts_of_house(url: str, key: str) -> list[str]:
         raise AdapterError("no-list", f"{url} does not list its experts: {exc}") from exc
 
 
-async def ask_together(
-    servers: HttpServers, side: Side, count: int, body: dict[str, Any]
-) -> dict[str, list[float]]:
-    """Begin so many talks at the same time; return what all together write, and each one's first token."""
-    began_s = time.perf_counter()
-    talks = await asyncio.gather(*(talk(servers, side, 1, body) for _ in range(count)))
-    elapsed_s = time.perf_counter() - began_s
-    runs = [run for runs in talks for run in runs]
-    return {
-        f"at_once_{count}_per_s": [sum(run.tokens for run in runs) / elapsed_s],
-        f"at_once_{count}_first_s": [run.first_s for run in runs],
-    }
-
-
-async def measure_expert(name: str, url: str, key: str, effort: Effort) -> dict[str, list[float]]:
-    """Return the samples of an expert of a running house.
+async def measure_expert(name: str, url: str, key: str, tokens: int) -> Samples:
+    """Return what one talk, and several at once, with an expert of a running house tell.
 
     Raises:
         AdapterError: It cannot be reached, or breaks off.
         RuntimeError: It answers with an error.
     """
     servers, side = HttpServers(), Side(name, f"{url}/v1", key)
-    body: dict[str, Any] = {"tokens": effort.tokens, "model": name}
+    body: dict[str, Any] = {"tokens": tokens, "model": name}
     try:
-        found = []
-        for _ in range(effort.repeats):
-            found.append(samples_of(await talk(servers, side, len(QUESTIONS), body)))
-            found += [await ask_together(servers, side, count, body) for count in AT_ONCE]
-        return together(found)
+        alone = samples_of(await talk(servers, side, len(QUESTIONS), body))
+        return together([alone, *[await ask_together(servers, side, count, body) for count in AT_ONCE]])
     finally:
         servers.close()
+
+
+async def by_turns(
+    names: Sequence[str], repeats: int, measure: Callable[[str], Awaitable[Samples]]
+) -> tuple[dict[str, Samples], dict[str, str]]:
+    """Measure one after the other, again and again, so that what else the machine does befalls all alike.
+
+    Returns:
+        The samples of those that could be measured each time, and why the others could not.
+    """
+    found: dict[str, list[Samples]] = {name: [] for name in names}
+    reasons: dict[str, str] = {}
+    for number in range(repeats):
+        for name in [name for name in names if name not in reasons]:
+            say(f"measuring {name}, {number + 1} of {repeats}")
+            try:
+                found[name].append(await measure(name))
+            except (AgentError, RuntimeError) as exc:
+                reasons[name] = str(exc)
+    return {name: together(each) for name, each in found.items() if name not in reasons}, reasons
 
 
 Measured = tuple[list[dict[str, Any]], dict[str, str]]
@@ -270,32 +229,28 @@ async def measure_house(options: argparse.Namespace, effort: Effort) -> Measured
     names = await experts_of_house(url, key)
     if unknown := [name for name in options.expert if name not in names]:
         raise ConfigError("unknown-expert", f"{url} has no expert '{unknown[0]}'; it has: {', '.join(names)}")
-    rows, reasons = [], {}
-    for name in options.expert or names:
-        say(f"measuring {name}")
-        try:
-            rows.append(row_of(name, (), await measure_expert(name, url, key, effort)))
-        except (AgentError, RuntimeError) as exc:
-            reasons[name] = str(exc)
-    return rows, reasons
+    chosen = list(dict.fromkeys(options.expert or names))
+    found, reasons = await by_turns(
+        chosen, effort.repeats, lambda name: measure_expert(name, url, key, effort.tokens)
+    )
+    return [row_of(name, (), samples) for name, samples in found.items()], reasons
 
 
 async def measure_machine(options: argparse.Namespace, effort: Effort) -> Measured:
     """Measure this machine's models."""
     store = model_store(load_settings())
-    models = wanted(store.catalogue, options.expert, options.model, wants_all=options.all)
-    fitting, reasons = sorted_out(models, await asyncio.to_thread(store.present), read_cpu())
+    catalogue = store.catalogue
+    models = wanted(catalogue, options.expert, options.model, wants_all=options.all)
+    fitting, unfit = sorted_out(models, await asyncio.to_thread(store.present), read_cpu())
     if options.quick and not (options.expert or options.model or options.all):
         fitting = fitting[:1]
-    rows = []
-    for model in fitting:
-        say(f"measuring {model.name}")
-        try:
-            samples = await measure_model(model, store, effort)
-            rows.append(row_of(model.name, store.catalogue.experts_of(model.name), samples))
-        except (AgentError, RuntimeError) as exc:
-            reasons[model.name] = str(exc)
-    return rows, reasons
+    found, reasons = await by_turns(
+        [model.name for model in fitting],
+        effort.repeats,
+        lambda name: measure_model(catalogue.model(name), store, effort.tokens),
+    )
+    rows = [row_of(name, catalogue.experts_of(name), samples) for name, samples in found.items()]
+    return rows, unfit | reasons
 
 
 def key_in(path: Path | None) -> str:

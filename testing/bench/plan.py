@@ -20,6 +20,7 @@ from pipecatapp.app.models import model_store
 from pipecatapp.planning.profile import NOTED_FLAGS, NodeProfile, ThreadSpeed
 from pipecatapp.planning.speed import code_path, expected_alone
 from pipecatapp.settings import load_settings
+from testing.bench.report import machine, write_json
 
 LARGER = ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")
 """Models that are predicted, and small enough for any machine that runs tests."""
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--as-if", choices=("x64", "avx", "avx2", "avx512"), help="the code that build has")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    before = machine()
     settings = load_settings()
     store, cpu = model_store(settings), read_cpu()
     bench = options.bin / BENCH if options.bin else find_bench(settings, store)[0]
@@ -93,13 +95,11 @@ def main() -> int:
             for (predicted, what), measured in zip(pairs, best[name, count], strict=True):
                 rows.append((name, count, what, predicted, measured, predicted / measured))
     is_near = all(abs(row[-1] - 1) <= WITHIN for row in rows if row[2] == "writes")
+    keys = ("model", "threads", "what", "predicted_tokens_s", "measured_tokens_s", "ratio")
+    result = {"near": is_near, "rows": [dict(zip(keys, row, strict=True)) for row in rows]}
+    path = write_json("plan", {"machine": before, **result})
     if options.json:
-        keys = ("model", "threads", "what", "predicted_tokens_s", "measured_tokens_s", "ratio")
-        print(
-            json.dumps(
-                {"near": is_near, "rows": [dict(zip(keys, row, strict=True)) for row in rows]}, indent=1
-            )
-        )
+        print(json.dumps(result, indent=1))
         return int(not is_near)
     print(f"{cpu.model}, {cpu.cores} cores, code for {code_path(profile.cpu_flags)}")
     for speed in profile.speeds:
@@ -110,6 +110,7 @@ def main() -> int:
     print(f"{'model':20} {'threads':>7} {'what':6} {'predicted':>9} {'measured':>8} {'ratio':>5}")
     for name, count, what, predicted, measured, ratio in rows:
         print(f"{name:20} {count:>7} {what:6} {predicted:>9.1f} {measured:>8.1f} {ratio:>5.2f}")
+    print(path)
     return int(not is_near)
 
 

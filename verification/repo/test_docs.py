@@ -36,7 +36,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 TWIN = re.compile(r"(?:^|[\s/])twin ([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?")
-SCRIPT = re.compile(r"(?:^|[\s./])scripts/(test|lint) ([a-z][a-z0-9-]*)")
+SCRIPT = re.compile(r"(?:^|[\s./])scripts/(test|lint|bench) ([a-z][a-z0-9_-]*)")
 
 
 def documents() -> list[Path]:
@@ -89,11 +89,11 @@ def twin_commands() -> dict[str, set[str]]:
 
 @cache
 def verbs_of(script: str) -> set[str]:
-    """Return the verbs that the help of `scripts/test` or `scripts/lint` names."""
+    """Return the verbs that the help of `scripts/test`, `scripts/lint` or `scripts/bench` names."""
     shown = subprocess.run(
         [REPO / "scripts" / script, "--help"], capture_output=True, text=True, check=True, timeout=10
     )
-    lines = re.findall(r"^ {2}\(?([a-z][a-z0-9-]*(?:, [a-z-]+)*)\)? {2,}", shown.stdout, re.MULTILINE)
+    lines = re.findall(r"^ {2}\(?([a-z][a-z0-9_-]*(?:, [a-z-]+)*)\)? {2,}", shown.stdout, re.MULTILINE)
     return {verb for line in lines for verb in line.split(", ")}
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.adapters.cpu import CpuInfo
-from pipecatapp.errors import ConfigError
+from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from testing.ansible_code import ROOT
 from testing.bench.asking import Run
-from testing.bench.experts import QUICK, effort_of, key_in, parser, samples_of, sorted_out, wanted
+from testing.bench.expert_figures import Samples
+from testing.bench.expert_talks import samples_of
+from testing.bench.experts import QUICK, by_turns, effort_of, key_in, parser, sorted_out, wanted
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +78,21 @@ def test_a_talk_is_cold_once_and_warm_afterwards() -> None:
         "reads_per_s": [90.0],
         "writes_per_s": [10.0, 11.0, 12.0],
     }
+
+
+async def test_they_take_turns_and_one_that_fails_once_is_told_and_left_out() -> None:
+    asked: list[str] = []
+
+    async def measure(name: str) -> Samples:
+        asked.append(name)
+        if name == "broken" and len(asked) > 3:
+            raise AdapterError("llm-broke-off", "broke off")
+        return {"load_s": [float(len(asked))]}
+
+    found, reasons = await by_turns(["small", "broken", "large"], 3, measure)
+    assert asked == ["small", "broken", "large"] * 2 + ["small", "large"]
+    assert found == {"small": {"load_s": [1.0, 4.0, 7.0]}, "large": {"load_s": [3.0, 6.0, 8.0]}}
+    assert reasons == {"broken": "broke off"}
 
 
 def test_quick_is_once_and_what_is_named_goes_before() -> None:
