@@ -85,8 +85,9 @@ job "ingress" {
       consul {}
 
       config {
-        command = "/usr/sbin/haproxy"
-        args    = ["-W", "-db", "-f", "${NOMAD_TASK_DIR}/haproxy.cfg"]
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        command = "/usr/bin/setpriv"
+        args    = ["--pdeathsig", "TERM", "--", "/usr/sbin/haproxy", "-W", "-db", "-f", "${NOMAD_TASK_DIR}/haproxy.cfg"]
       }
 
       template {

@@ -286,8 +286,9 @@ job "llama-expert" {
       consul {}
 
       config {
-        command = var.program
-        args    = ["expert", "serve", "--order", "${NOMAD_TASK_DIR}/order.json"]
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        command = "/usr/bin/setpriv"
+        args    = ["--pdeathsig", "TERM", "--", var.program, "expert", "serve", "--order", "${NOMAD_TASK_DIR}/order.json"]
       }
 
       env {

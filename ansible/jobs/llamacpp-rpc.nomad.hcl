@@ -149,8 +149,9 @@ job "llamacpp-rpc" {
       kill_timeout = "5s"
 
       config {
-        command = var.rpc_server
-        args    = ["--host", "127.0.0.1", "--port", "${NOMAD_PORT_inner}", "--threads", "${var.threads}", "--cache"]
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        command = "/usr/bin/setpriv"
+        args    = ["--pdeathsig", "TERM", "--", var.rpc_server, "--host", "127.0.0.1", "--port", "${NOMAD_PORT_inner}", "--threads", "${var.threads}", "--cache"]
       }
 
       env {

@@ -117,8 +117,9 @@ job "memory-service" {
       consul {}
 
       config {
-        command = var.program
-        args    = ["memory", "serve"]
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        command = "/usr/bin/setpriv"
+        args    = ["--pdeathsig", "TERM", "--", var.program, "memory", "serve"]
       }
 
       env {

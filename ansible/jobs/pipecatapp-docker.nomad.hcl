@@ -138,6 +138,9 @@ job "pipecat-app" {
       unlimited      = true
     }
 
+    # The front has heard that a worker goes before the worker is told to.
+    shutdown_delay = "4s"
+
     # A node that was cut off goes on with its calls; when it is back, one of the two workers is stopped.
     disconnect {
       lost_after = "1h"

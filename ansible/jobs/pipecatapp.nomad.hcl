@@ -109,6 +109,9 @@ job "pipecat-app" {
       unlimited      = true
     }
 
+    # The front has heard that a worker goes before the worker is told to.
+    shutdown_delay = "4s"
+
     # A node that was cut off goes on with its calls; when it is back, one of the two workers is stopped.
     disconnect {
       lost_after = "1h"
@@ -157,8 +160,8 @@ job "pipecat-app" {
       }
 
       config {
-        command = var.llm_base_url == "" ? var.program : "/bin/sleep"
-        args    = var.llm_base_url == "" ? ["llm"] : ["infinity"]
+        command = "/usr/bin/setpriv"
+        args    = concat(["--pdeathsig", "TERM", "--", var.llm_base_url == "" ? var.program : "/bin/sleep"], var.llm_base_url == "" ? ["llm"] : ["infinity"])
       }
 
       env {
@@ -181,8 +184,9 @@ job "pipecat-app" {
       consul {}
 
       config {
-        command = var.program
-        args    = ["serve"]
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        command = "/usr/bin/setpriv"
+        args    = concat(["--pdeathsig", "TERM", "--", var.program], ["serve"])
       }
 
       env {

@@ -28,11 +28,14 @@ CALL_TIMEOUT_S = 180.0
 CHAT_TIMEOUT_S = 60.0
 POLL_S = 0.5
 ASK = """
-import json, sys, urllib.request
+import json, sys, urllib.error, urllib.request
 body = json.dumps({"text": sys.argv[2]} | ({"session_id": sys.argv[3]} if sys.argv[3] else {})).encode()
 request = urllib.request.Request(sys.argv[1] + "/api/chat", body, {"Content-Type": "application/json"})
-with urllib.request.urlopen(request, timeout=float(sys.argv[4])) as answer:
-    sys.stdout.write(answer.read().decode())
+try:
+    with urllib.request.urlopen(request, timeout=float(sys.argv[4])) as answer:
+        sys.stdout.write(answer.read().decode())
+except urllib.error.HTTPError as exc:
+    sys.exit(f"{exc}: {' '.join(exc.read().decode(errors='replace').split())[:300]}")
 """
 
 WITH_TOKEN = (

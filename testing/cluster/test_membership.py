@@ -139,6 +139,17 @@ def at(house: House, address: str) -> Node:
     return next(node for node in house.nodes if node.address == address)
 
 
+def left_behind(node: Node) -> list[str]:
+    """Command lines of Nomad's tasks on a machine that no executor of Nomad's looks after any more."""
+    looks = (
+        "for p in /proc/[0-9]*; do"
+        ' grep -qsz ^NOMAD_ALLOC_ID= "$p/environ" && grep -qs "^PPid:.1$" "$p/status" &&'
+        ' tr "\\0" " " <"$p/cmdline" && echo; done; true'
+    )
+    lines = node.run("bash", "-c", looks).stdout.splitlines()
+    return [line for line in lines if "/nomad " not in line]
+
+
 def test_the_leaders_programs_are_killed_and_nobody_notices(house: House) -> None:
     session = house.chat(house.nodes[1], "What is 17 times 23?")["session_id"]
     for system in ("nomad", "consul"):
@@ -154,6 +165,11 @@ def test_the_leaders_programs_are_killed_and_nobody_notices(house: House) -> Non
             SETTLE_TIMEOUT_S,
         )
         say(f"  {system}'s leader killed: a new one within {time.monotonic() - began_s:.1f} s")
+        wait_for(
+            "the end of tasks whose executor was killed too: they would answer beside those that come",
+            lambda node=killed: not left_behind(node),  # type: ignore[misc]
+            SETTLE_TIMEOUT_S,
+        )
     wait_for("the node", lambda: len(ready(house) & {node.name for node in house.nodes[:3]}) == 3, 60)
 
 

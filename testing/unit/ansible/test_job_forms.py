@@ -67,17 +67,31 @@ def config_of(task: dict[str, Any]) -> dict[str, Any]:
     return config  # type: ignore[no-any-return]
 
 
+def expression(value: Any) -> str:
+    """An attribute's value as the file has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(expression, value))}]"
+    return value[2:-1] if value.startswith("${") else f'"{value}"'
+
+
 def test_the_two_forms_are_one_job_but_for_how_a_task_is_started(
     node: dict[str, Any], container: dict[str, Any]
 ) -> None:
     assert node["job"][0].keys() == container["job"][0].keys()
     ours, theirs = job_of(node), job_of(container)
+    started: dict[str, dict[str, Any]] = {"raw_exec": {}, "docker": {}}
     for job, driver in ((ours, "raw_exec"), (theirs, "docker")):
-        for task in tasks_of(job).values():
+        for name, task in tasks_of(job).items():
             assert task.pop("driver") == driver
-            config = task.pop("config")[0]
-            task["started"] = {name: config[name] for name in ("command", "args")}
+            started[driver][name] = task.pop("config")[0]
     assert theirs == ours
+    assert started["raw_exec"].keys() == started["docker"].keys()
+    for name, config in started["docker"].items():
+        of_node = started["raw_exec"][name]
+        command, arguments = expression(config["command"]), expression(config["args"])
+        # A container ends with the engine's own process of it; a program of the node with Nomad's.
+        assert of_node["command"] == "/usr/bin/setpriv"
+        assert expression(of_node["args"]) == f'concat(["--pdeathsig", "TERM", "--", {command}], {arguments})'
 
 
 def test_the_two_forms_take_the_same_variables(node: dict[str, Any], container: dict[str, Any]) -> None:

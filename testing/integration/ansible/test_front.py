@@ -1,0 +1,200 @@
+"""The front as the role `ingress` sets it up, before workers that begin and end.
+
+The workers are small HTTP servers: HAProxy and its settings are what is tried here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipecatapp.adapters.llm_server import free_ports
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "ansible/roles/ingress"
+START_TIMEOUT_S = 20.0
+ASKED = 20
+
+
+class Worker(http.server.ThreadingHTTPServer):
+    """Answers with its name: 503 while it is not `ready`, 503 to what is posted when it `ends`."""
+
+    def __init__(self, port: int, name: str) -> None:
+        super().__init__(("127.0.0.1", port), Answer)
+        self.worker_name, self.ready, self.ends, self.asked = name, True, False, 0
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Worker
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        self._answer(self.server.ready and not self.server.ends)
+
+    def do_GET(self) -> None:
+        self._answer(self.server.ready)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, does: bool) -> None:
+        body = f"{self.server.worker_name} {'answers' if does else 'does not'}".encode()
+        self.send_response(200 if does else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def neighbours() -> int:
+    """Return a port that is free, as the one after it."""
+    while True:
+        port = free_ports(1)[0]
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
+            return port
+
+
+def write_settings(folder: Path, http_port: int, https_port: int, first_worker: int) -> None:
+    """Have Ansible write what the role would on a machine that stands alone, with two workers."""
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    out = ["-subj", "/CN=front", "-keyout", str(folder / "key.pem"), "-out", str(folder / "crt.pem")]
+    subprocess.run([*request, *out], check=True, capture_output=True)
+    (folder / "tls").mkdir()
+    pem = "".join((folder / name).read_text() for name in ("crt.pem", "key.pem"))
+    (folder / "tls/node.pem").write_text(pem)
+    own = (yaml.safe_load((ROLE / part / "main.yaml").read_text()) for part in ("defaults", "vars"))
+    values = {name: value for part in own for name, value in part.items()} | {
+        "ansible_python_interpreter": sys.executable,
+        "ingress_http_port": http_port,
+        "ingress_https_port": https_port,
+        "ingress_workers": 2,
+        "twin_mode": "standalone",
+        "twin_init": "systemd",
+        "twin_config_dir": str(folder),
+        "twin_data_dir": str(folder),
+        "twin_ports": {"worker_base": first_worker - 1},
+    }
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": values,
+        "tasks": [
+            {"ansible.builtin.template": {"src": f"{ROLE}/templates/{name}.j2", "dest": f"{folder}/{name}"}}
+            for name in ("haproxy.cfg", "unavailable.http", "unavailable.json")
+        ],
+    }
+    (folder / "play.yaml").write_text(yaml.safe_dump([play]))
+    ansible = Path(sys.executable).with_name("ansible-playbook")
+    subprocess.run([ansible, "-i", "localhost,", "-c", "local", folder / "play.yaml"], cwd=folder, check=True)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the settings are, the front's port and that of the first worker."""
+
+    folder: Path
+    port: int
+    first_worker: int
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    folder = tmp_path_factory.mktemp("front")
+    port, https_port = free_ports(2)
+    first_worker = neighbours()
+    write_settings(folder, port, https_port, first_worker)
+    return Written(folder, port, first_worker)
+
+
+@pytest.fixture
+def workers(written: Written) -> Iterator[list[Worker]]:
+    begun = [Worker(written.first_worker + number, f"w{number + 1}") for number in range(2)]
+    yield begun
+    for worker in begun:
+        worker.end()
+
+
+@contextlib.contextmanager
+def front(written: Written) -> Iterator[str]:
+    """HAProxy with these settings, just begun; yields its address."""
+    program = shutil.which("haproxy")
+    assert program, "haproxy is not installed"
+    with subprocess.Popen([program, "-db", "-q", "-f", str(written.folder / "haproxy.cfg")]) as process:
+        try:
+            end_s = time.monotonic() + START_TIMEOUT_S
+            while not is_open(written.port):
+                assert time.monotonic() < end_s, "HAProxy does not listen"
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{written.port}"
+        finally:
+            process.terminate()
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def ask(address: str) -> tuple[int, str]:
+    request = urllib.request.Request(f"{address}/api/chat", b"{}", {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read().decode()
+
+
+def test_a_worker_that_ends_keeps_nobody_from_the_other(written: Written, workers: list[Worker]) -> None:
+    workers[0].ends = True
+    with front(written) as address:
+        answers = [ask(address) for _ in range(ASKED)]
+
+    assert set(answers) == {(200, "w2 answers")}
+    assert workers[0].asked > 0, "nobody tried it"
+
+
+def test_when_no_worker_is_ready_they_are_asked_what_is_missing(
+    written: Written, workers: list[Worker]
+) -> None:
+    for worker in workers:
+        worker.ready = False
+    with front(written) as address:
+        code, answer = ask(address)
+
+    assert code == 503
+    assert answer in ("w1 does not", "w2 does not")
+
+
+def test_when_no_worker_runs_a_program_is_told_when_to_come_back(written: Written) -> None:
+    with front(written) as address:
+        end_s = time.monotonic() + START_TIMEOUT_S
+        code, answer = ask(address)
+        while not answer.startswith("{") and time.monotonic() < end_s:
+            code, answer = ask(address)
+
+    assert code == 503
+    assert json.loads(answer)["error"]["code"] == "starting"
