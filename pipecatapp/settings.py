@@ -202,6 +202,12 @@ def load_settings() -> Settings:
         raise ConfigError("settings", "; ".join(lines), hint="Correct the variable and start again.") from exc
 
 
+def secret_variables() -> tuple[str, ...]:
+    """Return the names of the variables that hold secrets; a child that needs one is handed it by name."""
+    fields = Settings.model_fields.items()
+    return tuple(field.alias or name for name, field in fields if field.annotation is SecretStr)
+
+
 def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
     """Return this process's environment for a child, leaving out the variables named in `without`."""
     dropped = set(without)

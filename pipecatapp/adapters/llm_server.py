@@ -21,20 +21,13 @@ from pathlib import Path
 import httpx
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.settings import child_environment
+from pipecatapp.settings import child_environment, secret_variables
 
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 WAITING_VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
 """OpenMP settings that suit a media process and halve an LLM server's speed when inherited."""
-SECRET_VARIABLES = (
-    "TWIN_EXPERT_KEY",
-    "TWIN_EXPERT_CERTIFICATE",
-    "TWIN_EXPERT_CERTIFICATE_KEY",
-    "TWIN_MEMORY_TOKEN",
-)
-"""What the agent knows and its LLM server need not."""
 PROMPT_CACHE_MIB = 256
 """Memory for prompts of conversations without a slot (mebibytes); llama.cpp's default is 8192."""
 POLL_S = 0.1
@@ -228,7 +221,7 @@ class LlmServerProcess:
     async def _launch(self) -> asyncio.Task[None]:
         """Start the child and return the task that reads its log to the end."""
         command = [*_guarded(), *self._build_command(self._port)]
-        environment = child_environment(without=(*WAITING_VARIABLES, *SECRET_VARIABLES)) | {
+        environment = child_environment(without=(*WAITING_VARIABLES, *secret_variables())) | {
             "LLAMA_API_KEY": self._api_key,
             # One that gives up is to end at once; it would have a debugger tell where, for seconds.
             "GGML_NO_BACKTRACE": "1",

@@ -5,11 +5,12 @@ The tests go on from one another, in order, on the house that `test_house` has b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ SERVER_MB = 250
 """What the server is given: less than the whole model takes, and enough for its part."""
 STORY = "Write me a short poem about a lighthouse"
 SUM = "What is 12 percent of 80?"
+MODELS = "/opt/twin/models"
 KEY = "/var/lib/twin-cluster/expert_key"
 ASK = (
     "curl -sS --fail-with-body --max-time 120 -H \"Authorization: Bearer $(cat {key})\" -d '{body}'"
@@ -237,6 +239,52 @@ def test_the_expert_is_lost_and_the_question_is_answered(house: House) -> None:
     said, by, first_s = answered(house, house.nodes[0], STORY)
     assert said
     say(f"  the expert killed: answered by {by}, first word after {first_s} s")
+    wait_for("the expert", lambda: "creative" in answered(house, house.nodes[0], STORY)[1], SETTLE_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def models_of_its_own(node: Node) -> Iterator[None]:
+    """What is changed in a node's folder of models, which all of them share here, is changed for it alone."""
+    folder = "/run/models-of-its-own"
+    layers = f"lowerdir={MODELS},upperdir={folder}/upper,workdir={folder}/work"
+    make = f"mkdir -p {folder}/upper {folder}/work && mount -t overlay models -o {layers} {MODELS}"
+    node.run("bash", "-c", make)
+    try:
+        yield
+    finally:
+        node.run("bash", "-c", f"umount -l {MODELS} && rm -rf {folder}")
+
+
+SPOIL = {
+    "deleted": "rm {file}",
+    "one byte of it flipped": (
+        'python3 -c \'file = open("{file}", "r+b"); file.seek(50_000_000); byte = file.read(1)[0];'
+        " file.seek(50_000_000); file.write(bytes([byte ^ 1]))'"
+    ),
+}
+
+
+WHAT_IS_WRONG = {"deleted": "is not on this node", "one byte of it flipped": "the sha256 of"}
+
+
+def expert_log(node: Node) -> str:
+    """What the expert's server has said on a node, in this allocation and those before."""
+    return node.run("bash", "-c", "cat /var/lib/nomad/alloc/*/alloc/logs/server.std*").stdout
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_its_models_file_is_spoilt_and_the_question_is_answered(house: House, lists: Path, how: str) -> None:
+    [model] = yaml.safe_load(lists.read_text(encoding="utf-8"))["creative_writing_models"]
+    [there] = where(house, "llama-api-creative")
+    node = house.node_named(there["node"])
+    with models_of_its_own(node):
+        node.run("bash", "-c", SPOIL[how].format(file=f"{MODELS}/{model['filename']}"))
+        [pid] = pids(node, "llama-server")
+        node.run("kill", "-9", pid)
+        said, by, first_s = answered(house, house.nodes[0], STORY)
+        assert said and "creative" not in by
+        say(f"  its model's file {how}: answered by {by}, first word after {first_s} s")
+        wait_for("what is wrong", lambda: WHAT_IS_WRONG[how] in expert_log(node), SETTLE_TIMEOUT_S)
     wait_for("the expert", lambda: "creative" in answered(house, house.nodes[0], STORY)[1], SETTLE_TIMEOUT_S)
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.settings import Settings, child_environment, keep_libraries_in_the_house, load_settings
+from pipecatapp.settings import (
+    Settings,
+    child_environment,
+    keep_libraries_in_the_house,
+    load_settings,
+    secret_variables,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -55,6 +61,12 @@ def test_the_settings_page_names_no_variable_that_is_gone() -> None:
 def test_a_child_does_not_inherit_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     assert "OMP_WAIT_POLICY" not in child_environment(without=["OMP_WAIT_POLICY"])
+
+
+def test_what_is_secret_is_known_by_its_type() -> None:
+    names = secret_variables()
+    assert {"LLM_API_KEY", "TWIN_MEMORY_TOKEN", "TWIN_EXPERT_CERTIFICATE_KEY"} <= set(names)
+    assert "TWIN_PORT" not in names
 
 
 def test_libraries_are_told_to_report_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
