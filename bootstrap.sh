@@ -33,6 +33,7 @@
 #   TWIN_JOIN_TOKEN  what a worker joins by
 #   PIP_*, UV_*, *_proxy, SSL_CERT_*  the registries' settings, handed on to pip, uv and apt
 set -euo pipefail
+umask 022 # what is installed is for the service's user to read, whatever root's own files are
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT

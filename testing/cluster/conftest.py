@@ -19,6 +19,7 @@ ORDER = (
     "test_ways",
     "test_faults",
     "test_house",
+    "test_plan",
     "test_experts",
     "test_loss",
     "test_security",

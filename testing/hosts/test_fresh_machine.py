@@ -29,7 +29,8 @@ FIRST_TIMEOUT_S = 1500.0
 AGAIN_TIMEOUT_S = 300.0
 CALL_TIMEOUT_S = 180.0
 READY_TIMEOUT_S = 90.0
-BOOTSTRAP = ("bash", "-c", "cd /root/twin && ./bootstrap.sh")
+BOOTSTRAP = ("bash", "-c", "cd /root/twin && umask 077 && ./bootstrap.sh")
+"""As a person types it on a machine where what root writes is root's alone."""
 
 
 @pytest.fixture(scope="module")

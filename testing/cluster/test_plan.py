@@ -1,0 +1,57 @@
+"""The nodes measure themselves, a plan is made of what they published, and the job that compares models runs.
+
+The tests go on from one another, in order, on the house that `test_house` has brought up.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from testing.cluster.house import WITH_TOKEN, House, say, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+BENCHMARK_TIMEOUT_S = 300.0
+
+
+def test_every_node_measures_itself_and_publishes_it(house: House) -> None:
+    house.play("playbooks/measure.yaml", log="measure")
+
+    for entry in house.nomad("/v1/nodes"):
+        profile = json.loads(house.nomad(f"/v1/node/{entry['ID']}")["Meta"]["twin_profile"])
+        assert profile["node"] == entry["Name"]
+        speeds = {found["threads"]: found["decode_tokens_s"] for found in profile["speeds"]}
+        assert speeds and min(speeds.values()) > 0
+        say(f"  {entry['Name']} writes with {profile['model']}, tokens/s by threads: {speeds}")
+
+
+def test_measured_once_they_are_not_measured_again(house: House) -> None:
+    assert house.play("playbooks/measure.yaml", log="measure-again").changed == 0
+
+
+def test_a_plan_is_made_of_what_they_published(house: House) -> None:
+    text = house.nodes[0].run("bash", "-c", f"{WITH_TOKEN}; twin plan --embedded").stdout
+    say(text)
+    plan = json.loads(house.nodes[0].run("bash", "-c", f"{WITH_TOKEN}; twin plan --embedded --json").stdout)
+    assert {node["node"] for node in plan["nodes"]} == {node.name for node in house.nodes}
+    [main] = (placed for placed in plan["experts"] if placed["expert"] == "main")
+    assert main["runs"]["server"] in {node.name for node in house.nodes}
+    assert plan["commands"]
+
+
+def test_the_benchmark_is_run_as_the_readme_says_and_each_node_keeps_its_results(house: House) -> None:
+    command = "nomad job run -detach /opt/nomad/jobs/benchmark.nomad"
+    house.nodes[0].run("bash", "-c", f"{WITH_TOKEN}; {command}")
+
+    def ended() -> list[str]:
+        found = house.nomad("/v1/job/llama-benchmark/allocations")
+        states = [item["ClientStatus"] for item in found]
+        assert len(states) == len(house.nodes) and set(states) <= {"complete", "failed"}, states
+        return states
+
+    assert set(wait_for("the benchmark's end", ended, BENCHMARK_TIMEOUT_S)) == {"complete"}
+    for node in house.nodes:
+        [kept] = (node.root / "var/lib/twin/benchmarks" / node.name).glob("*.json")
+        assert json.loads(kept.read_text(encoding="utf-8"))
