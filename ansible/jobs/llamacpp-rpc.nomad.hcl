@@ -191,7 +191,7 @@ job "llamacpp-rpc" {
           timeout client 1h
           timeout server 1h
         listen door
-          bind {{ env "NOMAD_IP_rpc" }}:{{ env "NOMAD_PORT_rpc" }} ssl crt {{ env "NOMAD_SECRETS_DIR" }}/combined.pem ca-file {{ env "NOMAD_SECRETS_DIR" }}/certificate.pem verify required ssl-min-ver TLSv1.3
+          bind {{ env "NOMAD_IP_rpc" }}:{{ env "NOMAD_PORT_rpc" }} ssl crt {{ env "NOMAD_SECRETS_DIR" }}/combined.pem ca-file {{ env "NOMAD_SECRETS_DIR" }}/certificate.pem verify required ssl-min-ver TLSv1.3 ciphersuites TLS_CHACHA20_POLY1305_SHA256
           server rpc 127.0.0.1:{{ env "NOMAD_PORT_inner" }}
         EOT
       }

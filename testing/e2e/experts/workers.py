@@ -5,10 +5,13 @@ It owns their processes; the door's settings are those of the job's file.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
+import socket
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 from pipecatapp.adapters.llm_server import HOST, free_ports
@@ -23,8 +26,17 @@ LENT_MB = 320
 """What each worker says that it lends: enough for the whole of SmolLM2 135M (MiB)."""
 
 
+START_TIMEOUT_S = 20.0
+
+
 def free_port() -> int:
     return free_ports(1)[0]
+
+
+def is_open(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
+        return True
+    return False
 
 
 class Worker:
@@ -47,6 +59,10 @@ class Worker:
         settings = folder / f"door{number}.cfg"
         settings.write_text(self._door(), encoding="utf-8")
         self.door = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", str(settings)])
+        end_s = time.monotonic() + START_TIMEOUT_S
+        while not all(is_open(port) for port in (self.inner, self.port)):
+            assert time.monotonic() < end_s, "a worker does not listen"
+            time.sleep(0.02)
 
     def _door(self) -> str:
         """The settings in the job's file, with Nomad's values filled in."""
