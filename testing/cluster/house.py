@@ -6,14 +6,16 @@ the tests say.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import ssl
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +73,26 @@ def wait_for(what: str, look: Callable[[], T], timeout_s: float) -> T:
             last = found
         time.sleep(POLL_S)
     raise AssertionError(f"{what} did not come in {timeout_s:g} s; last: {last}")
+
+
+@contextlib.contextmanager
+def will_not_start(node: Node, unit: str, must: str) -> Iterator[None]:
+    """Have a service of a node not start where a shell's condition does not hold.
+
+    Args:
+        node: The machine.
+        unit: The service.
+        must: What must hold for a start.
+    """
+    folder = node.root / f"etc/systemd/system/{unit}.service.d"
+    folder.mkdir()
+    (folder / "refuse.conf").write_text(f"[Service]\nExecStartPre=/bin/sh -c '{must}'\n", encoding="utf-8")
+    node.run("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
+        node.run("systemctl", "daemon-reload")
 
 
 def versions(name: str) -> list[str]:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from testing.cluster.house import House, say, versions
+from testing.cluster.house import House, say, versions, will_not_start
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -46,6 +46,23 @@ class Caller:
             except (AssertionError, OSError) as exc:
                 self.failures.append(f"{node.name}: {exc}")
             self._end.wait(EVERY_S)
+
+
+def test_a_version_that_does_not_start_is_taken_back(house: House) -> None:
+    newest, old = versions("consul")[0], house.chosen["consul"]
+    first = house.nodes[0]
+    refuse = f"! /usr/local/bin/consul version | grep -q v{newest}"
+    with will_not_start(first, "consul", refuse):
+        wanted = {"upgrade_component": "consul", "upgrade_version": newest}
+        log = "upgrade-taken-back"
+        played = house.play("playbooks/upgrade.yaml", log=log, variables=wanted, must_pass=False)
+
+    assert played.status != 0
+    assert f"consul {newest} did not become well on {first.name}" in played.output
+    for node in house.nodes:
+        assert old in node.run("/usr/local/bin/consul", "version").stdout
+    assert house.consul("/v1/status/leader")
+    assert ANSWER in house.chat(first, QUESTION)["text"]
 
 
 @pytest.mark.parametrize("name", ["consul", "nomad"])
