@@ -129,13 +129,13 @@ def deploy_command(placed: Placed) -> list[str] | None:
     """Return the command that deploys an expert as proposed, None for one that is not deployed."""
     if placed.option is None:
         return None
-    names = list(placed.models)
+    names = json.dumps(list(placed.models))
     values = {
         "job_name": "llama-expert" if placed.expert == MAIN else f"{placed.expert}-expert",
         "service_name": f"llama-api-{placed.expert}",
         "namespace": "default",
         # Better models of the list are left out: they fit nowhere, or are too slow here.
-        "model_list": f"{{{{ {placed.expert}_models | selectattr('name', 'in', {names}) | list }}}}",
+        "model_list": f'{{{{ {placed.expert}_models | selectattr("name", "in", {names}) | list }}}}',
         "worker_count": len(placed.option.workers),
         "expert_server_nodes": [placed.option.server],
         "expert_worker_nodes": list(placed.option.workers),
