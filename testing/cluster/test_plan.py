@@ -6,10 +6,14 @@ The tests go on from one another, in order, on the house that `test_house` has b
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from testing.cluster.house import WITH_TOKEN, House, say, wait_for
+from testing.cluster.house import ROOT, WITH_TOKEN, House, say, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -39,6 +43,40 @@ def test_a_plan_is_made_of_what_they_published(house: House) -> None:
     [main] = (placed for placed in plan["experts"] if placed["expert"] == "main")
     assert main["runs"]["server"] in {node.name for node in house.nodes}
     assert plan["commands"]
+
+
+@pytest.mark.slow
+def test_a_plan_is_brought_about(house: House, tmp_path: Path) -> None:
+    for entry in house.nomad("/v1/nodes"):
+        profile = house.nomad(f"/v1/node/{entry['ID']}")["Meta"]["twin_profile"]
+        (tmp_path / f"{entry['Name']}.json").write_text(profile, encoding="utf-8")
+    plan = [sys.executable, "-m", "pipecatapp", "plan", "--embedded", "--profiles", str(tmp_path)]
+    where = {
+        "ANSIBLE_INVENTORY": str(house.cluster.inventory),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    environment = house.cluster.environment() | where
+
+    def run(*more: str) -> str:
+        command = house.cluster.outside(*plan, *more)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        return done.stdout
+
+    proposed = json.loads(run("--json"))
+    run("--apply", "--yes")
+    try:
+        for placed in proposed["experts"]:
+            if placed["runs"] is not None:
+                found = house.consul(f"/v1/health/service/llama-api-{placed['expert']}?passing")
+                assert [item["Node"]["Node"] for item in found] == [placed["runs"]["server"]]
+        assert "391" in house.chat(house.nodes[0], "What is 17 times 23?")["text"]
+    finally:
+        for command in proposed["commands"]:
+            wish = json.loads(command[-1]) | {"state": "absent"}
+            house.play("playbooks/deploy_expert.yaml", variables=wish, log="plan-absent")
 
 
 def test_the_benchmark_is_run_as_the_readme_says_and_each_node_keeps_its_results(house: House) -> None:
