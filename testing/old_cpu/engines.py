@@ -99,8 +99,33 @@ async def media() -> dict[str, Any]:
     return {"opus_packets": len(packets), "voiced": sum(voiced) / len(voiced)}
 
 
+async def requests() -> dict[str, Any]:
+    import httpx
+    import uvicorn
+    from fastapi import FastAPI
+
+    from pipecatapp.web.serving import bind
+
+    app = FastAPI()
+
+    @app.post("/echo")
+    async def echo(body: dict[str, str]) -> dict[str, str]:
+        return body
+
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", log_config=None, lifespan="off"))
+    listening = bind("127.0.0.1", 0, "TWIN_PORT")
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    async with httpx.AsyncClient(trust_env=False, timeout=300) as http:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/echo"
+        reply = await http.post(url, json={"said": "hello"})
+    server.should_exit = True
+    await serving
+    return {"status": reply.status_code, "echo": reply.json()}
+
+
 PROGRAMS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-    program.__name__: program for program in (pick, piper, minilm, pocketsphinx, whisper, memory, media)
+    program.__name__: program
+    for program in (pick, piper, minilm, pocketsphinx, whisper, memory, media, requests)
 }
 
 if __name__ == "__main__":

@@ -106,6 +106,10 @@ def test_calls_encode_sound_and_hear_voice() -> None:
     assert heard["voiced"] > 0.4
 
 
+def test_requests_are_answered() -> None:
+    assert result_of(CORE2, "requests") == {"status": 200, "echo": {"said": "hello"}}
+
+
 def test_with_sse41_whisper_hears_a_sentence() -> None:
     heard = result_of(PENRYN, "whisper")["text"]
     assert word_overlap("what is the capital of france", heard) == 1
