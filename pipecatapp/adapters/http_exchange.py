@@ -7,18 +7,21 @@ of every stream, where httpx alone would take more time than the gateway may (do
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
 from pipecatapp.errors import AdapterError
 
 CONNECT_TIMEOUT_S = 3.0
 """A server on the LAN accepts within milliseconds; more means that its machine is gone (seconds)."""
-READ_BYTES = 65_536
-"""Most that is taken in one go (bytes); also the longest head of an answer."""
+MAX_HEAD_BYTES = 65_536
+"""Longest head of an answer, and line between two chunks (bytes)."""
+MOST_KEPT_BYTES = 131_072
+"""How much may have come and not be taken before the server has to wait (bytes)."""
 MAX_WHOLE_BYTES = 16_000_000
 """Longest answer that is read as a whole (bytes); one of 100 000 tokens takes less than a megabyte."""
 KEPT_S = 4.0
@@ -27,50 +30,112 @@ MAX_KEPT = 8
 """Connections kept to one server; each holds a thread of it."""
 
 
+class Connection(asyncio.Protocol):
+    """A connection to a server, and what came over it and was not taken yet.
+
+    It is a protocol and no stream: a stream's reader costs more time for each piece than all else on its way.
+    """
+
+    def __init__(self) -> None:
+        self.incoming = bytearray()
+        self.is_over = False
+        """The server has closed it, or it broke."""
+        self.failure: Exception | None = None
+        """Why it broke; None when the server closed it."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came until it is taken; the server waits while that is much."""
+        self.incoming += data
+        if len(self.incoming) > MOST_KEPT_BYTES and not self._is_paused:
+            self._is_paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self.is_over, self.failure = True, exc
+        self._wake()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Wait until more has come.
+
+        Raises:
+            TimeoutError: Nothing came.
+            OSError: It broke.
+            EOFError: The server has closed it.
+        """
+        if self.is_over:
+            raise self.failure or EOFError
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resume_reading()
+        loop = asyncio.get_running_loop()
+        self._waiter = waiter = loop.create_future()
+        timer = loop.call_later(timeout_s, self._time_out, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @staticmethod
+    def _time_out(waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(TimeoutError())
+
+
 class Exchange:
     """An answer that is coming in.
 
     Args:
         servers: Takes the connection back when the answer is whole.
         address: Of the server.
-        reader: The incoming half of the connection.
-        writer: The outgoing half.
+        connection: To it.
         who: What errors call the server.
     """
 
     def __init__(
-        self,
-        servers: HttpServers,
-        address: tuple[str, str],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        who: str,
+        self, servers: HttpServers, address: tuple[str, str], connection: Connection, who: str
     ) -> None:
         self._servers = servers
         self._address = address
-        self._reader = reader
-        self._writer = writer
+        self._connection = connection
         self._who = who
         self._timeout_s = 0.0
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self._left = -1
-        """Bytes to the end of the body or, when it is chunked, of the chunk; -1: until the server closes."""
+        """Bytes to the end of the body or, when it is chunked, of the chunk and its line's end; -1: until the
+        server closes."""
         self._is_chunked = False
+        self._is_last_chunk = False
         self._is_over = False
         self._is_closed = False
 
     async def read(self) -> bytes:
-        """Return the next piece of the body, b"" at its end.
+        """Return the next piece of the body, all of it that is here; b"" at its end.
 
         Raises:
             AdapterError: `upstream-timeout` or `upstream-broke-off`.
         """
         if self._is_over:
             return b""
-        with _failures(self._who, self._timeout_s):
-            async with asyncio.timeout(self._timeout_s):
-                piece = await (self._read_chunks() if self._is_chunked else self._read_plain())
+        take = self._take_chunks if self._is_chunked else self._take_plain
+        try:
+            while (piece := take()) is None:
+                await self._connection.wait(self._timeout_s)
+        except (OSError, EOFError, ValueError) as exc:
+            raise self._failed(exc) from exc
         self._is_over = not piece
         return piece
 
@@ -95,9 +160,9 @@ class Exchange:
         self._is_closed = True
         is_reusable = self._is_over and self.headers.get("connection", "").lower() != "close"
         if is_reusable and (self._is_chunked or "content-length" in self.headers):
-            self._servers.keep(self._address, self._reader, self._writer)
+            self._servers.keep(self._address, self._connection)
         else:
-            self._writer.transport.abort()
+            self._connection.transport.abort()
 
     async def ask(self, request: bytes, timeout_s: float) -> None:
         """Send `request` and read the answer's head.
@@ -107,15 +172,26 @@ class Exchange:
         """
         self._timeout_s = timeout_s
         try:
-            self._writer.write(request)
-            with _failures(self._who, timeout_s):
-                async with asyncio.timeout(timeout_s):
-                    # 100 Continue and its like come before the answer (RFC 9110, section 15.2).
-                    while self.status < 200:
-                        self._take_head((await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+            self._connection.transport.write(request)
+            # 100 Continue and its like come before the answer (RFC 9110, section 15.2).
+            while self.status < 200:
+                self._take_head(await self._head())
+        except (OSError, EOFError, ValueError, IndexError) as exc:
+            self.close()
+            raise self._failed(exc) from exc
         except BaseException:
             self.close()
             raise
+
+    async def _head(self) -> str:
+        incoming = self._connection.incoming
+        while (end := incoming.find(b"\r\n\r\n")) < 0:
+            if len(incoming) > MAX_HEAD_BYTES:
+                raise ValueError("a head that does not end")
+            await self._connection.wait(self._timeout_s)
+        head = incoming[:end].decode("latin-1")
+        del incoming[: end + 4]
+        return head
 
     def _take_head(self, head: str) -> None:
         first, *lines = head.split("\r\n")
@@ -128,39 +204,73 @@ class Exchange:
         else:
             self._left = int(self.headers.get("content-length", -1))
 
-    async def _read_plain(self) -> bytes:
+    def _take_plain(self) -> bytes | None:
+        """Return what is here of a body; None when more must come."""
+        connection = self._connection
         if self._left == 0:
             return b""
-        piece = await self._reader.read(READ_BYTES if self._left < 0 else min(READ_BYTES, self._left))
-        if self._left > 0:
-            if not piece:
-                raise EOFError
-            self._left -= len(piece)
+        if not connection.incoming:
+            is_whole = self._left < 0 and connection.is_over and connection.failure is None
+            return b"" if is_whole else None
+        piece = bytes(connection.incoming if self._left < 0 else connection.incoming[: self._left])
+        del connection.incoming[: len(piece)]
+        self._left -= len(piece) if self._left > 0 else 0
         return piece
 
-    async def _read_chunks(self) -> bytes:
-        if self._left == 0:
-            size = await self._reader.readuntil(b"\r\n")
-            self._left = int(size.split(b";", 1)[0], 16)
-            if self._left == 0:
-                # Trailers, which none of these servers sends, end with an empty line (RFC 9112, section 7.1).
-                while await self._reader.readuntil(b"\r\n") != b"\r\n":
-                    pass
-                return b""
-        piece = await self._reader.read(min(READ_BYTES, self._left))
-        if not piece:
-            raise EOFError
-        self._left -= len(piece)
-        if self._left == 0 and await self._reader.readexactly(2) != b"\r\n":
-            raise ValueError("a chunk that does not end")
-        return piece
+    def _take_chunks(self) -> bytes | None:
+        """Return what is here of a chunked body (RFC 9112, section 7.1); None when more must come."""
+        incoming, position, pieces = self._connection.incoming, 0, []
+        try:
+            while not self._is_last_chunk:
+                if self._left > 2:
+                    piece = incoming[position : position + self._left - 2]
+                    pieces.append(piece)
+                    position += len(piece)
+                    self._left -= len(piece)
+                end = incoming.find(b"\r\n", position)
+                if self._left > 2 or end < 0:
+                    break
+                if self._left:
+                    if end != position:
+                        raise ValueError("a chunk that does not end")
+                    self._left = 0
+                    position += 2
+                    continue
+                size = int(incoming[position:end].split(b";", 1)[0], 16)
+                if size < 0:
+                    raise ValueError("a chunk of a size below nothing")
+                self._is_last_chunk, self._left = size == 0, size + 2
+                position = end + 2
+            # Trailers, which none of these servers sends, end with an empty line.
+            while self._is_last_chunk and (end := incoming.find(b"\r\n", position)) >= 0:
+                is_end, position = end == position, end + 2
+                if is_end and not any(pieces):
+                    return b""
+                if is_end:
+                    position -= 2
+                    break
+            if not any(pieces) and len(incoming) - position > MAX_HEAD_BYTES:
+                raise ValueError("a line that does not end")
+        except ValueError:
+            # What came before it is handed on first.
+            if not any(pieces):
+                raise
+        finally:
+            del incoming[:position]
+        return b"".join(pieces) or None
+
+    def _failed(self, exc: Exception) -> AdapterError:
+        if isinstance(exc, TimeoutError):
+            message = f"{self._who} was silent for {self._timeout_s:g} seconds."
+            return AdapterError("upstream-timeout", message, retryable=True)
+        return _broke_off(self._who, "broke the connection")
 
 
 class HttpServers:
     """Connections to models' servers; those whose answer is whole are kept a while for the next request."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]]] = {}
+        self._kept: dict[tuple[str, str], list[tuple[float, Connection]]] = {}
 
     async def post(self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, who: str) -> Exchange:
         """Send `body` to `url` and return the answer, its head read; `Exchange.close` must follow.
@@ -185,7 +295,7 @@ class HttpServers:
         request = head.encode("latin-1") + body
         kept = self._take(address)
         if kept is not None:
-            exchange = Exchange(self, address, *kept, who)
+            exchange = Exchange(self, address, kept, who)
             try:
                 await exchange.ask(request, timeout_s)
                 return exchange
@@ -193,73 +303,68 @@ class HttpServers:
                 # A server may close a connection just when it is used again (RFC 9112, section 9.3.1).
                 if exc.code != "upstream-broke-off":
                     raise
-        reader, writer = await _connect(parts, who)
-        exchange = Exchange(self, address, reader, writer, who)
+        exchange = Exchange(self, address, await _connect(parts, who), who)
         await exchange.ask(request, timeout_s)
         return exchange
 
-    def keep(
-        self, address: tuple[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def keep(self, address: tuple[str, str], connection: Connection) -> None:
         """Keep a connection whose answer is whole, and drop those that were kept too long."""
         now_s = time.monotonic()
         for known, connections in list(self._kept.items()):
             fresh = [kept for kept in connections if now_s - kept[0] < KEPT_S]
             for kept in connections:
                 if kept not in fresh:
-                    kept[2].transport.abort()
+                    kept[1].transport.abort()
             if fresh:
                 self._kept[known] = fresh
             else:
                 del self._kept[known]
         mine = self._kept.setdefault(address, [])
         if len(mine) < MAX_KEPT:
-            mine.append((now_s, reader, writer))
+            mine.append((now_s, connection))
         else:
-            writer.transport.abort()
+            connection.transport.abort()
 
     def close(self) -> None:
         """Drop what is kept."""
         for connections in self._kept.values():
-            for _, _, writer in connections:
-                writer.transport.abort()
+            for _, connection in connections:
+                connection.transport.abort()
         self._kept.clear()
 
-    def _take(self, address: tuple[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    def _take(self, address: tuple[str, str]) -> Connection | None:
         """Return a kept connection that is still good, the newest first."""
         connections = self._kept.get(address, [])
         while connections:
-            kept_s, reader, writer = connections.pop()
-            is_good = not reader.at_eof() and reader.exception() is None and not writer.is_closing()
-            if is_good and time.monotonic() - kept_s < KEPT_S:
-                return reader, writer
-            writer.transport.abort()
+            kept_s, connection = connections.pop()
+            is_good = not connection.is_over and not connection.transport.is_closing()
+            if is_good and not connection.incoming and time.monotonic() - kept_s < KEPT_S:
+                return connection
+            connection.transport.abort()
         return None
 
 
-async def _connect(parts: SplitResult, who: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(parts: SplitResult, who: str) -> Connection:
     is_https = parts.scheme == "https"
     try:
+        if not parts.hostname:
+            raise ValueError("an address without a host")
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return await asyncio.open_connection(
+            _, connection = await asyncio.get_running_loop().create_connection(
+                Connection,
                 parts.hostname,
                 parts.port or (443 if is_https else 80),
-                ssl=ssl.create_default_context() if is_https else None,
-                limit=READ_BYTES,
+                ssl=_tls() if is_https else None,
             )
+            return connection
     except (OSError, TimeoutError, ValueError) as exc:
         raise AdapterError("upstream-unreachable", f"{who} cannot be reached.", retryable=True) from exc
 
 
-@contextlib.contextmanager
-def _failures(who: str, timeout_s: float) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as exc:
-        message = f"{who} was silent for {timeout_s:g} seconds."
-        raise AdapterError("upstream-timeout", message, retryable=True) from exc
-    except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError) as exc:
-        raise _broke_off(who, "broke the connection") from exc
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Return the system's authorities; reading them takes longer than a request may."""
+    return ssl.create_default_context()
 
 
 def _broke_off(who: str, what: str) -> AdapterError:
