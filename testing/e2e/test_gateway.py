@@ -66,6 +66,7 @@ def test_a_chat_is_streamed(house: openai.OpenAI) -> None:
         model="default",
         messages=user("Count from one to five."),
         max_tokens=30,
+        temperature=0,
         stream=True,
         stream_options={"include_usage": True},
     ) as stream:
