@@ -154,6 +154,8 @@ job "llama-expert" {
 
   meta {
     release = var.release
+    # By this the health check knows that there should be one.
+    expert = var.service_name
   }
 
   update {

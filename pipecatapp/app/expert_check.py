@@ -57,6 +57,7 @@ class Wish:
     Args:
         experts: Must be in Consul; empty for all that are there, and `main`, which may also be the agent's
             own model.
+        deployed: Must be in Consul beside these: there is a job for each.
         agent_url: Where the house's page is, such as this node's ingress.
         timeout_s: Longest wait for one whole answer (seconds, > 0).
     """
@@ -64,6 +65,7 @@ class Wish:
     experts: tuple[str, ...]
     agent_url: str
     timeout_s: float
+    deployed: tuple[str, ...] = ()
 
 
 async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
@@ -95,7 +97,8 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
 
 
 async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) -> list[Verdict]:
-    expected = wish.experts or tuple(dict.fromkeys([MAIN, *experts_in(directory)]))
+    named = wish.experts or (MAIN, *experts_in(directory))
+    expected = tuple(dict.fromkeys([*named, *wish.deployed]))
     absent = [name for name in expected if not directory.known(service_of(name))]
     asked: list[Awaitable[Verdict]] = []
     verdicts: list[Verdict] = []
@@ -110,7 +113,7 @@ async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) ->
     *answers, agent = await asyncio.gather(*asked, _ask_agent(wish.agent_url, wish.timeout_s))
     verdicts += answers
     for name in absent:
-        if name == MAIN and not wish.experts:
+        if name == MAIN and not wish.experts and name not in wish.deployed:
             detail = "no llama-api-main: the agent's own model is the expert main"
             verdicts.append(Verdict(name, "", agent.is_well, detail))
         else:
@@ -197,5 +200,9 @@ def _words_of(reply: dict[str, Any]) -> str:
 
 def expected_experts(given: Sequence[str], settings: Settings) -> tuple[str, ...]:
     """Return the experts that must be in Consul: those given, else those of TWIN_EXPERTS."""
-    named = [*given] or settings.experts.split(",")
-    return tuple(dict.fromkeys(name.strip().removeprefix(EXPERT_PREFIX) for name in named if name.strip()))
+    return names_of([*given] or settings.experts.split(","))
+
+
+def names_of(given: Sequence[str]) -> tuple[str, ...]:
+    """Return experts' names, each once: they may be given as their services' names."""
+    return tuple(dict.fromkeys(name.strip().removeprefix(EXPERT_PREFIX) for name in given if name.strip()))

@@ -10,7 +10,7 @@ import asyncio
 import json
 from dataclasses import asdict
 
-from pipecatapp.app.expert_check import Verdict, Wish, check_experts, expected_experts
+from pipecatapp.app.expert_check import Verdict, Wish, check_experts, expected_experts, names_of
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.cli.server import agent_url
 from pipecatapp.settings import load_settings
@@ -37,6 +37,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="must be in Consul (default: TWIN_EXPERTS; else all there, and main, there or the agent's own)",
     )
     parser.add_argument(
+        "--deployed",
+        action="append",
+        default=[],
+        metavar="EXPERT",
+        help="must be in Consul too: there is a job for it; may be given more than once",
+    )
+    parser.add_argument(
         "--url", default="", help="the agent, through the ingress (default: http://127.0.0.1:TWIN_PORT)"
     )
     parser.add_argument(
@@ -59,7 +66,8 @@ def _seconds(text: str) -> float:
 def _check(options: argparse.Namespace) -> int:
     settings = load_settings()
     set_up_logging("error")
-    wish = Wish(expected_experts(options.experts, settings), agent_url(options.url), options.timeout)
+    expected, deployed = expected_experts(options.experts, settings), names_of(options.deployed)
+    wish = Wish(expected, agent_url(options.url), options.timeout, deployed)
     verdicts = asyncio.run(check_experts(settings, wish))
     is_well = all(verdict.is_well for verdict in verdicts)
     if options.json:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from testing.cluster.house import ROOT, House, say, wait_for
+from testing.cluster.house import ROOT, WITH_TOKEN, House, say, wait_for
 from testing.hosts.cluster import Node, Played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -299,6 +299,24 @@ def test_without_consul_it_is_still_asked(house: House) -> None:
     finally:
         node.run("systemctl", "start", "consul")
     wait_for("Consul", lambda: where(house, "llama-api-creative"), SETTLE_TIMEOUT_S)
+
+
+@pytest.mark.slow
+def test_stopped_by_somebody_it_is_missed_and_comes_back_by_the_same_command(
+    house: House, deploy: Deploy
+) -> None:
+    well = house.play("playbooks/run_health_check.yaml", log="health-check")
+    assert "ok   creative" in well.output
+    house.nodes[0].run(
+        "bash", "-c", f"{WITH_TOKEN}; nomad job stop -detach -namespace creative creative-expert"
+    )
+    wait_for("its end", lambda: not where(house, "llama-api-creative"), SETTLE_TIMEOUT_S)
+
+    ill = house.play("playbooks/run_health_check.yaml", log="health-check-ill", must_pass=False)
+    assert ill.status != 0
+    assert "BAD  creative: missing" in ill.output
+
+    assert "Served by smollm2-135m" in deploy(DEPLOY, log="deploy-back").output
 
 
 def test_removed_it_leaves_nothing_and_the_question_is_answered(house: House, deploy: Deploy) -> None:

@@ -125,6 +125,15 @@ def test_an_expert_that_must_be_there_and_is_not_fails(house: House, by: str) ->
     assert "ok   main" in done.stdout
 
 
+def test_an_expert_that_was_deployed_and_is_gone_fails_beside_those_that_are_there(house: House) -> None:
+    house.expert("coding", saying("Water is wet."))
+    done = house.check("--deployed", "llama-api-creative", "--deployed", "coding")
+    assert done.returncode == 1
+    assert "BAD  creative: missing: Consul knows no llama-api-creative" in done.stdout
+    assert done.stdout.count("ok   coding") == 1
+    assert "ok   main" in done.stdout
+
+
 def test_a_main_that_must_be_in_consul_is_not_the_agents_own(house: House) -> None:
     done = house.check("main")
     assert done.returncode == 1
