@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 
 from pipecatapp.adapters.consul_directory import ConsulDirectory
+from pipecatapp.adapters.joined_directory import JoinedDirectory
 from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.agent.apology import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import consul_http
+from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, experts_in, service_of
 from pipecatapp.ports import ChatRequest, Endpoint, Message, ServiceDirectory
@@ -69,10 +70,10 @@ class Wish:
 
 
 async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
-    """Ask everybody at the same time; return a verdict for each, experts first.
+    """Ask everybody at the same time, those elsewhere too; return a verdict for each, experts first.
 
     Raises:
-        ConfigError: TWIN_CONSUL_URL is not set.
+        ConfigError: TWIN_CONSUL_URL is not set, or what is written of experts elsewhere is wrong.
         AdapterError: Consul does not say who there is.
     """
     if not settings.consul_url:
@@ -81,6 +82,7 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
             "Experts are found in Consul, and TWIN_CONSUL_URL is not set.",
             hint="On a node of the cluster: TWIN_CONSUL_URL=http://127.0.0.1:8500 twin check-experts",
         )
+    external = external_experts(settings)
     directory = await ConsulDirectory.open(
         consul_http(settings), SystemClock(), prefixes=(EXPERT_PREFIX,), first_answer_s=FIRST_ANSWER_S
     )
@@ -91,12 +93,15 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
                 f"Nobody can be checked: {directory.state().reason}",
                 hint="The token needs service:read for llama-api- and node:read.",
             )
-        return await _check(settings, wish, directory)
+        everybody = JoinedDirectory(directory, [expert.endpoint for expert in external])
+        return await _check(wish, everybody, access_to(settings, external))
     finally:
         await directory.close()
 
 
-async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) -> list[Verdict]:
+async def _check(
+    wish: Wish, directory: ServiceDirectory, access: Callable[[Endpoint], Access]
+) -> list[Verdict]:
     named = wish.experts or (MAIN, *experts_in(directory))
     expected = tuple(dict.fromkeys([*named, *wish.deployed]))
     absent = [name for name in expected if not directory.known(service_of(name))]
@@ -104,7 +109,7 @@ async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) ->
     verdicts: list[Verdict] = []
     for name in expected:
         endpoints = directory.current(service_of(name))
-        asked += [_ask_expert(settings, name, endpoint, wish.timeout_s) for endpoint in endpoints]
+        asked += [_ask_expert(name, endpoint, access(endpoint), wish.timeout_s) for endpoint in endpoints]
         known = directory.known(service_of(name))
         if known and not endpoints:
             nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
@@ -121,14 +126,15 @@ async def _check(settings: Settings, wish: Wish, directory: ServiceDirectory) ->
     return [*sorted(verdicts, key=lambda verdict: expected.index(verdict.name)), agent]
 
 
-async def _ask_expert(settings: Settings, name: str, endpoint: Endpoint, timeout_s: float) -> Verdict:
-    where = f"{endpoint.node} {endpoint.address}:{endpoint.port}"
+async def _ask_expert(name: str, endpoint: Endpoint, how: Access, timeout_s: float) -> Verdict:
+    where = endpoint.elsewhere or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
     client = OpenAiLlm(
-        f"{endpoint.url}/v1",
-        settings.llm_model or "default",
-        settings.expert_api_key,
+        endpoint.base_url,
+        how.model,
+        how.api_key,
         name=endpoint.service,
         request_timeout_s=timeout_s,
+        llama_extensions=how.is_llama,
     )
     request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
 

@@ -134,6 +134,24 @@ def test_an_expert_that_was_deployed_and_is_gone_fails_beside_those_that_are_the
     assert "ok   main" in done.stdout
 
 
+def test_an_expert_elsewhere_is_asked_with_its_own_key(house: House, tmp_path: Path) -> None:
+    house.expert("main", saying("Water is a liquid."))
+    elsewhere = OpenAiServer(llm=FakeLlm(("Water is life.",)))
+    with serving(elsewhere):
+        entry = {"base_url": elsewhere.url, "model": "large", "key": "theirs"}
+        listed = {"external_experts": {"oracle": entry}}
+        (tmp_path / "external_experts.yaml").write_text(json.dumps(listed), encoding="utf-8")
+        settings = {"TWIN_CATALOGUE_DIR": str(tmp_path), "TWIN_EXTERNAL_KEYS": json.dumps({"theirs": KEY})}
+        done = house.check(**settings)
+        wrong = house.check(**settings | {"TWIN_EXTERNAL_KEYS": json.dumps({"theirs": "another"})})
+    assert done.returncode == 0
+    assert f"ok   oracle ({elsewhere.url})" in done.stdout
+    assert elsewhere.requests[0][1]["model"] == "large"
+    assert wrong.returncode == 1
+    assert "BAD  oracle" in wrong.stdout
+    assert "another" not in wrong.stdout + wrong.stderr
+
+
 def test_a_main_that_must_be_in_consul_is_not_the_agents_own(house: House) -> None:
     done = house.check("main")
     assert done.returncode == 1
