@@ -312,27 +312,41 @@ class ConsulAgent(_Agent):
 
 
 class NomadAgent(_Agent):
-    """A single Nomad server that is its own client, with raw_exec, and ACL on.
+    """A Nomad server that is its own client, with raw_exec, and ACL on.
 
     Args:
         folder: Its configuration, data and log.
         consul: Where it registers services; None for no Consul.
+        beside: A started server that it joins, as a server only; None for one alone.
+        node: Its name.
     """
 
-    def __init__(self, folder: Path, consul: ConsulAgent | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        consul: ConsulAgent | None = None,
+        beside: NomadAgent | None = None,
+        node: str = "nomad-test",
+    ) -> None:
         self._ports = dict(zip(("http", "rpc", "serf"), free_ports(3), strict=True))
         super().__init__("nomad", folder, self._ports["http"])
-        self.token = ""
+        self.token = beside.token if beside else ""
         """The management token, once it was started."""
-        self.node = "nomad-test"
+        self.node = node
         self._consul = consul
+        self._beside = beside
 
     def start(self) -> Self:
-        """Start it and wait until its client is ready for work.
+        """Start it and wait until its client is ready for work, or until it follows the one that it joins.
 
         Raises:
             RuntimeError: It ended, or was not ready in time; with the end of its log.
         """
+        server: dict[str, Any] = {"enabled": True}
+        if self._beside is None:
+            server["bootstrap_expect"] = 1
+        else:
+            server["server_join"] = {"retry_join": [f"{HOST}:{self._beside._ports['serf']}"]}
         consul: dict[str, Any] = {
             "client_auto_join": False,
             "server_auto_join": False,
@@ -349,9 +363,9 @@ class NomadAgent(_Agent):
             "bind_addr": HOST,
             "advertise": {name: HOST for name in self._ports},
             "ports": self._ports,
-            "server": {"enabled": True, "bootstrap_expect": 1},
+            "server": server,
             "client": {
-                "enabled": True,
+                "enabled": self._beside is None,
                 "network_interface": "lo",
                 "options": {"fingerprint.denylist": CLOUD_PROBES},
             },
@@ -362,7 +376,8 @@ class NomadAgent(_Agent):
         }
         self._launch(["-config"], config)
         self._wait(self._has_token, "leader")
-        self._wait(self._has_ready_node, "ready node")
+        if self._beside is None:
+            self._wait(self._has_ready_node, "ready node")
         if self._consul is not None:
             self._consul.let_jobs_in(self.url)
         return self

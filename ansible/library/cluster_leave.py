@@ -2,8 +2,8 @@
 """Take a machine out of Consul and Nomad: its vote, its membership, its entry as a node.
 
 It owns the order: leadership goes to another server first, the vote goes while the machine still answers (two
-servers of which one is gone cannot agree on anything), and the agents stop at once, before a leader gives the
-vote back. Stopped agents start again when their unit is started.
+servers of which one is gone cannot agree on anything), the agents stop at once, and the servers that are left
+see to it that no leader gives the vote back. Stopped agents start again when their unit is started.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ options:
   wait_s: {type: int, default: 60, description: "Longest wait for another leader, in seconds."}
 """
 RAFT = "/v1/operator/raft"
+STEADY_S = 3.0
+"""How long a machine must be out (seconds): what one server knows, the others hear in less."""
+GONE = ("leaving", "left", "reap")
+"""States of a member that no leader gives a vote to."""
 
 
 def server_of(raft: dict[str, Any], node: str) -> dict[str, Any] | None:
@@ -85,8 +89,72 @@ def drop_vote(api: Api, node: str) -> bool:
     return True
 
 
-def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float) -> bool:
+def expel(nomad: Api, node: str, wait_s: float) -> bool:
+    """Have Nomad's servers count a stopped one out; return whether anything was done.
+
+    The leader looks at its members every minute and at each change, and gives a vote to whoever seems alive
+    (reconcileMember, nomad/leader.go). A machine that has just stopped seems so for seconds; ten seconds on,
+    its vote counts, and two servers of which one is gone cannot agree on anything.
+
+    Raises:
+        ApiError: The servers do not agree to it in time.
+    """
+    name, changed, out_since_s = f"{node}.global", False, None
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        members = nomad.get("/v1/agent/members")["Members"]
+        is_out = all(member["Status"] in GONE for member in members if member["Name"] == name)
+        if not is_out:
+            nomad.call("PUT", f"/v1/agent/force-leave?node={quote(name)}")
+        is_out = not drop_vote(nomad, node) and is_out
+        changed = changed or not is_out
+        now_s = time.monotonic()
+        out_since_s = (out_since_s or now_s) if is_out else None
+        if out_since_s is not None and now_s - out_since_s >= STEADY_S:
+            return changed
+        if now_s > deadline_s:
+            raise ApiError(f"Nomad's servers still count {node} in after {wait_s:.0f} s")
+        time.sleep(POLL_S / 4)
+
+
+def others_of(nomad: Api, node: str, token: str, ca: str) -> list[Api]:
+    """Where the other servers are asked, the leader first.
+
+    Raises:
+        ApiError: Nomad does not answer.
+    """
+    found = nomad.get(f"{RAFT}/configuration")["Servers"]
+    others = [server for server in found if server["Node"].split(".")[0] != node]
+    others.sort(key=lambda server: not server["Leader"])
+    scheme, _, here = nomad.url.partition("://")
+    port = here.rpartition(":")[2]
+    hosts = [server["Address"].rpartition(":")[0] for server in others]
+    return [Api("nomad", f"{scheme}://{host}:{port}", token, ca) for host in hosts]
+
+
+def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
+    """Have the first server that answers see to it; return whether anything was done.
+
+    Raises:
+        ApiError: None can; with what the last one said.
+    """
+    why: ApiError | None = None
+    for other in others:
+        try:
+            return expel(other, node, wait_s)
+        except ApiError as exc:
+            why = exc
+    if why is not None:
+        raise why
+    return False
+
+
+def give_up_vote(
+    module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float, others: list[Api]
+) -> bool:
     """Give up both votes and stop the agents; what one system refuses does not keep the other's vote.
+
+    `others` are Nomad's other servers, which see to it that the vote stays away.
 
     Raises:
         ApiError: With the first refusal, after both were asked.
@@ -103,6 +171,11 @@ def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait
             refusals.append(exc)
             continue
         module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
+        if api is nomad:
+            try:
+                expel_by_any(others, node, wait_s)
+            except ApiError as exc:
+                refusals.append(exc)
     if refusals:
         raise refusals[0]
     return changed
@@ -119,6 +192,9 @@ def forget(consul: Api, nomad: Api, node: str) -> bool:
         if member["Status"] != "left":
             nomad.call("PUT", f"/v1/agent/force-leave?node={quote(member['Name'])}&prune=true")
             changed = True
+    if members:
+        # Given back, perhaps, in between.
+        drop_vote(nomad, node)
     for entry in nodes_named(nomad, node):
         nomad.call("PUT", f"/v1/node/{entry['ID']}/purge")
         changed = True
@@ -153,7 +229,8 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         if given["action"] == "vote":
-            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"])
+            others = others_of(nomad, given["node"], given["nomad_token"], given["ca"])
+            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"], others)
         else:
             changed = forget(consul, nomad, given["node"])
     except ApiError as exc:

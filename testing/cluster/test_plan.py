@@ -18,13 +18,23 @@ from testing.cluster.house import ROOT, WITH_TOKEN, House, say, wait_for
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 BENCHMARK_TIMEOUT_S = 300.0
+PUBLISHED_TIMEOUT_S = 30.0
+
+
+def published(house: House, node_id: str) -> str:
+    """A node's profile, as the servers know it a little later."""
+    return wait_for(
+        "a profile",
+        lambda: str(house.nomad(f"/v1/node/{node_id}")["Meta"].get("twin_profile", "")),
+        PUBLISHED_TIMEOUT_S,
+    )
 
 
 def test_every_node_measures_itself_and_publishes_it(house: House) -> None:
     house.play("playbooks/measure.yaml", log="measure")
 
     for entry in house.nomad("/v1/nodes"):
-        profile = json.loads(house.nomad(f"/v1/node/{entry['ID']}")["Meta"]["twin_profile"])
+        profile = json.loads(published(house, entry["ID"]))
         assert profile["node"] == entry["Name"]
         speeds = {found["threads"]: found["decode_tokens_s"] for found in profile["speeds"]}
         assert speeds and min(speeds.values()) > 0
@@ -48,8 +58,7 @@ def test_a_plan_is_made_of_what_they_published(house: House) -> None:
 @pytest.mark.slow
 def test_a_plan_is_brought_about(house: House, tmp_path: Path) -> None:
     for entry in house.nomad("/v1/nodes"):
-        profile = house.nomad(f"/v1/node/{entry['ID']}")["Meta"]["twin_profile"]
-        (tmp_path / f"{entry['Name']}.json").write_text(profile, encoding="utf-8")
+        (tmp_path / f"{entry['Name']}.json").write_text(published(house, entry["ID"]), encoding="utf-8")
     plan = [sys.executable, "-m", "pipecatapp", "plan", "--embedded", "--profiles", str(tmp_path)]
     where = {
         "ANSIBLE_INVENTORY": str(house.cluster.inventory),
