@@ -86,6 +86,8 @@ def _clean_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
     for name, field in Settings.model_fields.items():
         patch.delenv(field.alias or name, raising=False)
     patch.setenv("HOME", str(home))
+    # Matplotlib would make folders there as soon as it is imported.
+    patch.setenv("MPLCONFIGDIR", str(home.with_name(f"{home.name}-matplotlib")))
 
 
 def _block_network(patch: pytest.MonkeyPatch) -> None:

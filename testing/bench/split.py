@@ -22,7 +22,7 @@ from pipecatapp.adapters.llm_server import HOST, LlmServerProcess
 from pipecatapp.adapters.rpc_tunnel import RpcTunnel
 from pipecatapp.app.expert_host import ExpertOrder, server_command
 from testing.bench.report import machine, table, write_json
-from testing.e2e.engine_models import MODELS, QWEN, SMOLLM, llama_binary
+from testing.e2e.engine_models import MODELS, QWEN, QWEN_LARGE, SMOLLM, llama_binary
 from testing.e2e.experts.workers import LENT_MB, Worker, free_port, make_pair
 
 AIM = 0.98
@@ -98,7 +98,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     rows, results = [], {}
-    for filename in (SMOLLM, QWEN):
+    for filename in (name for name in (SMOLLM, QWEN, QWEN_LARGE) if (MODELS / name).exists()):
         found = asyncio.run(measure(filename, options.rounds, options.tokens))
         by_hand, tunnel = (statistics.median(found[way]) for way in WAYS)
         ratio = tunnel / by_hand
