@@ -217,7 +217,8 @@ end_quiet_work() { # Ctrl-C does not reach what works in the background; package
 }
 
 interrupted() {
-  trap - INT TERM
+  trap '' INT # a second one would end this before it has said how to go on; TERM ends it
+  trap - TERM
   printf '\n' >&2
   end_quiet_work
   if [[ "$role" == worker ]]; then
