@@ -65,6 +65,15 @@ export function forgetAll() {
   return call("DELETE", "api/memory");
 }
 
+/** @returns {Promise<string[]>} Names of the experts that are asked outside the house. */
+export async function listElsewhere() {
+  /** @type {{name: string, endpoints?: {elsewhere?: string}[]}[]} */
+  const experts = (await call("GET", "api/experts")).experts ?? [];
+  return experts
+    .filter((expert) => (expert.endpoints ?? []).some((endpoint) => endpoint.elsewhere))
+    .map((expert) => expert.name);
+}
+
 /** @returns {Promise<SavedState[]>} */
 export async function listStates() {
   const states = (await call("GET", "api/state")).states ?? [];

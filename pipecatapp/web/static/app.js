@@ -5,11 +5,12 @@
  * It owns the current state and what a press, a key or an event leads to; it draws nothing itself.
  */
 
+import { listElsewhere } from "./api.js";
 import { Call } from "./audio.js";
 import { EventSocket } from "./socket.js";
 import { INITIAL, reduce } from "./store.js";
-import { explain, initialUi, reduceUi } from "./ui.js";
-import { byId } from "./view/dom.js";
+import { explain, initialUi, privacy, reduceUi } from "./ui.js";
+import { byId, setText } from "./view/dom.js";
 import { MemoryPanel } from "./view/memory.js";
 import { StatusView } from "./view/status.js";
 import { Transcript } from "./view/transcript.js";
@@ -80,7 +81,10 @@ const socket = new EventSocket({
   onEvent: receive,
   onLink: (link) => {
     apply({ type: "link", link });
-    if (link === "online") panel.refresh();
+    if (link === "online") {
+      panel.refresh();
+      tellPrivacy();
+    }
   },
   onProblem: (problem) => apply({ type: "problem", problem }),
 });
@@ -99,6 +103,15 @@ function receive(event) {
 function apply(action) {
   ui = reduceUi(ui, action);
   draw();
+}
+
+/** Say who outside the house is asked, as often as the agent is met anew. */
+async function tellPrivacy() {
+  try {
+    setText(byId("privacy", HTMLElement), privacy(await listElsewhere()));
+  } catch (error) {
+    apply({ type: "problem", problem: explain(error) });
+  }
 }
 
 /** Draw once per frame, however many events came. */

@@ -55,6 +55,16 @@ export function describe(ui, state) {
   return { mood: "idle", text: ui.secure ? "Ready. Press Start and speak" : "Ready. Type your question" };
 }
 
+/**
+ * Return where what is said goes, as a sentence.
+ * @param {readonly string[]} elsewhere Names of the experts that are asked outside the house.
+ */
+export function privacy(elsewhere) {
+  if (!elsewhere.length) return "Everything you say stays in this house.";
+  const names = elsewhere.join(", ").replace(/, ([^,]*)$/, " or $1");
+  return `What you say stays in this house, but for what ${names} is asked.`;
+}
+
 /** Names of the errors of `getUserMedia`, in words. @type {Record<string, Problem>} */
 const MICROPHONE_PROBLEMS = {
   NotAllowedError: {

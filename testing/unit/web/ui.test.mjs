@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { INITIAL } from "../../../pipecatapp/web/static/store.js";
-import { describe, explain, initialUi, reduceUi } from "../../../pipecatapp/web/static/ui.js";
+import { describe, explain, initialUi, privacy, reduceUi } from "../../../pipecatapp/web/static/ui.js";
 
 const online = reduceUi(initialUi(true), { type: "link", link: "online" });
 const live = reduceUi(online, { type: "call", call: "live" });
@@ -51,4 +51,10 @@ test("a network error is no connection", () => {
 test("starting a call clears the last problem", () => {
   const failed = reduceUi(online, { type: "problem", problem: explain(new TypeError()) });
   assert.equal(reduceUi(failed, { type: "call", call: "asking" }).problem, null);
+});
+
+test("who outside the house is asked is said", () => {
+  assert.equal(privacy([]), "Everything you say stays in this house.");
+  assert.equal(privacy(["oracle"]), "What you say stays in this house, but for what oracle is asked.");
+  assert.match(privacy(["a", "b", "c"]), /for what a, b or c is asked/);
 });
