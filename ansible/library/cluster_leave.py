@@ -117,7 +117,7 @@ def expel(nomad: Api, node: str, wait_s: float) -> bool:
         time.sleep(POLL_S / 4)
 
 
-def others_of(nomad: Api, node: str, token: str, ca: str) -> list[Api]:
+def others_of(nomad: Api, node: str) -> list[Api]:
     """Where the other servers are asked, the leader first.
 
     Raises:
@@ -129,7 +129,7 @@ def others_of(nomad: Api, node: str, token: str, ca: str) -> list[Api]:
     scheme, _, here = nomad.url.partition("://")
     port = here.rpartition(":")[2]
     hosts = [server["Address"].rpartition(":")[0] for server in others]
-    return [Api("nomad", f"{scheme}://{host}:{port}", token, ca) for host in hosts]
+    return [nomad.at(f"{scheme}://{host}:{port}") for host in hosts]
 
 
 def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
@@ -149,12 +149,8 @@ def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
     return False
 
 
-def give_up_vote(
-    module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float, others: list[Api]
-) -> bool:
+def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float) -> bool:
     """Give up both votes and stop the agents; what one system refuses does not keep the other's vote.
-
-    `others` are Nomad's other servers, which see to it that the vote stays away.
 
     Raises:
         ApiError: With the first refusal, after both were asked.
@@ -163,19 +159,15 @@ def give_up_vote(
     refusals = []
     for api in (nomad, consul):
         try:
+            others = others_of(api, node) if api is nomad else []
             hand_over(api, node, wait_s)
             changed = drop_vote(api, node) or changed
             if api is consul:
                 api.call("PUT", "/v1/agent/leave")
+            module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
+            expel_by_any(others, node, wait_s)
         except ApiError as exc:
             refusals.append(exc)
-            continue
-        module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
-        if api is nomad:
-            try:
-                expel_by_any(others, node, wait_s)
-            except ApiError as exc:
-                refusals.append(exc)
     if refusals:
         raise refusals[0]
     return changed
@@ -229,8 +221,7 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         if given["action"] == "vote":
-            others = others_of(nomad, given["node"], given["nomad_token"], given["ca"])
-            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"], others)
+            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"])
         else:
             changed = forget(consul, nomad, given["node"])
     except ApiError as exc:

@@ -5,6 +5,7 @@ It owns one request and what its failure means in words; which objects there sho
 
 from __future__ import annotations
 
+import copy
 import json
 import ssl
 import time
@@ -41,6 +42,12 @@ class Api:
         if context is not None:
             handlers.append(urllib.request.HTTPSHandler(context=context))
         self._opener = urllib.request.build_opener(*handlers)
+
+    def at(self, url: str) -> Api:
+        """Return the same access to an agent that listens elsewhere."""
+        other = copy.copy(self)
+        other.url = url.rstrip("/")
+        return other
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Return the status and the answer: its JSON, or its text where it is none.

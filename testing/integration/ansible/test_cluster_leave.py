@@ -91,6 +91,6 @@ def test_a_server_that_has_just_stopped_gets_no_vote_back(pair: tuple[Any, Nomad
 
 def test_the_others_are_asked_where_they_are(pair: tuple[Any, NomadAgent]) -> None:
     nomad, second = pair
-    [other] = cluster_leave.others_of(nomad, second.node, "", "")
+    [other] = cluster_leave.others_of(nomad, second.node)
     assert other.url == nomad.url
     assert cluster_leave.expel_by_any([], second.node, 1.0) is False
