@@ -209,8 +209,8 @@ def secret_variables() -> tuple[str, ...]:
 
 
 def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
-    """Return this process's environment for a child, leaving out the variables named in `without`."""
-    dropped = set(without)
+    """Return this process's environment for a child, without secrets and the variables named in `without`."""
+    dropped = {*secret_variables(), *without}
     return {name: value for name, value in os.environ.items() if name not in dropped}
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.settings import child_environment, secret_variables
+from pipecatapp.settings import child_environment
 
 logger = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class LlmServerProcess:
     async def _launch(self) -> asyncio.Task[None]:
         """Start the child and return the task that reads its log to the end."""
         command = [*_guarded(), *self._build_command(self._port)]
-        environment = child_environment(without=(*WAITING_VARIABLES, *secret_variables())) | {
+        environment = child_environment(without=WAITING_VARIABLES) | {
             "LLAMA_API_KEY": self._api_key,
             # One that gives up is to end at once; it would have a debugger tell where, for seconds.
             "GGML_NO_BACKTRACE": "1",

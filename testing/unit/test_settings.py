@@ -61,6 +61,8 @@ def test_the_settings_page_names_no_variable_that_is_gone() -> None:
 def test_a_child_does_not_inherit_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     assert "OMP_WAIT_POLICY" not in child_environment(without=["OMP_WAIT_POLICY"])
+    monkeypatch.setenv("NOMAD_TOKEN", "secret")
+    assert "NOMAD_TOKEN" not in child_environment()
 
 
 def test_what_is_secret_is_known_by_its_type() -> None:
