@@ -186,7 +186,7 @@ job "pipecat-app" {
       config {
         # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
         command = "/usr/bin/setpriv"
-        args    = concat(["--pdeathsig", "TERM", "--", var.program], ["serve"])
+        args    = ["--pdeathsig", "TERM", "--", var.program, "serve"]
       }
 
       env {

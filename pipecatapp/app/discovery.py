@@ -68,6 +68,17 @@ class Access:
     api_key: str = field(default="", repr=False)
     is_llama: bool = True
 
+    def client(self, endpoint: Endpoint, *, name: str, timeout_s: float) -> OpenAiLlm:
+        """Return a connection to an instance, called `name`, that waits `timeout_s` seconds for each byte."""
+        return OpenAiLlm(
+            endpoint.base_url,
+            self.model,
+            self.api_key,
+            name=name,
+            request_timeout_s=timeout_s,
+            llama_extensions=self.is_llama,
+        )
+
 
 def external_experts(settings: Settings) -> tuple[ExternalExpert, ...]:
     """Return the experts elsewhere that the owner has written down.
@@ -140,15 +151,7 @@ async def pick_experts(
     """
 
     def connect(endpoint: Endpoint) -> LlmClient:
-        how = access(endpoint)
-        return OpenAiLlm(
-            endpoint.base_url,
-            how.model,
-            how.api_key,
-            name=called(endpoint),
-            request_timeout_s=EXPERT_TIMEOUT_S,
-            llama_extensions=how.is_llama,
-        )
+        return access(endpoint).client(endpoint, name=called(endpoint), timeout_s=EXPERT_TIMEOUT_S)
 
     if own_is_main(settings):
         alone = await pick_llm(settings, store, cpu)

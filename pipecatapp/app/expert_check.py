@@ -15,7 +15,6 @@ import httpx
 
 from pipecatapp.adapters.consul_directory import ConsulDirectory
 from pipecatapp.adapters.joined_directory import JoinedDirectory
-from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.agent.apology import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
@@ -128,14 +127,7 @@ async def _check(
 
 async def _ask_expert(name: str, endpoint: Endpoint, how: Access, timeout_s: float) -> Verdict:
     where = endpoint.elsewhere or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
-    client = OpenAiLlm(
-        endpoint.base_url,
-        how.model,
-        how.api_key,
-        name=endpoint.service,
-        request_timeout_s=timeout_s,
-        llama_extensions=how.is_llama,
-    )
+    client = how.client(endpoint, name=endpoint.service, timeout_s=timeout_s)
     request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
 
     async def ask() -> str:

@@ -51,8 +51,8 @@ class Caller:
 def test_a_version_that_does_not_start_is_taken_back(house: House) -> None:
     newest, old = versions("consul")[0], house.chosen["consul"]
     first = house.nodes[0]
-    refuse = f"! /usr/local/bin/consul version | grep -q v{newest}"
-    with will_not_start(first, "consul", refuse):
+    must = f"! /usr/local/bin/consul version | grep -q v{newest}"
+    with will_not_start(first, "consul", must):
         wanted = {"upgrade_component": "consul", "upgrade_version": newest}
         log = "upgrade-taken-back"
         played = house.play("playbooks/upgrade.yaml", log=log, variables=wanted, must_pass=False)

@@ -6,9 +6,13 @@ It owns looks into /proc, which never block for long, and waiting for something 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import httpx
 
 POLL_S = 0.02
 
@@ -21,6 +25,25 @@ async def eventually(is_true: Callable[[], bool | Awaitable[bool]], timeout_s: f
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(POLL_S)
+
+
+async def until_healthy(http: httpx.AsyncClient, port: int, timeout_s: float) -> None:
+    """Wait until a llama-server of this machine is ready; TimeoutError when it is not."""
+
+    async def is_ready() -> bool:
+        try:
+            return (await http.get(f"http://127.0.0.1:{port}/health")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    await eventually(is_ready, timeout_s)
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens there on the loopback."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def is_running(pid: int) -> bool:

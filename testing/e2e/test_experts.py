@@ -34,7 +34,7 @@ from pipecatapp.settings import Settings
 from pipecatapp.workflow.loader import load_workflow
 from pipecatapp.workflow.runner import WorkflowRunner
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
-from testing.e2e.processes import eventually
+from testing.e2e.processes import until_healthy
 from testing.fakes.fake_memory import FakeMemory
 from testing.unit.workflow.conftest import services_of
 
@@ -86,14 +86,7 @@ class Server:
             *command(self.port), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
         async with httpx.AsyncClient(trust_env=False) as http:
-
-            async def is_ready() -> bool:
-                try:
-                    return (await http.get(f"http://127.0.0.1:{self.port}/health")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await eventually(is_ready, timeout_s=60)
+            await until_healthy(http, self.port, 60)
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -23,7 +23,7 @@ import pytest_asyncio
 from pipecatapp.adapters.llm_server import llama_server_command
 from testing.e2e.client import EventStream
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
-from testing.e2e.processes import eventually
+from testing.e2e.processes import until_healthy
 from testing.e2e.service import ROOT, Service, free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
@@ -57,14 +57,7 @@ class Elsewhere:
             env={**os.environ, "LLAMA_API_KEY": KEY},
         )
         async with httpx.AsyncClient(trust_env=False) as http:
-
-            async def is_ready() -> bool:
-                try:
-                    return (await http.get(f"http://127.0.0.1:{self.port}/health")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await eventually(is_ready, timeout_s=TIMEOUT_S)
+            await until_healthy(http, self.port, TIMEOUT_S)
             unnamed = await http.post(f"http://127.0.0.1:{self.port}/v1/chat/completions", json={})
             assert unnamed.status_code == 401, "it wants its key"
 

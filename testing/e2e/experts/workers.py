@@ -5,10 +5,8 @@ It owns their processes; the door's settings are those of the job's file.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import re
-import socket
 import subprocess
 import textwrap
 import time
@@ -19,7 +17,7 @@ from pipecatapp.adapters.rpc_tunnel import Pair
 from pipecatapp.experts.names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
 from testing.e2e.engine_models import llama_binary
-from testing.e2e.processes import resident_mb
+from testing.e2e.processes import is_open, resident_mb
 
 ROOT = Path(__file__).resolve().parents[3]
 LENT_MB = 320
@@ -31,12 +29,6 @@ START_TIMEOUT_S = 20.0
 
 def free_port() -> int:
     return free_ports(1)[0]
-
-
-def is_open(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), 1):
-        return True
-    return False
 
 
 class Worker:

@@ -24,6 +24,8 @@ import pytest
 import yaml
 
 from pipecatapp.adapters.llm_server import free_ports
+from testing.e2e.experts.workers import make_pair
+from testing.e2e.processes import is_open
 
 pytestmark = pytest.mark.integration
 
@@ -79,12 +81,8 @@ def neighbours() -> int:
 
 def write_settings(folder: Path, http_port: int, https_port: int, first_worker: int) -> None:
     """Have Ansible write what the role would on a machine that stands alone, with two workers."""
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    out = ["-subj", "/CN=front", "-keyout", str(folder / "key.pem"), "-out", str(folder / "crt.pem")]
-    subprocess.run([*request, *out], check=True, capture_output=True)
     (folder / "tls").mkdir()
-    pem = "".join((folder / name).read_text() for name in ("crt.pem", "key.pem"))
-    (folder / "tls/node.pem").write_text(pem)
+    make_pair(folder).combined.rename(folder / "tls/node.pem")
     own = (yaml.safe_load((ROLE / part / "main.yaml").read_text()) for part in ("defaults", "vars"))
     values = {name: value for part in own for name, value in part.items()} | {
         "ansible_python_interpreter": sys.executable,
@@ -151,12 +149,6 @@ def front(written: Written) -> Iterator[str]:
             yield f"http://127.0.0.1:{written.port}"
         finally:
             process.terminate()
-
-
-def is_open(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 def ask(address: str) -> tuple[int, str]:
