@@ -112,11 +112,12 @@ job "pipecat-app" {
     # The front has heard that a worker goes before the worker is told to.
     shutdown_delay = "4s"
 
-    # A node that was cut off goes on with its calls; when it is back, one of the two workers is stopped.
+    # A node that was cut off goes on with its calls; when it is back, the worker that began last is stopped:
+    # the one that took its place, or, when the node itself had been down, the one that has just started there.
     disconnect {
       lost_after = "1h"
       replace    = true
-      reconcile  = "best_score"
+      reconcile  = "longest_running"
     }
 
     network {

@@ -57,8 +57,8 @@ def left_on(allocations: list[dict[str, Any]], keep_system: bool) -> list[str]:
 def place_system_jobs(api: Api) -> None:
     """Have Nomad look again where what belongs on every node is missing.
 
-    It does not by itself on a node that has an ended allocation of such a job (nomad/node_endpoint.go,
-    createNodeEvals, in 1.11.2 and 1.11.3).
+    1.11.2 does not by itself on a node that has an ended allocation of such a job (createNodeEvals in
+    nomad/node_endpoint.go; mended in 1.11.3).
 
     Raises:
         ApiError: Nomad does not answer.
@@ -118,6 +118,9 @@ def main() -> None:
         changed = not is_as_wanted(node, given["drained"])
         if changed and not module.check_mode:
             change(api, node, given["drained"], given["keep_system"], given["deadline_s"])
+        elif not given["drained"] and not module.check_mode:
+            # A node that was forgotten and is back takes jobs by itself, but not what ended there.
+            place_system_jobs(api)
     except ApiError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=changed)

@@ -21,13 +21,13 @@ ORDER = (
     "test_house",
     "test_plan",
     "test_experts",
+    "test_upgrade",
     "test_loss",
     "test_security",
     "test_membership",
-    "test_upgrade",
     "test_restore",
 )
-"""Modules, from the first machine to the fire."""
+"""Modules, from the first machine to the fire; what can be lost is lost with the newest versions."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

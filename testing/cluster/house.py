@@ -216,6 +216,10 @@ class House:
         """Ask Consul on a controller, with its management token."""
         return self._ask("http://127.0.0.1:8500", "X-Consul-Token", "consul", path, node)
 
+    def ready(self) -> set[str]:
+        """The names of the nodes that Nomad gives jobs to."""
+        return {node["Name"] for node in self.nomad("/v1/nodes") if node["Status"] == "ready"}
+
     def allocations(self, job: str, node: Node | None = None) -> list[dict[str, Any]]:
         """The allocations of a job that run and are to run."""
         found = self.nomad(f"/v1/job/{job}/allocations", node)

@@ -135,7 +135,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_is_left(house: Hous
     ):
         played = deploy(DEPLOY.replace(wrong, sentence), must_pass=False, log="deploy-wrong")
         assert played.status != 0
-        assert played.changed == 0
+        assert played.changes == []
         assert "Nothing was done." in played.output
     text = deploy(
         DEPLOY.replace("creative_writing_models", "text_models"), must_pass=False, log="deploy-text"
@@ -168,7 +168,7 @@ def test_the_readmes_command_deploys_an_expert_over_two_workers(house: House, de
 
 
 def test_again_it_changes_nothing(deploy: Deploy) -> None:
-    assert deploy(DEPLOY, log="deploy-again").changed == 0
+    assert deploy(DEPLOY, log="deploy-again").changes == []
 
 
 def test_a_worker_answers_only_its_expert(house: House) -> None:
@@ -329,4 +329,4 @@ def test_removed_it_leaves_nothing_and_the_question_is_answered(house: House, de
     assert "creative" not in {item["Name"] for item in house.nomad("/v1/namespaces")}
     for node in house.nodes:
         assert not pids(node, "ggml-rpc-server")
-    assert deploy(f"{DEPLOY} state=absent", log="deploy-absent-again").changed == 0
+    assert deploy(f"{DEPLOY} state=absent", log="deploy-absent-again").changes == []

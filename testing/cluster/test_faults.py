@@ -92,7 +92,7 @@ def test_a_disk_too_small_is_told_for_every_machine_before_anything_is_changed(p
     assert played.status != 0
     assert f"{first.name}: /var/lib/nomad has 100 MB free and needs 500 MB. Free some space" in played.output
     assert f"{second.name}: /opt/twin has 300 MB free and needs 2500 MB. Free some space" in played.output
-    assert played.changed == 0
+    assert played.changes == []
     for node, folder, _ in disks:
         node.run("umount", folder)
     assert pair.playbook("playbooks/preflight.yaml").status == 0

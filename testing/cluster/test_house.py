@@ -60,16 +60,16 @@ def test_a_conversation_goes_on_through_another_node(house: House) -> None:
 
 def test_a_second_run_changes_nothing(house: House) -> None:
     played = house.play("playbook.yaml", log="again")
-    assert played.changed == 0, played.output[-4000:]
+    assert played.changes == []
 
 
 def test_check_mode_foresees_no_change(house: House) -> None:
     played = house.play("playbook.yaml", "--check", log="check")
-    assert played.changed == 0, played.output[-4000:]
+    assert played.changes == []
 
 
 def test_healing_what_is_well_changes_nothing(house: House) -> None:
-    assert house.play("heal_cluster.yaml", log="heal").changed == 0
+    assert house.play("heal_cluster.yaml", log="heal").changes == []
 
 
 def test_healing_brings_back_a_job_that_was_stopped(house: House) -> None:

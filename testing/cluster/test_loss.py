@@ -66,9 +66,10 @@ def test_the_agents_node_is_lost_and_the_next_sentence_is_answered(house: House)
     say(f"  a second worker was ready again {answered_s + time.monotonic() - began_s:.1f} s after the loss")
 
     victim.start()
-    wait_for("the node", lambda: victim.name in house.places("ingress"), RECOVERY_TIMEOUT_S)
+    wait_for("the node", lambda: victim.name in house.ready(), RECOVERY_TIMEOUT_S)
+    until_answered(house, victim, "What is 12 times 12?", "144")
     wait_for("no third worker", lambda: len(house.allocations("pipecat-app")) == 2, RECOVERY_TIMEOUT_S)
-    assert "144" in house.chat(victim, "What is 12 times 12?")["text"]
+    say(f"  the workers are on {sorted(a['NodeName'] for a in house.allocations('pipecat-app'))} then")
 
 
 def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None:
@@ -84,7 +85,7 @@ def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None
 
     assert after == before
     house.node_named(place).start()
-    wait_for("the node", lambda: place in house.places("ingress"), RECOVERY_TIMEOUT_S)
+    until_answered(house, house.node_named(place), "What is 17 times 23?", "391")
 
 
 def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -> None:
@@ -100,7 +101,7 @@ def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -
     house.chat(house.nodes[1], "Please remember that my bird is called Kiwi.")
     time.sleep(CUT_S)
     lonely.plug()
-    wait_for("the node", lambda: lonely.name in house.places("ingress"), RECOVERY_TIMEOUT_S)
+    wait_for("the node", lambda: lonely.name in house.ready(), RECOVERY_TIMEOUT_S)
     wait_for("two workers", lambda: len(house.allocations("pipecat-app")) == 2, RECOVERY_TIMEOUT_S)
     wait_for("one memory", lambda: len(house.allocations("memory-service")) == 1, RECOVERY_TIMEOUT_S)
 

@@ -55,10 +55,6 @@ def voters(house: House) -> set[str]:
     return nomad
 
 
-def ready(house: House) -> set[str]:
-    return {node["Name"] for node in house.nomad("/v1/nodes") if node["Status"] == "ready"}
-
-
 def test_a_machine_without_a_good_token_gets_nothing(house: House, fourth: Node) -> None:
     good = token(house)
     wrong = f"abc234.{'b' * 26}.{good.rsplit('.', 1)[1]}"
@@ -72,7 +68,7 @@ def test_a_machine_without_a_good_token_gets_nothing(house: House, fourth: Node)
     log = house.nodes[0].run("journalctl", "-u", "twin-join", "--no-pager").stdout
     assert "refused: unknown token abc234" in log
     assert good.split(".")[1] not in log
-    assert fourth.name not in ready(house)
+    assert fourth.name not in house.ready()
 
 
 def test_a_machine_joins_by_token_and_the_token_is_used_up(house: House, fourth: Node) -> None:
@@ -81,7 +77,7 @@ def test_a_machine_joins_by_token_and_the_token_is_used_up(house: House, fourth:
     said = fourth.run("bash", "-c", command, timeout_s=JOIN_TIMEOUT_S).stdout
 
     assert f"{fourth.name} is part of the cluster." in said
-    assert fourth.name in ready(house)
+    assert fourth.name in house.ready()
     assert f"    {fourth.name}:\n" in house.nodes[0].run("cat", "/etc/twin/inventory.yaml").stdout
     assert "used already" in try_to_join(house, fourth, good)
 
@@ -127,8 +123,8 @@ def test_a_promotion_that_fails_is_undone(house: House) -> None:
     assert voters(house) == {house.nodes[0].name}
     assert yaml.safe_load(house.cluster.inventory.read_text(encoding="utf-8")) == before
     assert not (house.nodes[1].root / "var/lib/twin-cluster").exists()
-    assert {node.name for node in house.nodes[:3]} <= ready(house)
-    assert house.play("playbook.yaml", log="after-undone").changed == 0
+    assert {node.name for node in house.nodes[:3]} <= house.ready()
+    assert house.play("playbook.yaml", log="after-undone").changes == []
 
 
 def test_both_workers_are_promoted_one_after_the_other(house: House) -> None:
@@ -136,7 +132,7 @@ def test_both_workers_are_promoted_one_after_the_other(house: House) -> None:
     house.play("playbooks/promote_controller.yaml", variables={"hostname": ",".join(names)}, log="promote")
 
     assert voters(house) == {node.name for node in house.nodes[:3]}
-    assert {node.name for node in house.nodes[:3]} <= ready(house)
+    assert {node.name for node in house.nodes[:3]} <= house.ready()
     wait_for(
         "an answer",
         lambda: "391" in house.chat(house.nodes[2], "What is 17 times 23?")["text"],
@@ -191,7 +187,7 @@ def test_the_leaders_programs_are_killed_and_nobody_notices(house: House) -> Non
             lambda node=killed: not left_behind(node),  # type: ignore[misc]
             SETTLE_TIMEOUT_S,
         )
-    wait_for("the node", lambda: len(ready(house) & {node.name for node in house.nodes[:3]}) == 3, 60)
+    wait_for("the node", lambda: len(house.ready() & {node.name for node in house.nodes[:3]}) == 3, 60)
 
 
 def test_the_leaders_machine_is_lost_and_the_next_sentence_is_answered(house: House) -> None:
@@ -222,7 +218,12 @@ def test_the_leaders_machine_is_lost_and_the_next_sentence_is_answered(house: Ho
     say(f"  two workers again after {time.monotonic() - began_s:.1f} s")
 
     lost.start()
-    wait_for("the machine", lambda: lost.name in house.places("ingress", first), SETTLE_TIMEOUT_S)
+    # Its own front answers; what Consul tells may be what it knew before.
+    wait_for(
+        "the machine",
+        lambda: "144" in house.chat(lost, "What is 12 times 12?", timeout_s=SENTENCE_TIMEOUT_S)["text"],
+        SETTLE_TIMEOUT_S,
+    )
     three = {node.name for node in house.nodes[:3]}
     # A lost server is taken out by the others, and has a vote again when it has been well for a while.
     wait_for("three votes", lambda: voters(house) == three, SETTLE_TIMEOUT_S)
@@ -235,4 +236,4 @@ def test_both_are_workers_again_and_keep_no_secret(house: House) -> None:
     assert voters(house) == {house.nodes[0].name}
     for node in house.nodes[1:3]:
         assert not (node.root / "var/lib/twin-cluster").exists()
-    assert house.play("playbook.yaml", log="after-demote").changed == 0
+    assert house.play("playbook.yaml", log="after-demote").changes == []

@@ -31,6 +31,8 @@ from testing.hosts.network import Network
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK_TIMEOUT_S = 1800.0
+CHANGE = re.compile(r": done \(|changed=[1-9]")
+"""What stands in a line about a change, or about a host with any."""
 COUNTS = re.compile(r"-- (?P<host>\S+): (?P<numbers>(?:\w+=\d+ ?)+)")
 """The last lines of a run: a host and its numbers (ansible/callback_plugins/steps.py)."""
 
@@ -54,6 +56,11 @@ class Played:
     def changed(self) -> int:
         """Changes on all hosts together."""
         return sum(numbers["changed"] for numbers in self.counts.values())
+
+    @property
+    def changes(self) -> list[str]:
+        """The lines that tell of changes: one for each, and one for each host that had any."""
+        return [line for line in self.output.splitlines() if CHANGE.search(line)]
 
 
 class Node(Machine):
