@@ -7,6 +7,8 @@ the answers.
 
 from __future__ import annotations
 
+import ssl
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ options:
   nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
   nomad_token: {type: str, required: true, description: A token that may see everything.}
   ca: {type: str, required: true, description: File with the authority that signed Nomad's certificate.}
+  certificate: {type: str, required: true, description: File with a certificate of this node's.}
   inventory: {type: dict, required: true, description: "Nodes of the inventory: name and role."}
 """
 RETURN = """
@@ -34,6 +37,10 @@ attention: {description: Sentences about what is not well, type: list, returned:
 NOTHING = "-"
 MEMBER_STATES = {1: "alive", 2: "leaving", 3: "left", 4: "failed"}
 """States of a member by Consul's number (hashicorp/serf, serf.MemberStatus)."""
+
+WARN_DAYS = 60
+"""A certificate that ends sooner than that is told (days); playbook.yaml renews it by then."""
+DAY_S = 86400.0
 
 REMEDIES = {"drains": "drain -disable", "takes no jobs": "eligibility -enable"}
 """Remarks on a node that runs and is left out, and what of `nomad node` lets it back."""
@@ -150,7 +157,23 @@ def attention(answers: dict[str, Any]) -> list[str]:
         well, _, every = passing.partition(" of ")
         if well != every:
             found.append(f"Service {name} passes its checks on {well} of {every} places ({nodes}).")
+    days = answers["certificate_days"]
+    if days < WARN_DAYS:
+        when = f"end in {days:.0f} days" if days >= 0 else "have ended"
+        found.append(
+            f"The nodes' certificates {when}; without them no machine talks to another: playbook.yaml."
+        )
     return found
+
+
+def days_left(end: str, now_s: float) -> float:
+    """Days until a certificate ends.
+
+    Args:
+        end: What `openssl x509 -noout -enddate` prints.
+        now_s: The time (seconds since the epoch).
+    """
+    return (ssl.cert_time_to_seconds(end.strip().partition("=")[2]) - now_s) / DAY_S
 
 
 def ask(given: dict[str, Any]) -> dict[str, Any]:
@@ -183,12 +206,15 @@ def main() -> None:
             "nomad_url": text,
             "nomad_token": secret,
             "ca": text,
+            "certificate": text,
             "inventory": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
+    command = ["openssl", "x509", "-noout", "-enddate", "-in", module.params["certificate"]]
+    _, end, _ = module.run_command(command, check_rc=True)
     try:
-        answers = ask(module.params)
+        answers = ask(module.params) | {"certificate_days": days_left(end, time.time())}
     except ApiError as exc:
         module.fail_json(msg=f"{exc}. Look at: journalctl -u consul -u nomad")
     tables = [node_rows(answers), job_rows(answers["jobs"]), service_rows(answers["checks"])]

@@ -30,8 +30,8 @@ CA_DAYS = 3650
 """Life of the authority (days); a person trusts it once."""
 NODE_DAYS = 397
 """Life of a node's certificate (days); Apple's and Chromium's bound for a leaf is 398."""
-RENEW_DAYS = 30
-"""A node's certificate is made anew this long before its end (days)."""
+RENEW_DAYS = 90
+"""A node's certificate is made anew this long before its end (days), by a run of the playbook."""
 BACKDATE_H = 24
 """Certificates begin this long ago (hours): old desktops' clocks are off."""
 

@@ -84,6 +84,10 @@ def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None
     say(f"  memory lost with its node: back after {time.monotonic() - began_s:.1f} s")
 
     assert after == before
+    # The others can be healed meanwhile; what is well stays as it is.
+    healed = house.play("heal_cluster.yaml", log="heal-without-one")
+    assert healed.changes == []
+    assert f"{place} does not answer and is left out" in healed.output
     house.node_named(place).start()
     until_answered(house, house.node_named(place), "What is 17 times 23?", "391")
 

@@ -49,6 +49,7 @@ def answers(**other: object) -> dict[str, object]:
         "nomad_raft": nomad_leads,
         "jobs": [],
         "checks": [],
+        "certificate_days": 300.0,
     } | other
 
 
@@ -91,6 +92,16 @@ def test_a_node_that_takes_no_jobs_needs_a_look(name: str, state: dict[str, obje
 def test_a_server_that_is_missing_among_the_voters_needs_a_look() -> None:
     (found,) = cluster_status.attention(answers(nomad_raft={"Servers": []}))
     assert found == "Nomad has 0 voting servers, the inventory 1 controllers."
+
+
+@pytest.mark.parametrize(
+    ("now_s", "told"),
+    [(1_800_000_000.0, ""), (1_828_000_000.0, "end in 16 days"), (1_830_000_000.0, "have ended")],
+)
+def test_certificates_that_end_soon_are_told(now_s: float, told: str) -> None:
+    days = cluster_status.days_left("notAfter=Dec 21 10:13:20 2027 GMT\n", now_s)
+    assert told in " ".join(cluster_status.attention(answers(certificate_days=days)))
+    assert bool(told) == (days < cluster_status.WARN_DAYS)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,13 @@ def test_only_the_newest_allocation_of_a_place_counts() -> None:
     assert nomad_job.latest_per_place([new, old, stopping]) == [new]
 
 
+@pytest.mark.parametrize("status", ["unknown", "lost"])
+def test_what_a_node_had_that_is_off_does_not_count(status: str) -> None:
+    here = allocation("a[0]", 2)
+    away = allocation("a[0]", 1, NodeID="n2", ClientStatus=status)
+    assert nomad_job.latest_per_place([away, here]) == [here]
+
+
 @pytest.mark.parametrize(
     ("job_type", "status", "healthy", "well"),
     [

@@ -42,6 +42,8 @@ RETRY = "tried_again"
 """Entry of a job's meta: when it was last run anew without a change (seconds since the epoch)."""
 ENDED = ("successful", "failed", "cancelled")
 """States of a deployment that do not change any more."""
+AWAY = ("unknown", "lost")
+"""What Nomad calls the client status of an allocation whose node does not answer."""
 EVENTS = 4
 """Events of a task that a failure shows."""
 GIVE_UP = 3
@@ -69,11 +71,12 @@ def _literal(value: Any) -> str:
 
 
 def latest_per_place(allocations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the newest allocation of each name and node, leaving out those that are to stop."""
+    """Return the newest allocation of each name and node, but none that is to stop or out of reach."""
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     for allocation in sorted(allocations, key=lambda item: item["CreateIndex"]):
         newest[allocation["Name"], allocation["NodeID"]] = allocation
-    return [item for item in newest.values() if item["DesiredStatus"] == "run"]
+    here = [item for item in newest.values() if item["ClientStatus"] not in AWAY]
+    return [item for item in here if item["DesiredStatus"] == "run"]
 
 
 def is_well(allocation: dict[str, Any], job_type: str, counts_verdict: bool = True) -> bool:
