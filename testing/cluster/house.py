@@ -177,8 +177,20 @@ class House:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def turn(self, node: Node, text: str, timeout_s: float = CHAT_TIMEOUT_S) -> list[dict[str, Any]]:
+    def turn(
+        self,
+        node: Node,
+        text: str,
+        timeout_s: float = CHAT_TIMEOUT_S,
+        on_first_word: Callable[[], object] | None = None,
+    ) -> list[dict[str, Any]]:
         """Send a text through a node in a conversation of its own; return what the page is told of it.
+
+        Args:
+            node: Whose front is asked.
+            text: What is said.
+            timeout_s: Longest time for all of it.
+            on_first_word: Called when the answer begins.
 
         Raises:
             AssertionError: There was no end of it, with why.
@@ -187,11 +199,20 @@ class House:
         command = self.cluster.outside(
             sys.executable, "-m", "testing.cluster.turns", url, text, str(timeout_s)
         )
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s + 10, check=False
-        )
-        assert done.returncode == 0, done.stderr.strip().splitlines()[-1:]
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        events: list[dict[str, Any]] = []
+        # It ends by itself after the time that it is given.
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as asking:
+            assert asking.stdout is not None and asking.stderr is not None
+            for line in asking.stdout:
+                events.append(json.loads(line))
+                if on_first_word and events[-1]["kind"] == "assistant_delta":
+                    on_first_word()
+                    on_first_word = None
+            why = asking.stderr.read()
+        assert asking.returncode == 0, why.strip().splitlines()[-1:]
+        return events
 
     def facts(self, node: Node) -> list[str]:
         """Every fact that the house remembers, sorted, as a node tells them."""
