@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from pipecatapp.adapters.llama_refusal import refusal_of_llama
 from pipecatapp.errors import AdapterError
 
 CONNECT_TIMEOUT_S = 3.0
@@ -99,14 +100,14 @@ class OpenAiHttp:
             async for line in reply.aiter_lines():
                 field, _, data = line.partition(":")
                 if field == "error":
-                    raise self._refusal(httpx.codes.INTERNAL_SERVER_ERROR, data)
+                    raise self._failed_later(data)
                 if field != "data":
                     continue
                 if data.strip() == "[DONE]":
                     return
                 event = self._parse(data)
                 if "error" in event:
-                    raise self._refusal(httpx.codes.INTERNAL_SERVER_ERROR, data)
+                    raise self._failed_later(data)
                 yield event
 
     def broke_off(self, what: str = "broke the connection") -> AdapterError:
@@ -154,11 +155,16 @@ class OpenAiHttp:
         return value
 
     def _refusal(self, status: int, body: str) -> AdapterError:
-        return AdapterError(
-            f"{self._kind}-refused",
-            f"{self._who} refused ({status}): {_reason(body)}",
-            retryable=status in _BUSY or status >= 500,
-        )
+        may_pass = status in _BUSY or (status >= 500 and not refusal_of_llama(status, body))
+        return self._refused(status, body, may_pass=may_pass)
+
+    def _failed_later(self, body: str) -> AdapterError:
+        """Return the error for a request that was taken and then failed."""
+        return self._refused(httpx.codes.INTERNAL_SERVER_ERROR, body, may_pass=True)
+
+    def _refused(self, status: int, body: str, *, may_pass: bool) -> AdapterError:
+        message = f"{self._who} refused ({status}): {_reason(body)}"
+        return AdapterError(f"{self._kind}-refused", message, retryable=may_pass)
 
 
 def _reason(body: str) -> str:

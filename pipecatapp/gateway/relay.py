@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.adapters.http_exchange import Exchange, HttpServers
+from pipecatapp.adapters.llama_refusal import refusal_of_llama
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
 from pipecatapp.gateway.asked import Asked
 from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
@@ -47,6 +48,10 @@ class Answer:
     exchange: Exchange
 
 
+class _NotTaken(GatewayError):
+    """A server cannot take the request; it is well, and another may be able to."""
+
+
 class Relay:
     """Asks experts on behalf of programs.
 
@@ -66,6 +71,9 @@ class Relay:
     async def begin(self, path: str, asked: Asked, body_for: Callable[[Upstream], bytes]) -> Answer:
         """Return the answer of the first server that begins one; `release` must follow.
 
+        A server that cannot take the request has not failed. What two of them say alike is the answer, and
+        what one says when the others do not answer.
+
         Args:
             path: Such as `/chat/completions`.
             asked: The request.
@@ -76,6 +84,7 @@ class Relay:
             AdapterError: Nobody answers.
         """
         failure: AgentError | None = None
+        not_taken: _NotTaken | None = None
         for upstream in candidates(self._upstreams, asked.model):
             body = body_for(upstream)
             upstream.watch.begun()
@@ -88,11 +97,17 @@ class Relay:
                 upstream.watch.failed()
                 upstream.watch.ended()
                 log.warning("An expert does not answer", extra={"endpoint": upstream.name, "code": exc.code})
+            except _NotTaken as exc:
+                upstream.watch.ended()
+                if not_taken is not None and not_taken.message == exc.message:
+                    raise
+                not_taken = exc
             except BaseException:
                 upstream.watch.ended()
                 raise
-        assert failure is not None
-        raise failure
+        error = not_taken or failure
+        assert error is not None
+        raise error
 
     def release(self, answer: Answer) -> None:
         """Let go of an answer, whole or not; a server that was still at work stops."""
@@ -189,6 +204,8 @@ def tokens_in(data: bytes) -> int:
 
 
 def _refusal(upstream: Upstream, status: int, body: bytes) -> AgentError:
+    if words := refusal_of_llama(status, body):
+        return _NotTaken("invalid_request", words)
     reason, param = _reason(body)
     if status >= 500 or status in _ASK_ANOTHER:
         return AdapterError(

@@ -200,6 +200,15 @@ def test_errors_are_openais_own(house: openai.OpenAI) -> None:
         house.chat.completions.create(model="main", messages=user("word " * 20_000))
 
 
+def test_what_the_model_cannot_take_is_told_in_its_servers_words(house: openai.OpenAI) -> None:
+    picture: Any = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 80}"}}
+    with pytest.raises(openai.BadRequestError, match="image input is not supported"):
+        house.chat.completions.create(model="main", messages=[{"role": "user", "content": [picture]}])
+    both = {"grammar": 'root ::= "a"', "json_schema": {"type": "object"}}
+    with pytest.raises(openai.BadRequestError, match="both json_schema and grammar"):
+        house.chat.completions.create(model="main", messages=user("hi"), stream=True, extra_body=both)
+
+
 def twin(service: Service, *words: str) -> str:
     """Run a command beside the agent and return what it printed."""
     environment = {**os.environ, "TWIN_DATA_DIR": str(service.folder / "data")}

@@ -24,6 +24,10 @@ from pipecatapp.ports import ChatDelta, ChatRequest, Embedder, LlmClient, Messag
 from pipecatapp.units import SPEECH_RATE_HZ
 
 KEY = "a-secret"
+UNTAKEN = {
+    "error": {"code": 500, "message": "Cannot use both json_schema and grammar", "type": "server_error"}
+}
+"""How llama.cpp's server answers a request that it cannot take, with status 500."""
 
 
 @dataclass
@@ -35,7 +39,7 @@ class OpenAiServer:
     embedder: Embedder | None = None
     llm: LlmClient | None = None
     failure: str = ""
-    """"", "refuse", "busy", "hang", "cut", "nonsense" or "shape"."""
+    """"", "refuse", "untaken", "later", "busy", "hang", "cut", "nonsense" or "shape"."""
     refused_fields: frozenset[str] = frozenset()
     """Fields of a chat request that it does not take; the others that it does not know it ignores."""
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -82,6 +86,10 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
         def _fail(self) -> None:
             if server.failure == "refuse":
                 self._reply(400, {"error": {"message": "the model 'x' does not exist"}})
+            elif server.failure == "untaken":
+                self._reply(500, UNTAKEN)
+            elif server.failure == "later":
+                self._raw(200, f"data: {json.dumps(UNTAKEN)}\n\n".encode())
             elif server.failure == "busy":
                 self._reply(503, {"error": "overloaded"})
             elif server.failure == "hang":

@@ -132,6 +132,16 @@ async def test_every_failure_has_its_name(
     assert (error.value.code, error.value.retryable) == (f"{kind}-{code}", retryable)
 
 
+@pytest.mark.parametrize(("failure", "retryable"), [("untaken", False), ("later", True)])
+async def test_llamas_500_for_a_request_is_no_servers_failure_unless_it_comes_later(
+    server: OpenAiServer, failure: str, retryable: bool
+) -> None:
+    server.failure = failure
+    with pytest.raises(AdapterError, match=r"\(500\): Cannot use both json_schema and grammar") as error:
+        await ask_llm(server.url, KEY, 2)
+    assert (error.value.code, error.value.retryable) == ("llm-refused", retryable)
+
+
 @pytest.mark.parametrize("kind", ["llm", "stt", "embedder"])
 @pytest.mark.parametrize("failure", ["nonsense", "shape"])
 async def test_what_is_not_json_of_our_shape_broke_off(server: OpenAiServer, kind: str, failure: str) -> None:

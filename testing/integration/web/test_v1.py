@@ -32,6 +32,7 @@ from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
 from testing.fakes.fake_stt import FakeStt
 from testing.fakes.fake_tts import FakeTts
+from testing.fakes.openai_server import UNTAKEN
 from testing.fakes.raw_upstream import CUT, OK, RawUpstream, chunk, event, serving, stream, whole
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -247,6 +248,58 @@ async def test_a_request_that_is_wrong_is_not_asked_of_another(tmp_path: Path) -
         "messages",
     )
     assert second.requests == [] and it.seen.failed == []
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_what_two_servers_cannot_take_is_the_callers_fault_and_no_servers(
+    tmp_path: Path, is_stream: bool
+) -> None:
+    servers = [RawUpstream(whole(UNTAKEN, 500)), RawUpstream(whole(UNTAKEN, 500)), RawUpstream(whole(ANSWER))]
+    async with house(tmp_path, *servers) as it, it.client() as http:
+        response = await http.post("/v1/chat/completions", json={**CHAT, "stream": is_stream})
+        assert it.seen.under_way == 0
+    error = error_of(response)
+    assert (response.status_code, error["type"], error["message"]) == (
+        400,
+        "invalid_request_error",
+        "Cannot use both json_schema and grammar",
+    )
+    assert [len(server.requests) for server in servers] == [1, 1, 0] and it.seen.failed == []
+
+
+async def test_what_one_server_cannot_take_another_may(tmp_path: Path) -> None:
+    blind = whole({"error": {**UNTAKEN["error"], "message": "image input is not supported"}}, 500)
+    servers = [RawUpstream(blind), RawUpstream(whole(UNTAKEN, 500)), RawUpstream(whole(ANSWER))]
+    async with house(tmp_path, *servers) as it, it.client() as http:
+        response = await http.post("/v1/chat/completions", json=CHAT)
+    assert (response.status_code, response.json()) == (200, ANSWER) and it.seen.failed == []
+
+
+@pytest.mark.parametrize("others", [[], [RawUpstream([CUT])]])
+async def test_what_a_server_cannot_take_is_told_when_no_other_answers(
+    tmp_path: Path, others: list[RawUpstream]
+) -> None:
+    async with house(tmp_path, RawUpstream(whole(UNTAKEN, 500)), *others) as it, it.client() as http:
+        response = await http.post("/v1/chat/completions", json=CHAT)
+    words = UNTAKEN["error"]["message"]
+    assert (response.status_code, error_of(response)["message"]) == (400, words)
+    assert "server 1" not in it.seen.failed
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {**UNTAKEN["error"], "message": "Compute error."},
+        {"message": "The server had an error", "type": "server_error", "param": None, "code": None},
+        {"message": "out of memory", "type": "InternalServerError", "param": None, "code": 500},
+        "no object",
+    ],
+)
+async def test_a_server_that_fails_is_passed_over_whatever_it_says(tmp_path: Path, error: Any) -> None:
+    servers = [RawUpstream(whole({"error": error}, 500)), RawUpstream(whole(ANSWER))]
+    async with house(tmp_path, *servers) as it, it.client() as http:
+        response = await http.post("/v1/chat/completions", json=CHAT)
+    assert response.status_code == 200 and it.seen.failed == ["server 1"]
 
 
 async def test_when_nobody_answers_the_caller_is_told(tmp_path: Path) -> None:

@@ -406,6 +406,18 @@ async def test_the_deadline_ends_an_answer_in_the_middle() -> None:
 
 
 @virtual_time
+async def test_who_cannot_take_a_request_is_asked_the_next_one_all_the_same() -> None:
+    own = Model("own")
+    house = House(Model("a"), Model("b"), own=own)
+    order = await house.order()
+    for model in order:
+        model.error = AdapterError("llm-refused", "refused (500): no picture")
+    assert {delta.by for delta in await house.deltas()} == {"own"}
+    assert asked(*order, own) == [1, 1, 1]
+    assert await house.order() == order
+
+
+@virtual_time
 async def test_who_failed_lately_is_asked_when_there_is_nobody_else() -> None:
     house = House(Model("a"))
     (model,) = house.models.values()
