@@ -18,7 +18,7 @@
 #   --leave-services-running keep services and data as they are; always so, the flag only says it
 #   --home-assistant-debug   have what talks to Home Assistant log more
 #   --benchmark              measure the latency of voice at the end
-#   --continue               go on after the last complete step of a run that was broken off
+#   --continue               go on after the last complete step of a run that was broken off, with its options
 #   --watch TARGET           wait for Enter after this task or role, to look around
 #   --dry-run                say what would be done, do nothing
 #   --verbose [0-4]          how much Ansible tells (default 0; 3 without a number)
@@ -58,6 +58,8 @@ source "$ROOT/initial-setup/bootstrap/cleaning.sh"
 source "$ROOT/initial-setup/bootstrap/worker.sh"
 # shellcheck source=initial-setup/bootstrap/container.sh
 source "$ROOT/initial-setup/bootstrap/container.sh"
+# shellcheck source=initial-setup/bootstrap/resume.sh
+source "$ROOT/initial-setup/bootstrap/resume.sh"
 # shellcheck source=initial-setup/bootstrap/report.sh
 source "$ROOT/initial-setup/bootstrap/report.sh"
 
@@ -153,22 +155,6 @@ install_ansible() {
   run cp "$lock" "$mark"
 }
 
-all_plays() { # the playbooks that playbook.yaml lists, in its order
-  sed -n 's/^ *ansible\.builtin\.import_playbook: *//p' "$ROOT/playbook.yaml"
-}
-
-remaining_plays() { # the playbooks that are not complete, by the state file; all of them without --continue
-  local plays play last=-1 i
-  mapfile -t plays < <(all_plays)
-  if [[ -n "$resume" && -f "$STATE" ]]; then
-    for i in "${!plays[@]}"; do
-      grep -qx "done $(basename "${plays[i]}" .yaml)" "$STATE" || break
-      last=$i
-    done
-  fi
-  for play in "${plays[@]:last+1}"; do printf '%s\n' "$ROOT/$play"; done
-}
-
 variables() { # what is handed on to Ansible, as JSON
   local vars
   vars="$(printf '{"twin_progress_file": "%s"' "$PROGRESS")"
@@ -198,12 +184,12 @@ run_playbooks() {
   if [[ -n "$tags" ]]; then args+=(--tags "$tags"); fi
   if ((verbose > 0)); then args+=("-$(printf 'v%.0s' $(seq "$verbose"))"); export ANSIBLE_STDOUT_CALLBACK=default; fi
   export TWIN_PROGRESS_FILE="$PROGRESS" TWIN_STATE_FILE="$STATE" TWIN_WATCH="$watch_target" TWIN_ELAPSED_S="$SECONDS"
-  if [[ -z "$dry_run" ]]; then : >"$PROGRESS"; [[ -n "$resume" ]] || : >"$STATE"; fi
+  if [[ -z "$dry_run" ]]; then : >"$PROGRESS"; fi
   local output=/dev/null
   if [[ -n "$debug" && -z "$dry_run" ]]; then output="$ROOT/playbook_output.log"; fi
   run "$PREFIX/bootstrap/bin/ansible-playbook" "${args[@]}" "${plays[@]}" | tee "$output" ||
     die "a step failed; the lines above say which. When it is put right: ./bootstrap.sh --continue"
-  run rm -f "$STATE"
+  forget_run
 }
 
 end_quiet_work() { # Ctrl-C does not reach what works in the background; packages are never left half installed
@@ -230,6 +216,9 @@ interrupted() {
 }
 
 main() {
+  local given
+  use_kept_options "$@"
+  set -- "${given[@]}"
   parse "$@"
   if [[ -n "$clean" ]]; then clean_checkout; fi
   if [[ -n "$external" ]]; then ask_model_server; export LLM_BASE_URL; fi
@@ -237,15 +226,16 @@ main() {
   trap interrupted INT TERM
   if [[ -n "$system_cleanup" ]]; then clean_system; fi
   if [[ -z "$dry_run" ]]; then mkdir -p "$CACHE" "$PREFIX"; fi
-  if [[ -n "$container" ]]; then run_in_container "$@"; return; fi
+  if [[ -n "$container" ]]; then keep_options "$@"; run_in_container "$@"; forget_run; return; fi
   check_machine
   if [[ "$role" == worker ]]; then join_cluster; return; fi
+  keep_options "$@"
   install_packages
   install_ansible
   use_registry_of_pip
   export ANSIBLE_CONFIG="$ROOT/ansible.cfg" LC_ALL=C.UTF-8 HOME="${HOME:-/root}"
   name_this_machine
-  if [[ -n "$purge_jobs" ]]; then purge_cluster_jobs; fi
+  if [[ -n "$purge_jobs" ]]; then purge_cluster_jobs; run sed -i '/^--purge-jobs$/d' "$OPTIONS"; fi # once
   run_playbooks
   if [[ -n "$benchmark" ]]; then run_benchmark; fi
   if [[ -z "$dry_run" && -z "$tags" ]]; then report; fi

@@ -526,6 +526,67 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   [ ! -e "$TWIN_CACHE/bootstrap.state" ]
 }
 
+told_command() { grep -o '\./bootstrap\.sh [^;.]*--continue' <<<"$1" | tail -n 1; } # told_command OUTPUT
+
+@test "the command that a broken run tells goes on with its options" {
+  need_root
+  with_systemd
+  local before
+  before="$(tr '\n' ' ' <"$ROOT/inventory.yaml")"
+  record ansible-playbook 2 "" "$TWIN_PREFIX/bootstrap/bin"
+  LLM_BASE_URL=http://10.0.0.2:8080/v1 run bootstrap --standalone --user ada --tags models --external-model-server --verbose 2
+  [ "$status" -ne 0 ]
+  local told
+  told="$(told_command "$output")"
+  [ -n "$told" ]
+  record ansible-playbook 0 "" "$TWIN_PREFIX/bootstrap/bin"
+  : >"$CALLS"
+  run sealed bash -c "cd '$ROOT' && $told" </dev/null
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Mode: standalone, because: asked for by --standalone"* ]]
+  run grep ansible-playbook "$CALLS"
+  [[ "$output" == *'"twin_user": "ada"'*'"twin_llm_base_url": "http://10.0.0.2:8080/v1"'*"--tags models -vv"* ]]
+  [ ! -e "$TWIN_CACHE/bootstrap.options" ] # it is complete: the next --continue has no options but its own
+  [ "$before" = "$(tr '\n' ' ' <"$ROOT/inventory.yaml")" ]
+}
+
+@test "the command that an early Ctrl-C tells still makes a controller" {
+  need_root
+  with_systemd
+  named den
+  record dpkg-query 1
+  printf 'done preflight\ndone software\n' >"$TWIN_CACHE/bootstrap.state" # of an earlier run, which this one is not
+  # shellcheck disable=SC2016 # for the program that is written
+  printf '#!%s\n[[ "$1" == install ]] || exit 0\nsleep 4\n' "$(command -v bash)" >"$BIN/apt-get"
+  run timeout --signal=INT 2 env PATH="$SEALED_PATH" "$ROOT/bootstrap.sh" --role controller --purge-jobs --user ada
+  [[ "$output" == *"Interrupted during 'packages'"* ]]
+  local told
+  told="$(told_command "$output")"
+  record apt-get
+  : >"$CALLS"
+  run sealed bash -c "cd '$ROOT' && $told" </dev/null
+  [ "$status" -eq 0 ]
+  [[ "$output" == *"Mode: cluster, because: asked for by --role controller"* ]]
+  run grep ansible-playbook "$CALLS"
+  [[ "${lines[0]}" == *"playbooks/purge_jobs.yaml"* ]]
+  [[ "${lines[1]}" == *'"twin_mode": "cluster", "twin_user": "ada"'*" $ROOT/playbook.yaml" ]]
+}
+
+@test "jobs that were purged are not purged again, and no token is kept" {
+  need_root
+  with_systemd
+  named den
+  record ansible-playbook 2 "" "$TWIN_PREFIX/bootstrap/bin"
+  run bash -c "source '$ROOT/bootstrap.sh'; dry_run=; keep_options --role controller --purge-jobs --token abc --token=abc --continue --clean"
+  [ "$(tail -n +3 "$TWIN_CACHE/bootstrap.options")" = "$(printf '%s\n' --role controller --purge-jobs)" ]
+  [ "$(stat -c %a "$TWIN_CACHE/bootstrap.options")" = 600 ]
+  # shellcheck disable=SC2016 # for the program that is written
+  printf '#!%s\n[[ "$*" == *purge_jobs.yaml* ]]\n' "$(command -v bash)" >"$TWIN_PREFIX/bootstrap/bin/ansible-playbook"
+  run bootstrap --role controller --purge-jobs
+  [ "$status" -ne 0 ]
+  run ! grep -q purge "$TWIN_CACHE/bootstrap.options"
+}
+
 @test "a failed step says how to go on and keeps the completed ones" {
   need_root
   record ansible-playbook 2 "" "$TWIN_PREFIX/bootstrap/bin"
