@@ -190,8 +190,12 @@ job "llamacpp-rpc" {
           # A computation or the loading of a layer may be silent for long.
           timeout client 1h
           timeout server 1h
+          # A machine that lost its power or its cable breaks no connection; the next who comes must not wait for it.
+          option clitcpka
+          clitcpka-idle 5s
+          clitcpka-intvl 5s
         listen door
-          bind {{ env "NOMAD_IP_rpc" }}:{{ env "NOMAD_PORT_rpc" }} ssl crt {{ env "NOMAD_SECRETS_DIR" }}/combined.pem ca-file {{ env "NOMAD_SECRETS_DIR" }}/certificate.pem verify required ssl-min-ver TLSv1.3 ciphersuites TLS_CHACHA20_POLY1305_SHA256
+          bind {{ env "NOMAD_IP_rpc" }}:{{ env "NOMAD_PORT_rpc" }} tcp-ut 30s ssl crt {{ env "NOMAD_SECRETS_DIR" }}/combined.pem ca-file {{ env "NOMAD_SECRETS_DIR" }}/certificate.pem verify required ssl-min-ver TLSv1.3 ciphersuites TLS_CHACHA20_POLY1305_SHA256
           server rpc 127.0.0.1:{{ env "NOMAD_PORT_inner" }}
         EOT
       }

@@ -30,6 +30,12 @@ speed` with those and AVX masked: 1230 and 280 MB/s); with them they are alike (
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.05
+PEER_LOST_S = 30
+"""How long a machine may leave the kernel's questions unanswered (seconds): one that lost its power or its
+cable breaks no connection. It must be longer than a worker's disk takes to write a tensor, 500 MB at most:
+it takes nothing in then, which Linux counts too (tcp(7), TCP_USER_TIMEOUT). The job's file has the same."""
+PEER_ASKED_S = 5
+"""How often the kernel asks a silent one (seconds)."""
 REACH_TIMEOUT_S = 3.0
 """Longest wait for a worker's side of a handshake (seconds)."""
 GONE_WITHIN_S = 0.3
@@ -129,6 +135,9 @@ class RpcTunnel:
             # A computation or the loading of a layer may be silent for long.
             "  timeout client 1h",
             "  timeout server 1h",
+            "  option srvtcpka",
+            f"  srvtcpka-idle {PEER_ASKED_S}s",
+            f"  srvtcpka-intvl {PEER_ASKED_S}s",
         ]
         tls = f"ssl ssl-min-ver TLSv1.3 ciphersuites {CIPHER}"
         pair = f"crt {self._pair.combined} ca-file {self._pair.certificate} verify required"
@@ -136,7 +145,7 @@ class RpcTunnel:
             lines += [
                 f"listen worker{number}",
                 f"  bind {HOST}:{port}",
-                f"  server {number} {worker.address}:{worker.port} {tls} {pair}",
+                f"  server {number} {worker.address}:{worker.port} tcp-ut {PEER_LOST_S}s {tls} {pair}",
             ]
         return "\n".join(lines) + "\n"
 

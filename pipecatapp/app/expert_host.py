@@ -346,7 +346,7 @@ class ExpertHost:
             await asyncio.wait({ended, changed}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 log.info("The workers have changed; the server starts anew when nobody is being answered")
-                await self._wait_idle(ended)
+                await self._wait_idle(served.workers, ended)
             if ended.done():
                 self._tell_end(served, ended.result())
         finally:
@@ -364,16 +364,30 @@ class ExpertHost:
             " and whoever asked asks elsewhere. Its last words:\n" + served.server.log_tail()
         )
 
-    async def _wait_idle(self, ended: asyncio.Task[str]) -> None:
+    async def _wait_idle(self, used: tuple[Endpoint, ...], ended: asyncio.Task[str]) -> None:
+        """Return when nobody is being answered, or nobody can be, for a worker in use is silent."""
         probe = LlamaProbe(f"http://{self._order.host}:{self._order.port}", self._key)
         try:
-            for _ in range(round(IDLE_TIMEOUT_S / POLL_S)):
-                if ended.done() or not await probe.is_busy():
-                    return
-                await asyncio.sleep(POLL_S)
+            async with asyncio.timeout(IDLE_TIMEOUT_S):
+                while not ended.done():
+                    # A machine without power or cable breaks no connection: the server waits for its reply.
+                    silent = await self._silent(used)
+                    if silent:
+                        names = ", ".join(worker.node for worker in silent)
+                        log.warning(f"What is being answered is lost: {names} does not answer")
+                        return
+                    if not await probe.is_busy():
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
             log.warning("It starts anew in the middle of an answer", extra={"waited_s": IDLE_TIMEOUT_S})
         finally:
             await probe.close()
+
+    async def _silent(self, workers: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        """Return those behind which there is no program now."""
+        answers = await asyncio.gather(*(reaches(worker, self._pair) for worker in workers))
+        return tuple(worker for worker, is_there in zip(workers, answers, strict=True) if not is_there)
 
     def _known_workers(self) -> tuple[Endpoint, ...]:
         if self._directory is None or not self._order.workers:
@@ -395,11 +409,10 @@ class ExpertHost:
     async def _workers_that_answer(self) -> tuple[Endpoint, ...]:
         """Return the workers behind which a program is now: Consul notices a loss seconds later."""
         known = self._known_workers()
-        answers = await asyncio.gather(*(reaches(worker, self._pair) for worker in known))
-        for worker, is_there in zip(known, answers, strict=True):
-            if not is_there:
-                log.warning(f"The worker on {worker.node} does not answer; going on without it")
-        return tuple(worker for worker, is_there in zip(known, answers, strict=True) if is_there)
+        silent = await self._silent(known)
+        for worker in silent:
+            log.warning(f"The worker on {worker.node} does not answer; going on without it")
+        return tuple(worker for worker in known if worker not in silent)
 
     async def _workers_differ(self, used: tuple[Endpoint, ...]) -> None:
         """Return when other workers are there than those in use, and have been for `SETTLE_S`."""

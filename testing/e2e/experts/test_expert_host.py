@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,8 +26,9 @@ from pipecatapp.adapters.rpc_tunnel import Pair, reaches
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
+from pipecatapp.experts.names import RPC_PROVIDER
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
-from testing.e2e.experts.workers import Worker, free_port, make_pair
+from testing.e2e.experts.workers import Cable, Worker, free_port, make_pair
 from testing.e2e.processes import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -216,6 +218,64 @@ async def test_the_loss_of_a_worker_in_mid_answer_is_told_and_the_expert_comes_a
             assert await creative.complete()
     assert "what it was answering is lost here" in caplog.text
     assert "The worker on node2 does not answer; going on without it" in caplog.text
+
+
+async def test_a_worker_that_falls_silent_is_not_waited_for(
+    tmp_path: Path, workers: list[Worker], pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = StaticDirectory(SystemClock(), [worker.endpoint for worker in workers])
+    with caplog.at_level(logging.INFO):
+        async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
+            await creative.ready()
+            served = creative.host.served
+            answer = asyncio.create_task(creative.complete(600))
+            await asyncio.sleep(1.0)
+            # As when the machine has lost its power, to all that can be seen: nothing ends or replies.
+            for process in (workers[1].server, workers[1].door):
+                process.send_signal(signal.SIGSTOP)
+            directory.remove(RPC_PROVIDER, "w2")
+            with pytest.raises(httpx.HTTPError):
+                await answer
+            await eventually(lambda: creative.host.served not in (None, served), READY_TIMEOUT_S)
+            assert creative.host.served is not None
+            assert [worker.id for worker in creative.host.served.workers] == ["w1"]
+            assert await creative.complete()
+    assert "What is being answered is lost: node2 does not answer" in caplog.text
+    assert "It starts anew in the middle of an answer" not in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root and nft")
+async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_directory_says(
+    tmp_path: Path, pair: Pair
+) -> None:
+    cable = Cable()
+    here, far = Worker(1, pair, pair.certificate.parent), None
+    try:
+        far = Worker(2, pair, pair.certificate.parent, cable.address, cable.within)
+        directory = StaticDirectory(SystemClock(), [here.endpoint, far.endpoint])
+        async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
+            await creative.ready()
+            served = creative.host.served
+            assert served is not None and len(served.workers) == 2
+            assert cable.is_talking_to(far.inner)
+            answer = asyncio.create_task(creative.complete(600))
+            await asyncio.sleep(1.0)
+            cable.cut()
+            began_s = time.monotonic()
+            with pytest.raises(httpx.HTTPError):
+                await answer
+            await eventually(lambda: creative.host.served not in (None, served), READY_TIMEOUT_S)
+            say(f"  a cable cut: served again after {time.monotonic() - began_s:.1f} s")
+            assert creative.host.served is not None
+            assert [worker.id for worker in creative.host.served.workers] == ["w1"]
+            # The worker has only one place, and it is free for who comes next.
+            port = far.inner
+            await eventually(lambda: not cable.is_talking_to(port), READY_TIMEOUT_S)
+    finally:
+        for worker in (here, far):
+            if worker is not None:
+                worker.close()
+        cable.close()
 
 
 async def test_a_worker_that_comes_is_taken_when_nobody_is_being_answered(

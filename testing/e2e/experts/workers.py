@@ -6,6 +6,7 @@ It owns their processes; the door's settings are those of the job's file.
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import subprocess
 import textwrap
@@ -34,10 +35,14 @@ def free_port() -> int:
 class Worker:
     """A worker as the job runs one: the RPC server on loopback, and HAProxy in front of it."""
 
-    def __init__(self, number: int, pair: Pair, folder: Path) -> None:
+    def __init__(
+        self, number: int, pair: Pair, folder: Path, address: str = HOST, within: tuple[str, ...] = ()
+    ) -> None:
+        """Start it at an address, `within` being the words before each of its commands."""
         self.inner, self.port = free_port(), free_port()
-        self._folder, self._pair, self._number = folder, pair, number
+        self._folder, self._pair, self._number, self._address = folder, pair, number, address
         command = [
+            *within,
             str(llama_binary("ggml-rpc-server")),
             "--host",
             HOST,
@@ -50,11 +55,17 @@ class Worker:
         self.server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
         settings = folder / f"door{number}.cfg"
         settings.write_text(self._door(), encoding="utf-8")
-        self.door = subprocess.Popen(["/usr/sbin/haproxy", "-db", "-f", str(settings)])
+        self.door = subprocess.Popen([*within, "/usr/sbin/haproxy", "-db", "-f", str(settings)])
         end_s = time.monotonic() + START_TIMEOUT_S
-        while not all(is_open(port) for port in (self.inner, self.port)):
+        while not self._listens(within):
             assert time.monotonic() < end_s, "a worker does not listen"
             time.sleep(0.02)
+
+    def _listens(self, within: tuple[str, ...]) -> bool:
+        if not within:
+            return is_open(self.inner) and is_open(self.port)
+        listening = subprocess.run([*within, "ss", "-Htln"], capture_output=True, text=True, check=True)
+        return all(f":{port} " in listening.stdout for port in (self.inner, self.port))
 
     def _door(self) -> str:
         """The settings in the job's file, with Nomad's values filled in."""
@@ -62,7 +73,7 @@ class Worker:
         found = re.search(r"data\s+= <<-EOT\n(?P<door>.*?)EOT", text, re.DOTALL)
         assert found is not None
         values = {
-            "NOMAD_IP_rpc": HOST,
+            "NOMAD_IP_rpc": self._address,
             "NOMAD_PORT_rpc": str(self.port),
             "NOMAD_PORT_inner": str(self.inner),
             "NOMAD_SECRETS_DIR": str(self._folder),
@@ -76,7 +87,9 @@ class Worker:
     @property
     def endpoint(self) -> Endpoint:
         tags = ("pool=creative", f"memory-mb={LENT_MB}")
-        return Endpoint(RPC_PROVIDER, f"w{self._number}", f"node{self._number}", HOST, self.port, tags)
+        return Endpoint(
+            RPC_PROVIDER, f"w{self._number}", f"node{self._number}", self._address, self.port, tags
+        )
 
     def resident_mb(self) -> int:
         return int(resident_mb(self.server.pid))
@@ -85,6 +98,46 @@ class Worker:
         for process in (self.door, self.server):
             process.kill()
             process.wait()
+
+
+class Cable:
+    """A network of its own for a worker, with a cable to ours that can be cut; only root can make one."""
+
+    address = "198.51.100.2"
+    """Of the worker (RFC 5737: for documentation, so nobody's)."""
+
+    def __init__(self) -> None:
+        self._name = f"lend{os.getpid()}"
+        self.within = ("nsenter", f"--net=/run/netns/{self._name}")
+        near, far = f"{self._name}n", f"{self._name}f"
+        for command in (
+            f"ip netns add {self._name}",
+            f"ip link add {near} type veth peer name {far} netns {self._name}",
+            f"ip addr add 198.51.100.1/30 dev {near}",
+            f"ip link set {near} up",
+            f"ip -n {self._name} addr add {self.address}/30 dev {far}",
+            f"ip -n {self._name} link set {far} up",
+            f"ip -n {self._name} link set lo up",
+        ):
+            subprocess.run(command.split(), check=True)
+        self._far = far
+
+    def cut(self) -> None:
+        """Lose every packet from now on, and tell neither side."""
+        rules = f"""table inet cut {{
+            chain in {{ type filter hook input priority 0; iifname "{self._far}" drop; }}
+            chain out {{ type filter hook output priority 0; oifname "{self._far}" drop; }}
+        }}"""
+        subprocess.run([*self.within, "nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def is_talking_to(self, port: int) -> bool:
+        """Whether there is a connection to a port inside."""
+        command = [*self.within, "ss", "-Htn", "state", "established", f"( sport = :{port} )"]
+        return bool(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def close(self) -> None:
+        subprocess.run(["ip", "link", "del", f"{self._name}n"], check=False)
+        subprocess.run(["ip", "netns", "del", self._name], check=False)
 
 
 def make_pair(folder: Path) -> Pair:
