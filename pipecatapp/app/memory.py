@@ -121,7 +121,7 @@ async def read_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
     """
     if not await asyncio.to_thread(path.is_file):
         raise AdapterError("memory-missing", f"There is no memory at '{path}'.")
-    store = SqliteFaissStore(path, _NoEmbedder(), SystemClock())
+    store = SqliteFaissStore(path, NoEmbedder(), SystemClock())
     try:
         return await store.use(call)
     finally:
@@ -163,8 +163,11 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         async def inherit() -> MemoryState | None:
             if not await asyncio.to_thread(inherits.is_file):
                 return None
+            state = await read_file(inherits, MemoryDatabase.export_state)
+            if not (state.facts or state.conversations):
+                return None
             log.info("The memory begins with what this node knew", extra={"file": str(inherits)})
-            return await read_file(inherits, MemoryDatabase.export_state)
+            return state
 
         keeper = MemoryKeeper(
             store, replica, address=address, clock=clock, hand_over=hand_over_by(connect), inherit=inherit
@@ -173,7 +176,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         yield MemoryParts(keeper, states)
 
 
-class _NoEmbedder:
+class NoEmbedder:
     """Stands where nothing is searched."""
 
     @property

@@ -23,6 +23,7 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.memory import LOCAL_FILE, memory_http, memory_service, read_file
+from pipecatapp.app.memory_begin import begin, look
 from pipecatapp.errors import ConfigError
 from pipecatapp.memory.state_file import decode_state, encode_state
 from pipecatapp.ports import MemoryState
@@ -59,6 +60,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--take-over", type=Path, help=f"memory an empty cluster begins with (TWIN_DATA_DIR/{LOCAL_FILE})"
     )
     serve.set_defaults(func=_serve)
+    start = commands.add_parser(
+        "begin", help="begin a cluster's empty memory with what this machine knew when it was alone"
+    )
+    start.add_argument("--look", action="store_true", help="only say what that is")
+    start.set_defaults(func=_begin)
     check = commands.add_parser("verify", help="check the chain of events, and what is kept against it")
     check.add_argument("--file", type=Path, help="a memory's file (default: the memory that the agent uses)")
     check.set_defaults(func=_verify)
@@ -130,6 +136,16 @@ async def _run(settings: Settings, listener: Listener, address: str, inherits: P
             keeping.result()
         serving.result()
     log.info("Stopped")
+
+
+def _begin(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    if options.look:
+        print(", ".join(asyncio.run(look(settings)).words) or "nothing")
+        return 0
+    taken = asyncio.run(begin(settings))
+    print(f"the cluster's memory begins with {', '.join(taken)}" if taken else "nothing to take over")
+    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,0 +1,141 @@
+"""What a machine knew when it was alone becomes the memory with which a cluster begins.
+
+It owns what is taken over, once, before the memory service first starts, so that it does not matter where
+that runs. What Consul holds already is never replaced. The machine's files are read and left as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipecatapp.adapters.consul_kv import ConsulKv
+from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.adapters.memory_database import MemoryDatabase
+from pipecatapp.adapters.memory_replica_consul import LOCK_DELAY_S, ConsulReplica
+from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.cluster_view import consul_token_of
+from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, NoEmbedder, read_file
+from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.memory.keeper import RENEWALS
+from pipecatapp.ports import MemoryState
+from pipecatapp.settings import Settings
+
+TRIES = 3
+"""How often the lock is asked for: Consul keeps one that was lost a moment ago free for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a machine knows.
+
+    Args:
+        memory: Its facts and conversations.
+    """
+
+    memory: MemoryState
+
+    @property
+    def words(self) -> Sequence[str]:
+        """How much it is of each kind, in words; empty for nothing."""
+        turns = sum(len(conversation) for conversation in self.memory.conversations.values())
+        counts = {"fact": len(self.memory.facts), "turn": turns}
+        return [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
+
+
+async def look(settings: Settings) -> Known:
+    """Return what this machine knows, by the files in TWIN_DATA_DIR.
+
+    A copy of a cluster's memory goes before the machine's own: it began with that.
+
+    Raises:
+        AdapterError: A file is damaged, or written by a newer program.
+    """
+    memory = MemoryState()
+    for name in (SERVICE_FILE, LOCAL_FILE):
+        path = settings.data_dir / name
+        if not (memory.facts or memory.conversations) and await asyncio.to_thread(path.is_file):
+            memory = await read_file(path, MemoryDatabase.export_state)
+    return Known(memory)
+
+
+async def begin(settings: Settings) -> Sequence[str]:
+    """Begin the memory of the cluster with what this machine knows; return what was taken over, in words.
+
+    Nothing is taken over once the cluster remembers something.
+
+    Raises:
+        ConfigError: TWIN_CONSUL_URL is not set.
+        AdapterError: A file cannot be read, Consul is away, or a memory service leads already.
+    """
+    if not settings.consul_url:
+        raise ConfigError("memory-alone", "There is no cluster: TWIN_CONSUL_URL is not set.")
+    known = await look(settings)
+    kv = ConsulKv(settings.consul_url, consul_token_of(settings).read, ca=settings.consul_ca)
+    replica = ConsulReplica(kv)
+    try:
+        if await replica.head() is not None:
+            return []
+        async with _leading(replica):
+            if await replica.head() is not None:
+                return []
+            # The head comes last: with it, all counts as taken over.
+            await _fill(replica, known.memory)
+            return known.words
+    finally:
+        await replica.close()
+
+
+async def _fill(replica: ConsulReplica, memory: MemoryState) -> None:
+    if not (memory.facts or memory.conversations):
+        return
+    with tempfile.TemporaryDirectory(prefix="twin-begin-") as folder:
+        store = SqliteFaissStore(Path(folder) / SERVICE_FILE, NoEmbedder(), SystemClock())
+        try:
+            changes = (await store.use(lambda db: db.plan_import(memory))).changes
+        finally:
+            await store.close()
+    items = [change.item for change in changes if change.item is not None]
+    await replica.replace(None, [change.event for change in changes], items)
+
+
+@asynccontextmanager
+async def _leading(replica: ConsulReplica) -> AsyncIterator[None]:
+    """Hold the memory's lock.
+
+    Raises:
+        AdapterError: Another one has it.
+    """
+    for attempt in range(1, TRIES + 1):
+        if await replica.acquire("twin memory begin"):
+            break
+        holder = await replica.holder()
+        if holder or attempt == TRIES:
+            await replica.release()
+            raise AdapterError(
+                "memory-leads",
+                f"A memory service runs already ({holder or 'its lock cannot be had'}).",
+                hint="Add what this machine knows to it: twin memory import FILE",
+            )
+        await asyncio.sleep(LOCK_DELAY_S)
+    renewing = asyncio.create_task(_keep_renewing(replica), name="memory-lock")
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait({renewing})
+        with contextlib.suppress(AdapterError):
+            await replica.release()
+
+
+async def _keep_renewing(replica: ConsulReplica) -> None:
+    while True:
+        await asyncio.sleep(replica.lease_s / RENEWALS)
+        # What is written checks the lock: when it is lost, that says so.
+        with contextlib.suppress(AdapterError):
+            await replica.renew()
