@@ -30,6 +30,10 @@ WAITING_VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
 """OpenMP settings that suit a media process and halve an LLM server's speed when inherited."""
 PROMPT_CACHE_MIB = 256
 """Memory for prompts of conversations without a slot (mebibytes); llama.cpp's default is 8192."""
+BATCH_TOKENS = 512
+"""Most tokens of prompts that are read in one go. llama.cpp's default is 2048, of which it computes 512 at a
+time all the same (`--ubatch-size`); but a server hands out no token of a neighbour's answer in between
+(tools/server/server-context.cpp, `decode`), which on an old desktop is half a minute."""
 POLL_S = 0.1
 """Time between two looks at /health (seconds)."""
 FIRST_BACKOFF_S = 0.25
@@ -100,7 +104,7 @@ def llama_server_command(
             str(binary), "--model", str(model), "--alias", alias or model.stem, "--host", host,
             "--port", str(port), "--threads", str(threads), "--ctx-size", str(context * slots),
             "--parallel", str(slots), "--no-kv-unified", "--cache-ram", str(PROMPT_CACHE_MIB),
-            "--jinja", "--offline", *more,
+            "--batch-size", str(BATCH_TOKENS), "--jinja", "--offline", *more,
         ]  # fmt: skip
 
     return build

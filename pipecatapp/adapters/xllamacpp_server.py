@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-from pipecatapp.adapters.llm_server import HOST, PROMPT_CACHE_MIB
+from pipecatapp.adapters.llm_server import BATCH_TOKENS, HOST, PROMPT_CACHE_MIB
 from pipecatapp.settings import child_environment
 
 _PR_SET_PDEATHSIG = 1
@@ -74,6 +74,7 @@ def _parameters(xllamacpp: ModuleType, options: argparse.Namespace) -> object:
     parameters.port = options.port
     parameters.n_ctx = options.context * options.slots
     parameters.n_parallel = options.slots
+    parameters.n_batch = BATCH_TOKENS
     parameters.cpuparams.n_threads = options.threads
     parameters.cpuparams_batch.n_threads = options.threads
     parameters.cache_ram_mib = PROMPT_CACHE_MIB

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 
 from pipecatapp.adapters.llm_server import (
+    BATCH_TOKENS,
     CommandBuilder,
     LlmServerProcess,
     llama_server_command,
@@ -71,6 +74,25 @@ class TestServedModel(LlmSuite):
         last = (await collect(llm, whole))[-1]
         assert last.prompt_tokens - last.cached_tokens < 16
         assert last.cached_tokens > 80
+
+    async def test_a_long_prompt_is_read_in_steps_between_which_neighbours_speak(
+        self, server: LlmServerProcess
+    ) -> None:
+        body = {
+            "prompt": "word " * 900,
+            "n_predict": 1,
+            "stream": True,
+            "return_progress": True,
+            "cache_prompt": False,
+        }
+        headers = {"Authorization": f"Bearer {server.api_key}"}
+        url = server.base_url.removesuffix("/v1") + "/completion"
+        async with httpx.AsyncClient(headers=headers, timeout=120) as http:
+            lines = (await http.post(url, json=body)).text.splitlines()
+        events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        read = [event["prompt_progress"]["processed"] for event in events if "prompt_progress" in event]
+        assert read[-1] >= 900
+        assert max(after - before for before, after in pairwise([0, *read])) <= BATCH_TOKENS
 
     async def test_a_closed_answer_stops_the_server(self, llm: OpenAiLlm, server: LlmServerProcess) -> None:
         async with aclosing(llm.stream(ChatRequest((COUNT,), max_tokens=900))) as stream:
