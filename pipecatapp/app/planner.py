@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 
 from pipecatapp.app.cluster_view import nomad_of
 from pipecatapp.app.measuring import SMALL_MODEL
+from pipecatapp.cluster_ports import ClusterNode
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
 from pipecatapp.planning.profile import NodeProfile, from_meta
@@ -80,27 +82,55 @@ def make_plan(settings: Settings, profiles: Sequence[NodeProfile], *, embedded_o
     return propose(profiles, lists, catalogue.model(SMALL_MODEL))
 
 
-async def published_profiles(settings: Settings) -> tuple[NodeProfile, ...]:
-    """Return what the cluster's nodes published of themselves, by name.
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a cluster's nodes published of themselves.
+
+    Args:
+        profiles: Of those that a plan may use, by name.
+        left_out: The other nodes by name, and why each is left out, in words that follow the name.
+    """
+
+    profiles: tuple[NodeProfile, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+async def published_profiles(settings: Settings) -> Published:
+    """Return what the cluster's nodes published of themselves.
 
     Raises:
         AdapterError: Nomad cannot be asked.
-        ConfigError: No node published a profile, or one is wrong.
+        ConfigError: No node that takes work published a profile, or one is wrong.
     """
     nomad = nomad_of(settings)
+    profiles, left_out = [], {}
     try:
-        nodes = await nomad.nodes()
-        found = [from_meta(node.name, await nomad.node_meta(node.id)) for node in nodes]
+        for node in await nomad.nodes():
+            why = _why_left_out(node)
+            profile = None if why else from_meta(node.name, await nomad.node_meta(node.id))
+            if profile is not None:
+                profiles.append(profile)
+            else:
+                left_out[node.name] = why or "has published no profile; there: twin measure --publish"
     finally:
         await nomad.close()
-    profiles = tuple(profile for profile in found if profile is not None)
+    # A machine that was set up anew is known a second time, as the one that is gone.
+    left_out = {name: why for name, why in left_out.items() if name not in {one.node for one in profiles}}
     if not profiles:
+        whys = "; ".join(f"{name} {why}" for name, why in left_out.items())
         raise ConfigError(
             "no-profiles",
-            "No node of the cluster has published a profile.",
+            f"No node of the cluster has published a profile and takes work ({whys or 'there is none'}).",
             hint="ansible-playbook playbooks/measure.yaml measures them all; or: twin plan --profiles FOLDER",
         )
-    return profiles
+    return Published(tuple(profiles), left_out)
+
+
+def _why_left_out(node: ClusterNode) -> str:
+    """Return why nothing can be placed on a node, "" when it takes work."""
+    if node.status != "ready":
+        return f"is {node.status}"
+    return "" if node.takes_work else "takes no work: it is drained, or was made ineligible"
 
 
 async def publish(settings: Settings, profile: NodeProfile) -> bool:
@@ -176,14 +206,20 @@ def apply(settings: Settings, commands: Sequence[Sequence[str]]) -> None:
             )
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
-    """Return the plan for programs."""
+def to_json(plan: Plan, left_out: Mapping[str, str]) -> dict[str, Any]:
+    """Return the plan for programs.
+
+    Args:
+        plan: The proposal.
+        left_out: The nodes that it does without, and why.
+    """
     taken, programs = plan.taken_mb(), programs_of(plan)
     return {
         "nodes": [
             {"node": node.node, "taken_mb": taken[node.node], "programs": list(programs[node.node])}
             for node in plan.nodes
         ],
+        "left_out": [{"node": node, "why": why} for node, why in left_out.items()],
         "experts": [_placed_json(placed) for placed in plan.experts],
         "one_more_stick": [
             {"node": gain.node, "experts": [_placed_json(placed) for placed in gain.changes]}

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from pipecatapp.app.planner import (
+    Published,
     apply,
     deploy_commands,
     experts_without_list,
@@ -50,16 +51,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _plan(options: argparse.Namespace) -> int:
     settings = load_settings()
-    profiles = (
-        read_profiles(options.profiles) if options.profiles else asyncio.run(published_profiles(settings))
+    found = (
+        Published(read_profiles(options.profiles))
+        if options.profiles
+        else asyncio.run(published_profiles(settings))
     )
     embedded_only = options.embedded or settings.profile == "embedded"
-    plan = make_plan(settings, profiles, embedded_only=embedded_only)
+    plan = make_plan(settings, found.profiles, embedded_only=embedded_only)
     commands = deploy_commands(plan)
     if options.json:
-        print(json.dumps(to_json(plan), indent=1))
+        print(json.dumps(to_json(plan, found.left_out), indent=1))
     else:
         print("\n".join(lines_of(plan)))
+        if found.left_out:
+            print("\nLeft out:")
+            for node, why in found.left_out.items():
+                print(f"  {node} {why}.")
         others = experts_without_list(load_catalogue(settings.catalogue_dir))
         if others:
             print(f"\n{', '.join(others)}: no list of models in models.yaml, so {MAIN} answers.")

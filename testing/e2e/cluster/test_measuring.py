@@ -79,6 +79,14 @@ def test_a_profile_is_published_once_and_planned_with(nomad_agent: NomadAgent, p
     meta = nomad_agent.request("GET", f"/node/{node['ID']}")["Meta"]
     assert meta["twin_decode_tokens_s"] == "4.2"
 
+    path = f"/node/{node['ID']}/eligibility"
+    try:
+        nomad_agent.request("POST", path, {"Eligibility": "ineligible"})
+        refused = twin(nomad_agent, "plan")
+    finally:
+        nomad_agent.request("POST", path, {"Eligibility": "eligible"})
+    assert refused.returncode == 1 and f"{node['Name']} takes no work" in refused.stderr
+
 
 def test_a_profile_of_a_node_that_nomad_does_not_know_is_refused(
     nomad_agent: NomadAgent, profile: str

@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from jinja2.nativetypes import NativeEnvironment
 
+from pipecatapp.adapters import nomad_client
 from pipecatapp.adapters.llama_bench import run_bench
 from pipecatapp.adapters.node_speed import link_mbit_s
 from pipecatapp.app import planner
@@ -65,6 +67,62 @@ def test_a_plan_for_programs_has_the_same_commands(house: Path, capsys: pytest.C
     assert values["service_name"] == "llama-api-main"
     assert values["expert_server_nodes"] == ["i5-4590"]
     assert values["model_list"].startswith("{{ main_models | ")
+
+
+def nomad_with(monkeypatch: pytest.MonkeyPatch, *nodes: tuple[str, str, dict[str, Any]]) -> None:
+    """Have Nomad know these nodes: a name, the recorded profile it published, or "", and its state."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/v1")
+        if path == "/nodes":
+            fine = {"Address": "10.0.0.1", "Status": "ready", "Drain": False, "Version": "1"}
+            fine["SchedulingEligibility"] = "eligible"
+            listed = [fine | state | {"ID": str(n), "Name": name} for n, (name, _, state) in enumerate(nodes)]
+            return httpx.Response(200, json=listed)
+        name, recorded, _ = nodes[int(path.removeprefix("/node/"))]
+        if not recorded:
+            return httpx.Response(200, json={"Meta": {}})
+        profile = json.loads((PROFILES / f"{recorded}.json").read_text(encoding="utf-8"))
+        return httpx.Response(200, json={"Meta": {"twin_profile": json.dumps(profile | {"node": name})}})
+
+    def connect(**_: Any) -> httpx.AsyncClient:
+        return real(transport=httpx.MockTransport(answer))
+
+    real = httpx.AsyncClient
+    monkeypatch.setattr(nomad_client.httpx, "AsyncClient", connect)
+
+
+OFF: dict[str, Any] = {"Status": "down"}
+
+
+def test_nodes_that_are_off_or_take_no_work_are_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nomad_with(
+        monkeypatch,
+        ("anew", "i5-4590", OFF),
+        ("anew", "i5-4590", {}),
+        ("drained", "i5-11400-a", {"Drain": True, "SchedulingEligibility": "ineligible"}),
+        ("ineligible", "i5-11400-b", {"SchedulingEligibility": "ineligible"}),
+        ("off", "i5-11400-c", OFF),
+        ("silent", "", {}),
+    )
+    assert main(["plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [node["node"] for node in plan["nodes"]] == ["anew"]
+    assert [left["node"] for left in plan["left_out"]] == ["drained", "ineligible", "off", "silent"]
+    assert main(["plan"]) == 0
+    said = capsys.readouterr().out
+    assert "Left out:\n  drained takes no work: it is drained, or was made ineligible.\n" in said
+    assert "  off is down.\n  silent has published no profile; there: twin measure --publish.\n" in said
+
+
+def test_a_house_of_which_nobody_takes_work_is_not_planned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nomad_with(monkeypatch, ("off", "i5-4590", OFF), ("silent", "", {}))
+    assert main(["plan"]) == 1
+    assert "(off is down; silent has published no profile" in capsys.readouterr().err
 
 
 def test_without_the_hub_only_embedded_models_are_proposed(
