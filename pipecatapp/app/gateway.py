@@ -75,6 +75,10 @@ class HouseUpstreams:
         fine = map(self._upstream, self._instances.to_ask(service))
         return [*fine, *own, *map(self._upstream, self._instances.failing(service))]
 
+    def is_known(self, expert: str) -> bool:
+        """Return whether there is such an expert; `main` is wherever there is an agent."""
+        return expert in (MAIN, DEFAULT) or bool(self._instances.directory.known(service_of(expert)))
+
     def _upstream(self, instance: Instance) -> Upstream:
         endpoint = instance.endpoint
         access = self._access(endpoint)

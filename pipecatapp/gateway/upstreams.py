@@ -90,19 +90,27 @@ class Upstreams(Protocol):
         """Return who answers for `expert` or `DEFAULT`, best first; none for a name that nobody has."""
         ...
 
+    def is_known(self, expert: str) -> bool:
+        """Return whether there is such an expert, though it may not answer now, as while it starts again."""
+        ...
+
 
 def candidates(upstreams: Upstreams, model: str) -> Sequence[Upstream]:
     """Return who may answer for `model`, best first.
 
     Raises:
-        GatewayError: `model_not_found`; the message lists those there are.
+        GatewayError: `no_expert`, which asks to come back: it does not answer at the moment.
+            `model_not_found`: the name is wrong; the message lists those there are.
     """
     found = upstreams.to_ask(model)
     if found:
         return found
     known = upstreams.experts()
-    if model == DEFAULT or model in known or not known:
+    if model == DEFAULT or not known:
         message = "No language model answers at the moment."
+        raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
+    if upstreams.is_known(model):
+        message = f"The expert {model!r} does not answer at the moment; those that do: {', '.join(known)}"
         raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
     names = ", ".join([DEFAULT, *known])
     raise GatewayError(

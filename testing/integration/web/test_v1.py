@@ -86,6 +86,9 @@ class Listed:
     def to_ask(self, expert: str) -> Sequence[Upstream]:
         return self.servers.get("main" if expert == DEFAULT else expert, ())
 
+    def is_known(self, expert: str) -> bool:
+        return expert in self.servers
+
 
 @dataclass
 class House:
@@ -368,6 +371,15 @@ async def test_an_expert_is_asked_by_its_name(tmp_path: Path) -> None:
     error = error_of(nobody)
     assert (nobody.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
     assert "default, main, coding" in error["message"]
+
+
+async def test_an_expert_that_does_not_pass_now_is_503_with_the_time_to_come_back(tmp_path: Path) -> None:
+    async with house(tmp_path, RawUpstream(whole(ANSWER))) as it, it.client() as http:
+        it.upstreams.servers["coding"] = []
+        response = await http.post("/v1/chat/completions", json={**CHAT, "model": "coding"})
+    error = error_of(response)
+    assert (response.status_code, error["type"], error["code"]) == (503, "server_error", "no_expert")
+    assert int(response.headers["retry-after"]) > 0
 
 
 async def test_no_expert_at_all_is_503(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.gateway import HouseUpstreams, tool_prompts
+from pipecatapp.errors import GatewayError
 from pipecatapp.experts.breaker import OPEN_S
 from pipecatapp.experts.external import ExternalExpert
 from pipecatapp.experts.instances import Instances
 from pipecatapp.experts.names import NATIVE_TOOLS
-from pipecatapp.gateway.upstreams import Upstream
+from pipecatapp.gateway.upstreams import Upstream, candidates
 from pipecatapp.ports import Endpoint
 from pipecatapp.workflow.prompts import PromptLibrary
 from testing.fakes.fake_clock import FakeClock
@@ -55,6 +56,25 @@ def test_another_expert_is_never_replaced_by_the_own_model() -> None:
     upstreams, _ = house(endpoint("coding", 3, passing=False))
     assert list(upstreams.to_ask("coding")) == []
     assert list(upstreams.experts()) == ["main"]
+
+
+def test_an_expert_that_starts_again_is_to_be_asked_later_and_an_unknown_one_never() -> None:
+    upstreams, _ = house(endpoint("coding", 3, passing=False))
+    with pytest.raises(GatewayError) as later:
+        candidates(upstreams, "coding")
+    assert (later.value.code, later.value.status) == ("no_expert", 503)
+    assert later.value.retry_after_s > 0
+    with pytest.raises(GatewayError) as never:
+        candidates(upstreams, "nobody")
+    assert (never.value.code, never.value.status) == ("model_not_found", 404)
+
+
+def test_an_own_main_that_starts_again_is_to_be_asked_later() -> None:
+    upstreams, _ = house(endpoint("coding", 3), own=None)
+    for name in ("main", "default"):
+        with pytest.raises(GatewayError) as caught:
+            candidates(upstreams, name)
+        assert caught.value.status == 503
 
 
 def test_experts_that_pass_are_listed_main_first() -> None:
