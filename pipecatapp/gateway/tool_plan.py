@@ -160,7 +160,8 @@ def _schema_of_words(wanted: Any) -> Mapping[str, Any]:
     if kind == "json_object":
         return {"type": "object"}
     if kind == "json_schema":
-        schema = (wanted.get("json_schema") or {}).get("schema")
+        named = wanted.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
         if isinstance(schema, dict):
             return schema
         raise GatewayError("invalid_value", "json_schema has no schema.", param="response_format")

@@ -139,6 +139,13 @@ def test_a_model_that_calls_tools_gets_the_request_as_it_came() -> None:
         ),
         ({"tools": [tool()], "tool_choice": "sometimes"}, "tool_choice"),
         ({"n": 2}, "n"),
+        *(
+            (
+                {"tools": [tool()], "response_format": {"type": "json_schema", "json_schema": wrong}},
+                "response_format",
+            )
+            for wrong in (True, "x", [1], None, {}, {"schema": True})
+        ),
     ],
 )
 def test_wrong_tools_are_refused_with_their_parameter(fields: dict[str, Any], param: str) -> None:
