@@ -163,7 +163,7 @@ def test_a_server_elsewhere_thinks_when_asked_to(den: House) -> None:
         lambda: "Paris" in den.chat(node, "What is the capital of France?")["text"],
         SETTLE_TIMEOUT_S,
     )
-    assert "127.0.0.1:9090" in node.run("cat", "/etc/twin/join-variables.json").stdout
+    assert "127.0.0.1:9090" in node.run("cat", "/etc/ansible/facts.d/twin.fact").stdout
     node.run("systemctl", "stop", "elsewhere")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -39,11 +40,21 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def play(folder: Path, role: str, tasks: list[dict[str, Any]], **given: object) -> None:
-    """Run tasks with a role's variables on this machine, as a playbook of the checkout in `folder`."""
+def play(
+    folder: Path,
+    role: str,
+    tasks: list[dict[str, Any]],
+    told: dict[str, str] | None = None,
+    **given: object,
+) -> None:
+    """Run tasks with a role's variables on this machine, as a playbook of the checkout in `folder`.
+
+    `told` is what a person says by -e; local facts are those of `folder`.
+    """
     files = [str(ROOT / "ansible/roles" / role / kind / "main.yaml") for kind in ("defaults", "vars")]
     play = {
         "hosts": "controller_nodes",
+        "module_defaults": {"ansible.builtin.setup": {"fact_path": str(folder / "facts.d")}},
         "vars_files": files,
         "vars": given,
         "tasks": tasks,
@@ -51,12 +62,14 @@ def play(folder: Path, role: str, tasks: list[dict[str, Any]], **given: object) 
         "handlers": [{"name": "Restart the service that takes machines", "ansible.builtin.meta": "noop"}],
     }
     templates = folder / "playbooks" / "templates"
-    templates.symlink_to(ROOT / "ansible/roles" / role / "templates")
+    if not templates.is_symlink():
+        templates.symlink_to(ROOT / "ansible/roles" / role / "templates")
     path = folder / "playbooks" / "play.yaml"
     path.write_text(yaml.safe_dump([play]), encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
+    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yaml", path]
     done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yaml", path],
+        [*command, "-e", json.dumps(told or {})],
         env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -120,7 +133,11 @@ def test_the_copies_for_machines_that_join_are_roots_where_a_person_has_written(
     (folder / "inventory.yaml").write_text(
         ALONE.replace("local}", f"local, pipecatapp_settings: {{LLM_API_KEY: {KEY}}}}}"), encoding="utf-8"
     )
-    places = {"twin_prefix": f"{node}/opt", "twin_config_dir": f"{node}/etc"}
+    places = {
+        "twin_prefix": f"{node}/opt",
+        "twin_config_dir": f"{node}/etc",
+        "twin_choices_file": f"{node}/facts.d/twin.fact",
+    }
     tasks = [{"ansible.builtin.include_tasks": str(ROOT / "ansible/roles/join/tasks/checkout.yaml")}]
     play(folder, "join", tasks, **places)
     with_key = {
