@@ -13,11 +13,12 @@ import hcl2
 import pytest
 import yaml
 
-from testing.ansible_code import ROOT, load_module
+from testing.ansible_code import ROOT, load_module, load_package
 
 pytestmark = pytest.mark.integration
 
 provision = load_module("ansible/roles/join/files/twin_join", "provision")
+inventory_file = load_package("ansible/module_utils/inventory_file")
 
 TIMEOUT_S = 120
 CLUSTER = """\
@@ -109,6 +110,25 @@ def test_later_joins_reach_a_machine_where_its_ssh_is(tmp_path: Path) -> None:
     }
     machines = yaml.safe_load(own)
     assert machines["worker_nodes"]["hosts"]["attic"]["ansible_port"] == 2222
+
+
+def test_later_joins_keep_what_stands_with_a_group(tmp_path: Path) -> None:
+    template = ROOT / "ansible/roles/join/templates/inventory.yaml.j2"
+    settings = {"TWIN_GREETING": "Ich höre, 'Chef'.", "LLM_API_KEY": "key"}
+    own = {
+        "pipecatapp_settings": settings,
+        "twin_workers": 1,
+        "ansible_become_password": "x",
+        "ansible_port": 9,
+    }
+    written = {"controller_nodes": {"hosts": {"den": None}, "vars": own}, "worker_nodes": {"hosts": {}}}
+    given = f"template_vars={{'_written': {written}}}"
+    wanted = {"text": f"{{{{ lookup('ansible.builtin.template', \"{template}\", {given}) }}}}"}
+    found = values(tmp_path, CLUSTER, ["join"], wanted)
+    copy = yaml.safe_load(found["den"]["text"])
+    assert copy["controller_nodes"]["vars"] == {"pipecatapp_settings": settings, "twin_workers": 1}
+    assert "vars" not in copy["worker_nodes"]
+    assert list(inventory_file.load(found["den"]["text"])["worker_nodes"]) == ["attic", "cellar"]
 
 
 @pytest.mark.parametrize("name", ["health-check", "memory-service", "pipecatapp", "pipecatapp-docker"])
