@@ -43,6 +43,8 @@ LOCAL_FILE = "memory.sqlite"
 """An agent's own memory, below TWIN_DATA_DIR."""
 SERVICE_FILE = "memory-service.sqlite"
 """The memory service's file, below TWIN_DATA_DIR."""
+STATES_FOLDER = "states"
+"""Saved states, below TWIN_DATA_DIR."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def pick_memory(settings: Settings, embedder: Embedder, clock: Clock, found: Url
     path = settings.data_dir / LOCAL_FILE
     return AgentMemory(
         SqliteFaissStore(path, embedder, clock),
-        StateFolder(settings.data_dir / "states"),
+        StateFolder(settings.data_dir / STATES_FOLDER),
         f"{path}, because TWIN_MEMORY=local",
         lambda: {"kind": "local", "file": str(path)},
     )
@@ -149,7 +151,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         log.info("Picked embeddings: %s", picked.why)
         store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock)
         replica = None
-        states: SavedStates = StateFolder(folder / "states")
+        states: SavedStates = StateFolder(folder / STATES_FOLDER)
         if settings.consul_url:
             token = TokenSource(settings.consul_token.get_secret_value(), settings.consul_token_file)
             kv = ConsulKv(settings.consul_url, token.read, ca=settings.consul_ca)

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipecatapp.adapters.consul_kv import ConsulKv
+from pipecatapp.adapters.consul_keys import KEY
+from pipecatapp.adapters.consul_kv import ConsulKv, put_if
+from pipecatapp.adapters.consul_states import ConsulStates
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.adapters.key_file import KeyFile, keys_to_json
 from pipecatapp.adapters.memory_database import MemoryDatabase
-from pipecatapp.adapters.memory_replica_consul import LOCK_DELAY_S, ConsulReplica
+from pipecatapp.adapters.memory_replica_consul import LOCK_DELAY_S, PREFIX, ConsulReplica
+from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.cluster_view import consul_token_of
-from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, NoEmbedder, read_file
+from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, NoEmbedder, read_file
 from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.gateway_ports import ApiKey
 from pipecatapp.memory.keeper import RENEWALS
+from pipecatapp.memory_ports import SavedState
 from pipecatapp.ports import MemoryState
 from pipecatapp.settings import Settings
+
+log = logging.getLogger(__name__)
 
 TRIES = 3
 """How often the lock is asked for: Consul keeps one that was lost a moment ago free for a while."""
@@ -36,15 +45,24 @@ class Known:
 
     Args:
         memory: Its facts and conversations.
+        states: Its saved states.
+        keys: The gateway's keys, by digest.
     """
 
     memory: MemoryState
+    states: Sequence[SavedState]
+    keys: Mapping[str, ApiKey]
 
     @property
     def words(self) -> Sequence[str]:
         """How much it is of each kind, in words; empty for nothing."""
         turns = sum(len(conversation) for conversation in self.memory.conversations.values())
-        counts = {"fact": len(self.memory.facts), "turn": turns}
+        counts = {
+            "fact": len(self.memory.facts),
+            "turn": turns,
+            "saved state": len(self.states),
+            "key": len(self.keys),
+        }
         return [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
 
 
@@ -61,13 +79,14 @@ async def look(settings: Settings) -> Known:
         path = settings.data_dir / name
         if not (memory.facts or memory.conversations) and await asyncio.to_thread(path.is_file):
             memory = await read_file(path, MemoryDatabase.export_state)
-    return Known(memory)
+    keys = await asyncio.to_thread(KeyFile(settings.data_dir).known)
+    return Known(memory, await StateFolder(settings.data_dir / STATES_FOLDER).list(), keys)
 
 
 async def begin(settings: Settings) -> Sequence[str]:
     """Begin the memory of the cluster with what this machine knows; return what was taken over, in words.
 
-    Nothing is taken over once the cluster remembers something.
+    Nothing is taken over once the cluster remembers something. A state too large for Consul stays a file.
 
     Raises:
         ConfigError: TWIN_CONSUL_URL is not set.
@@ -84,11 +103,41 @@ async def begin(settings: Settings) -> Sequence[str]:
         async with _leading(replica):
             if await replica.head() is not None:
                 return []
+            keys = await _let_in(kv, replica, known.keys)
+            folder = StateFolder(settings.data_dir / STATES_FOLDER)
+            states = await _keep(folder, ConsulStates(kv, replica.guard, prefix=PREFIX), known.states)
             # The head comes last: with it, all counts as taken over.
             await _fill(replica, known.memory)
-            return known.words
+            return Known(known.memory, states, keys).words
     finally:
         await replica.close()
+
+
+async def _let_in(kv: ConsulKv, replica: ConsulReplica, keys: Mapping[str, ApiKey]) -> Mapping[str, ApiKey]:
+    """Have the gateway of the cluster know these keys, if it knows none; return what is new."""
+    if not keys or await kv.get(KEY) is not None:
+        return {}
+    await kv.transact([replica.guard(), put_if(KEY, keys_to_json(keys), 0)])
+    return keys
+
+
+async def _keep(there: StateFolder, here: ConsulStates, saved: Sequence[SavedState]) -> Sequence[SavedState]:
+    """Keep each state whose name is free; return those.
+
+    Raises:
+        ConfigError: One cannot be read.
+    """
+    taken = {state.name for state in await here.list()}
+    kept = []
+    for state in saved:
+        if state.name in taken:
+            continue
+        data = await there.load(state.name)
+        try:
+            kept.append(await here.save(state.name, data, saved_s=state.saved_s))
+        except ConfigError as exc:
+            log.warning("A saved state stays in its file", extra={"reason": exc.message})
+    return kept
 
 
 async def _fill(replica: ConsulReplica, memory: MemoryState) -> None:

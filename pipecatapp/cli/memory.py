@@ -143,6 +143,7 @@ def _begin(options: argparse.Namespace) -> int:
     if options.look:
         print(", ".join(asyncio.run(look(settings)).words) or "nothing")
         return 0
+    set_up_logging(settings.log_level)
     taken = asyncio.run(begin(settings))
     print(f"the cluster's memory begins with {', '.join(taken)}" if taken else "nothing to take over")
     return 0

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul_kv import delete_below
+from pipecatapp.adapters.consul_keys import ConsulKeys
+from pipecatapp.adapters.consul_kv import ConsulKv, delete_below
+from pipecatapp.adapters.consul_states import ConsulStates
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.memory_remote import RemoteMemory
+from pipecatapp.adapters.key_file import KeyFile
+from pipecatapp.adapters.memory_http import MemoryHttp
+from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory_replica_consul import ConsulReplica
+from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.memory.state_file import decode_state, encode_state
 from testing.cluster_agents import ConsulAgent
 from testing.cluster_fixtures import consul_agent
+from testing.conformance.keys_suite import key
 from testing.conformance.memory_suite import STATE
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
@@ -24,6 +33,8 @@ __all__ = ["consul_agent"]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 TAKEN = "the cluster's memory begins with 2 facts, 3 turns"
+ALL = f"{TAKEN}, 2 saved states, 1 key"
+RULES = 'key_prefix "twin/gateway" { policy = "read" }'
 Begin = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -51,6 +62,16 @@ async def alone(tmp_path: Path) -> Path:
     await store.import_state(STATE)
     await store.close()
     return folder
+
+
+@pytest.fixture
+async def furnished(alone: Path) -> Path:
+    """The same folder, with saved states and a key of the gateway."""
+    states = StateFolder(alone / "states")
+    for name in ("holiday", "kitchen"):
+        await states.save(name, encode_state(STATE, saved_s=5.0), saved_s=5.0)
+    await KeyFile(alone).add(key(1))
+    return alone
 
 
 @pytest.fixture
@@ -160,3 +181,71 @@ def test_a_damaged_file_is_told_and_nothing_begins(alone: Path, begin: Begin, co
         assert done.returncode == 1
         assert "memory.sqlite" in done.stderr
     assert held(consul) == {}
+
+
+async def test_saved_states_and_the_gateways_keys_come_along(
+    furnished: Path, begin: Begin, elsewhere: MemoryService, consul: ConsulAgent
+) -> None:
+    look = await asyncio.to_thread(begin, furnished, "--look")
+    assert look.stdout == "2 facts, 3 turns, 2 saved states, 1 key\n", look.stderr
+    done = await asyncio.to_thread(begin, furnished)
+    assert done.stdout.strip() == ALL, done.stderr
+    await asyncio.to_thread(lambda: elsewhere.start().wait(role="leading"))
+    http = MemoryHttp(lambda: [elsewhere.url], elsewhere.token)
+    states = RemoteStates(http)
+    assert {state.name for state in await states.list()} == {"holiday", "kitchen"}
+    assert decode_state("holiday", await states.load("holiday")) == STATE
+    await http.close()
+    gateway = await ConsulKeys.follow(ConsulKv(consul.url, lambda: consul.make_token(RULES)))
+    assert dict(gateway.known()) == {"digest1": key(1)}
+    await gateway.close()
+    before = await asyncio.to_thread(held, consul)
+    await asyncio.to_thread(elsewhere.stop)
+    again = await asyncio.to_thread(begin, furnished)
+    assert again.stdout == "nothing to take over\n", again.stderr
+    assert {name: mark for name, mark in held(consul).items() if not name.endswith("/lock")} == {
+        name: mark for name, mark in before.items() if not name.endswith("/lock")
+    }
+
+
+async def test_keys_and_states_that_consul_has_are_never_replaced(
+    furnished: Path, begin: Begin, consul: ConsulAgent
+) -> None:
+    kv = ConsulKv(consul.url, lambda: consul.token)
+    admin = await ConsulKeys.administer(kv)
+    await admin.add(key(7))
+    replica = ConsulReplica(kv)
+    assert await replica.acquire("test")
+    states = ConsulStates(kv, replica.guard, prefix="twin/memory")
+    await states.save("holiday", b"another", saved_s=1.0)
+    await replica.release()
+    done = await asyncio.to_thread(begin, furnished)
+    assert done.stdout.strip() == f"{TAKEN}, 1 saved state", done.stderr
+    seen = await ConsulKeys.administer(kv)
+    assert dict(seen.known()) == {"digest7": key(7)}
+    assert await states.load("holiday") == b"another"
+    assert decode_state("kitchen", await states.load("kitchen")) == STATE
+    await kv.close()
+
+
+async def test_a_beginning_that_was_broken_off_is_finished_by_the_next_one(
+    furnished: Path, begin: Begin, consul: ConsulAgent
+) -> None:
+    good = (furnished / "states" / "kitchen.json").read_bytes()
+    (furnished / "states" / "kitchen.json").unlink()
+    first = await asyncio.to_thread(begin, furnished)
+    assert first.stdout.strip() == f"{TAKEN}, 1 saved state, 1 key", first.stderr
+    # The head is written last: without it nothing has begun.
+    consul.request("DELETE", "/kv/twin/memory/head")
+    (furnished / "states" / "kitchen.json").write_bytes(good)
+    done = await asyncio.to_thread(begin, furnished)
+    assert done.stdout.strip() == f"{TAKEN}, 1 saved state", done.stderr
+
+
+async def test_a_state_that_is_too_large_for_consul_stays_a_file(
+    furnished: Path, begin: Begin, consul: ConsulAgent
+) -> None:
+    (furnished / "states" / "large.json").write_bytes(os.urandom(16_100_000))
+    done = await asyncio.to_thread(begin, furnished)
+    assert done.stdout.strip().splitlines()[-1] == ALL, done.stderr
+    assert "too large for Consul" in done.stderr
