@@ -69,7 +69,7 @@ variable "models_dir" {
 
 variable "models" {
   description = "The models, in order of preference; the last is served however slow it is."
-  type        = list(object({ name = string, filename = string, sha256 = string, memory_mb = number, requires_cpu = list(string) }))
+  type        = list(object({ name = string, filename = string, sha256 = string, memory_mb = number, requires_cpu = list(string), token_bytes = number }))
 }
 
 variable "workers" {

@@ -64,10 +64,14 @@ class ListedModel(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     memory_mb: int = Field(gt=0)
     requires_cpu: tuple[str, ...] = ()
+    token_bytes: int = Field(0, ge=0)
 
-    def candidate(self) -> Candidate:
-        """Return it as the rules have it."""
-        return Candidate(self.name, self.filename, self.sha256, self.memory_mb, self.requires_cpu)
+    def candidate(self, tokens: int = 0) -> Candidate:
+        """Return it as the rules have it, with so much context in all."""
+        found = Candidate(
+            self.name, self.filename, self.sha256, self.memory_mb, self.requires_cpu, self.token_bytes
+        )
+        return found.with_context(tokens)
 
 
 class ExpertOrder(BaseModel):
@@ -268,7 +272,7 @@ class ExpertHost:
     async def _first_that_works(self, workers: tuple[Endpoint, ...]) -> Served | None:
         last = self._order.models[-1]
         for listed in self._order.models:
-            model = listed.candidate()
+            model = listed.candidate(self._order.context * self._order.slots)
             # Split first; a list that fits on no workers may still hold a model for this node alone.
             for lent in (workers, ()) if workers else ((),):
                 try:

@@ -5,9 +5,12 @@ It owns the decision, from numbers; measuring them, and trying a model out, is `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+BASE_TOKENS = 8192
+"""Context that a model's `memory_mb` has in it: an expert's own two slots of 4096 tokens."""
 SPLIT_MARGIN = 1.1
 """What a split model takes on its workers, for each MiB that it takes in one piece: each worker has buffers
 of its own for computing (resident on two workers: 1.07 of SmolLM2 135M's 270 MiB, 0.7 of a 0.5B's, 0.6 of a
@@ -25,8 +28,9 @@ class Candidate:
         name: Its name in `models.yaml`.
         filename: Its file below the folder of models.
         sha256: What the file's bytes must hash to.
-        memory_mb: What it takes in one piece, context included (mebibytes).
+        memory_mb: What it takes in one piece, `BASE_TOKENS` of context included (mebibytes).
         requires_cpu: Flags of /proc/cpuinfo without which it is too slow or does not run.
+        token_bytes: What each further token of context takes; 0 when nobody knows.
     """
 
     name: str
@@ -34,6 +38,11 @@ class Candidate:
     sha256: str
     memory_mb: int
     requires_cpu: tuple[str, ...] = ()
+    token_bytes: int = 0
+
+    def with_context(self, tokens: int) -> Candidate:
+        """Return it with the memory that it takes with the context of all slots together (tokens)."""
+        return replace(self, memory_mb=with_context(self.memory_mb, self.token_bytes, tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,16 @@ class Budget:
     decode: float = 0.0
     first_word_s: float = 0.0
     prompt_tokens: int = 200
+
+
+def with_context(memory_mb: int, token_bytes: int, tokens: int) -> int:
+    """Return the memory that a model takes with so much context (mebibytes).
+
+    llama.cpp keeps a key and a value of every layer for each token, 2 bytes a number (`--cache-type-k`, f16),
+    and takes the memory at the start: resident with 32768 tokens instead of 8192, SmolLM2 135M took 540 MiB
+    more, and 23040 bytes a token are 540; 1.5B 673, and 28672 are 672.
+    """
+    return memory_mb + math.ceil(max(0, tokens - BASE_TOKENS) * token_bytes / 2**20)
 
 
 def why_it_does_not_fit(candidate: Candidate, room: Room) -> str:

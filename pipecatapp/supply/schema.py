@@ -188,6 +188,8 @@ class ModelShape(Entry):
         read_bytes: What is read of the file for each token that is written: all but a table of tokens that is
             only looked up.
         packing: How most of the weights are packed, as llama.cpp calls it.
+        cache_width: Numbers that a layer keeps of each token of the context: heads of keys and values times
+            their lengths; None when nobody wrote it down.
     """
 
     layers: int = Field(gt=0)
@@ -195,6 +197,7 @@ class ModelShape(Entry):
     weights: int = Field(gt=0)
     read_bytes: int = Field(gt=0)
     packing: Packing
+    cache_width: int | None = Field(None, gt=0)
 
 
 class ModelEntry(Entry):

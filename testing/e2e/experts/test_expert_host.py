@@ -167,6 +167,17 @@ async def test_a_model_too_slow_to_listen_to_is_passed_over_and_the_last_is_not(
     assert re.search(r"slow is not served on this node: it says [\d.]+ tokens/s", caplog.text)
 
 
+async def test_a_model_whose_context_has_no_room_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # 8192 tokens more than its memory is told for, each of a gibibyte.
+    choice = [listed("long", token_bytes=2**30), listed()]
+    with caplog.at_level(logging.INFO):
+        async with expert(tmp_path, choice, context=8192, slots=2) as creative:
+            assert await creative.ready() == "smollm2-135m"
+    assert f"long is not served on this node: it takes {MEMORY_MB + 8192 * 1024} MiB" in caplog.text
+
+
 async def test_a_server_that_is_killed_comes_again(tmp_path: Path) -> None:
     async with expert(tmp_path, [listed()]) as creative:
         await creative.ready()

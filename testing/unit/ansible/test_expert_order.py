@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from pipecatapp.experts import candidates
+from testing.ansible_code import ROOT
 from testing.nomad_modules import expert_order, expert_report
 
 pytestmark = pytest.mark.unit
@@ -26,6 +28,7 @@ def order(**more: Any) -> dict[str, Any]:
         "models": [model()],
         # As text, for so it comes from a command line.
         "worker_count": "2",
+        "tokens": 8192,
     } | more
 
 
@@ -89,7 +92,33 @@ def test_a_model_without_room_gives_its_turn_to_the_next() -> None:
     assert expert_order.reckon([model(), model("small", 700)], 0, NODES, here_mb=1000)["expected"] == "small"
 
 
+def test_context_beyond_what_the_list_reckons_with_is_added() -> None:
+    shape = {"layers": 36, "cache_width": 2048}
+    whole = expert_order.whole_list([model("long", 3600, shape=shape), model("small", 400, shape=shape)], [])
+    assert whole[0]["token_bytes"] == 147456
+    assert expert_order.reckon(whole, 0, [8000], tokens=8192)["memory_mb"] == 3600 + expert_order.HOST_MB
+    # With 3456 MiB more it no longer has room, and the next is sized with its own.
+    reckoned = expert_order.reckon(whole, 0, [8000], tokens=2 * 16384)
+    assert (reckoned["expected"], reckoned["memory_mb"]) == ("small", 3856 + expert_order.HOST_MB)
+    for each, name in zip(whole, ("long", "small"), strict=True):
+        known = candidates.Candidate(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
+        assert expert_order.with_context(each, 32768) == known.with_context(32768).memory_mb
+
+
+def test_a_context_that_cannot_be_reckoned_is_refused() -> None:
+    assert expert_order.faults(order(tokens=8192), NODES) == []
+    [fault] = expert_order.faults(order(tokens=8193), NODES)
+    assert "its shape must tell layers and cache_width" in fault
+
+
+def test_the_roles_own_context_is_what_the_list_reckons_with() -> None:
+    text = (ROOT / "ansible/roles/expert/defaults/main.yaml").read_text(encoding="utf-8")
+    defaults = yaml.safe_load(text)
+    assert defaults["expert_context"] * defaults["expert_slots"] == candidates.BASE_TOKENS
+
+
 def test_the_sums_are_those_of_the_server() -> None:
+    assert expert_order.BASE_TOKENS == candidates.BASE_TOKENS
     assert expert_order.SPLIT_MARGIN == candidates.SPLIT_MARGIN
     assert expert_order.STAYS_HERE == candidates.STAYS_HERE
 

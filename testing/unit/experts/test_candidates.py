@@ -37,6 +37,15 @@ def test_a_model_needs_room_and_a_cpu(room: Room, reason: str) -> None:
     assert why_it_does_not_fit(PHI, room) == reason
 
 
+def test_more_context_takes_more_memory() -> None:
+    # Qwen3 4B: 36 layers, and 8 heads of 128 for keys and as many for values, 2 bytes each.
+    large = Candidate("large", "large.gguf", "0" * 64, 3600, (), 36 * 2 * 8 * 128 * 2)
+    assert large.with_context(2 * 4096) == large
+    longer = large.with_context(2 * 16384)
+    assert longer.memory_mb == 3600 + 24576 * 147456 // 2**20 == 7056
+    assert why_it_does_not_fit(longer, Room(7000)) == "it takes 7056 MiB, and 7000 MiB are free here"
+
+
 @pytest.mark.parametrize(
     ("speed", "reason"),
     [

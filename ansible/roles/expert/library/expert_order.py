@@ -29,6 +29,7 @@ options:
   worker_count: {type: raw, required: true, description: How many workers lend memory.}
   memory_mb: {type: int, default: 0, description: What the server may take (MiB); 0 reckons it.}
   worker_memory_mb: {type: int, default: 0, description: What each worker lends (MiB); 0 reckons it.}
+  tokens: {type: int, required: true, description: Context of all slots together (tokens).}
   address: {type: str, required: true, description: Nomad's address.}
   ca: {type: path, description: Certificate of the house's authority.}
   token_file: {type: path, description: File with the token.}
@@ -42,7 +43,10 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SPLIT_MARGIN = 1.1
 STAYS_HERE = 0.25
-"""Both as in pipecatapp/experts/candidates.py, where they come from; a test compares them."""
+BASE_TOKENS = 8192
+"""These are as in pipecatapp/experts/candidates.py, where they come from; a test compares them."""
+CACHE_BYTES = 2
+"""Size of a number that llama.cpp keeps of a token (`--cache-type-k`, f16)."""
 HOST_MB = 160
 """What `twin expert serve` takes beside its server (MiB)."""
 NODE_SHARE = 0.75
@@ -76,7 +80,30 @@ def faults(given: Mapping[str, Any], nodes: Sequence[int]) -> list[str]:
             f"worker_count={count} is more than the cluster has: each worker is on a node of its own, and"
             f" {len(nodes)} take jobs."
         )
-    return found + _list_faults(given["models"])
+    return found + (_list_faults(given["models"]) or _context_faults(given["models"], given["tokens"]))
+
+
+def _context_faults(models: Sequence[Mapping[str, Any]], tokens: int) -> list[str]:
+    if tokens <= BASE_TOKENS:
+        return []
+    return [
+        f"model_list, {model['name']}: memory_mb is for {BASE_TOKENS} tokens of all slots together, and for"
+        f" {tokens} its shape must tell layers and cache_width."
+        for model in models
+        if not token_bytes(model)
+    ]
+
+
+def token_bytes(model: Mapping[str, Any]) -> int:
+    """Return what each token of context takes of memory; 0 when the list does not tell."""
+    shape = model.get("shape") or {}
+    return int(shape.get("layers") or 0) * int(shape.get("cache_width") or 0) * CACHE_BYTES
+
+
+def with_context(model: Mapping[str, Any], tokens: int) -> int:
+    """Return what a model of the whole list takes with so much context (MiB)."""
+    more = max(0, tokens - BASE_TOKENS) * model.get("token_bytes", 0)
+    return int(model["memory_mb"]) + math.ceil(more / 2**20)
 
 
 def _count(value: Any) -> int | None:
@@ -115,6 +142,7 @@ def whole_list(
             "sha256": model["sha256"],
             "memory_mb": int(model["memory_mb"]),
             "requires_cpu": [str(flag) for flag in model.get("requires_cpu") or []],
+            "token_bytes": token_bytes(model),
         }
         for model in [*models, *ending]
     ]
@@ -126,6 +154,7 @@ def reckon(
     nodes: Sequence[int],
     here_mb: int = 0,
     lends_mb: int = 0,
+    tokens: int = 0,
 ) -> dict[str, Any]:
     """Return the memory of the server and of each worker, for the best model that has room.
 
@@ -135,18 +164,19 @@ def reckon(
         nodes: Memory of each node that takes jobs (MiB).
         here_mb: Memory of the server that was asked for (MiB); 0 for none.
         lends_mb: Memory of each worker that was asked for (MiB); 0 for none.
+        tokens: Context of all slots together.
     """
     most = NODE_SHARE * max(nodes)
     lenders = sorted(nodes)[-workers:] if workers else []
     for model in models:
-        size = int(model["memory_mb"])
+        size = with_context(model, tokens)
         server = here_mb or math.ceil(size * (STAYS_HERE if workers else 1)) + HOST_MB
         lent = lends_mb or (math.ceil(size * SPLIT_MARGIN / workers) if workers else 0)
         fits_here = size * (STAYS_HERE if workers else 1) <= server - HOST_MB
         fits_there = not workers or lent * workers >= size * SPLIT_MARGIN
         if server <= most and fits_here and fits_there and all(lent <= NODE_SHARE * node for node in lenders):
             return {"expected": model["name"], "memory_mb": server, "worker_memory_mb": lent}
-    smallest = min(int(model["memory_mb"]) for model in models)
+    smallest = min(with_context(model, tokens) for model in models)
     return {
         "expected": "",
         "memory_mb": here_mb or smallest + HOST_MB,
@@ -166,6 +196,7 @@ def main() -> None:
             "worker_count": {"type": "raw", "required": True},
             "memory_mb": {"type": "int", "default": 0},
             "worker_memory_mb": {"type": "int", "default": 0},
+            "tokens": {"type": "int", "required": True},
             "address": {"type": "str", "required": True},
             "ca": {"type": "path"},
             "token_file": {"type": "path", "no_log": False},
@@ -192,7 +223,9 @@ def main() -> None:
         module.fail_json(msg=" ".join([*wrong, "Nothing was done."]))
     models = whole_list(given["models"], given["last"])
     workers = _count(given["worker_count"]) or 0
-    order = reckon(models, workers, nodes, given["memory_mb"], given["worker_memory_mb"])
+    order = reckon(
+        models, workers, nodes, given["memory_mb"], given["worker_memory_mb"], tokens=given["tokens"]
+    )
     module.exit_json(
         changed=False,
         expert=given["service_name"].removeprefix(PREFIX),
