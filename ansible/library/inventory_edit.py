@@ -28,6 +28,7 @@ options:
   variables: {type: dict, default: {}, description: Variables of an added machine.}
   group: {type: str, default: "", description: Group that the machine goes to.}
   allow_even: {type: bool, default: false, description: Let an even number of controllers pass.}
+  gone: {type: bool, default: false, description: "It is lost for good, maybe the first controller."}
 """
 
 
@@ -41,6 +42,7 @@ def main() -> None:
             "variables": {"type": "dict", "default": {}},
             "group": {"type": "str", "default": "", "choices": ["", *GROUPS]},
             "allow_even": {"type": "bool", "default": False},
+            "gone": {"type": "bool", "default": False},
         },
         required_if=[
             ("action", "add", ["name"]),
@@ -53,7 +55,15 @@ def main() -> None:
     variables = {str(key): str(value) for key, value in given["variables"].items()}
 
     def change(text: str) -> str:
-        return apply(given["action"], text, given["name"], variables, given["group"], given["allow_even"])
+        return apply(
+            given["action"],
+            text,
+            given["name"],
+            variables,
+            given["group"],
+            given["allow_even"],
+            given["gone"],
+        )
 
     try:
         changed = change_file(Path(given["path"]), change, dry_run=module.check_mode)

@@ -23,13 +23,22 @@ def main() -> int:
     parser.add_argument("variables", nargs="*", metavar="VARIABLE=VALUE")
     parser.add_argument("--group", choices=GROUPS, default="")
     parser.add_argument("--allow-even", action="store_true")
+    parser.add_argument("--gone", action="store_true", help="remove it although it is the first controller")
     options = parser.parse_args()
     variables = dict(entry.partition("=")[::2] for entry in options.variables)
     if options.action != "check" and not options.name or (options.action == "move" and not options.group):
         parser.error("name the machine, and for `move` the group it goes to")
 
     def change(text: str) -> str:
-        return apply(options.action, text, options.name, variables, options.group, options.allow_even)
+        return apply(
+            options.action,
+            text,
+            options.name,
+            variables,
+            options.group,
+            options.allow_even,
+            options.gone,
+        )
 
     try:
         changed = change_file(options.inventory, change)

@@ -23,9 +23,15 @@ ACTIONS = ("check", "add", "move", "remove", "name-this")
 
 
 def apply(
-    action: str, text: str, name: str, variables: Mapping[str, str], group: str, allow_even: bool
+    action: str,
+    text: str,
+    name: str,
+    variables: Mapping[str, str],
+    group: str,
+    allow_even: bool,
+    gone: bool = False,
 ) -> str:
-    """The text after one action, `check` returning it as it is.
+    """The text after one action, `check` returning it as it is; `gone` is `remove`'s.
 
     Raises:
         InventoryError: The change is refused.
@@ -35,7 +41,7 @@ def apply(
     if action == "move":
         return move(text, name, group, allow_even=allow_even)
     if action == "remove":
-        return remove(text, name, allow_even=allow_even)
+        return remove(text, name, allow_even=allow_even, gone=gone)
     if action == "name-this":
         return name_this(text, name, variables)
     check(text, allow_even=allow_even)
@@ -85,17 +91,23 @@ def move(text: str, name: str, group: str, *, allow_even: bool = False) -> str:
     return _proven(lines.text(), hosts, allow_even=allow_even)
 
 
-def remove(text: str, name: str, *, allow_even: bool = False) -> str:
+def remove(text: str, name: str, *, allow_even: bool = False, gone: bool = False) -> str:
     """Remove a machine from every group.
 
+    Args:
+        text: The inventory.
+        name: Of the machine.
+        allow_even: An even number of controllers may be left.
+        gone: It is lost for good: the first controller may go too, and the next one is the first.
+
     Raises:
-        InventoryError: It is not there, keeps the secrets, or the controllers would be even.
+        InventoryError: It is not there, is the first controller, or the controllers would be even or none.
     """
     hosts = load(text)
     places = [group for group in GROUPS if name in hosts[group]]
     if not places:
         raise InventoryError(f"'{name}' is not in the inventory; it has: {_names(hosts)}.")
-    if CONTROLLERS in places:
+    if CONTROLLERS in places and not gone:
         _keep_first(hosts, name)
     lines = Lines(text)
     for group in places:

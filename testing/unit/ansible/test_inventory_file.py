@@ -119,6 +119,16 @@ def test_the_first_controller_stays() -> None:
             change(action, THREE, "den", "worker_nodes" if action == "move" else "")
 
 
+def test_the_first_controller_goes_when_it_is_lost_for_good() -> None:
+    three = change(
+        "move", change("move", THREE, "attic", "controller_nodes", even=True), "cellar", "controller_nodes"
+    )
+    left = inventory.apply("remove", three, "den", {}, "", True, True)
+    assert hosts(left, "controller_nodes") == ["attic", "cellar"]
+    with pytest.raises(inventory.InventoryError):
+        inventory.apply("remove", THREE, "den", {}, "", True, True)
+
+
 def test_a_name_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(inventory.InventoryError, match="has: den, attic, cellar"):
         change("remove", THREE, "barn")
