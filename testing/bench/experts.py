@@ -112,8 +112,9 @@ def sorted_out(
 
 
 def listed(model: ModelEntry) -> ListedModel:
-    """Return a model as an expert's order has it."""
-    fields = {name: getattr(model, name) for name in ListedModel.model_fields}
+    """Return a model as an expert's order has it, for no longer context than its memory is told for."""
+    shared = ListedModel.model_fields.keys() & type(model).model_fields.keys()
+    fields = {name: getattr(model, name) for name in shared}
     return ListedModel.model_validate(fields)
 
 
