@@ -50,6 +50,7 @@ def off_the_controller(house: House) -> str:
 
 def test_the_agents_node_is_lost_and_the_next_sentence_is_answered(house: House) -> None:
     controller = house.nodes[0]
+    wait_for("two workers", lambda: len(worker_nodes(house)) == 2, RECOVERY_TIMEOUT_S)
     victim = house.node_named(next(name for name in worker_nodes(house) if name != controller.name))
     bystander = next(node for node in house.nodes[1:] if node is not victim)
     house.chat(bystander, "What is 17 times 23?")
