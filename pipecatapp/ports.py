@@ -239,6 +239,11 @@ class MemoryState:
     facts: tuple[Fact, ...] = ()
     conversations: Mapping[str, tuple[StoredTurn, ...]] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not (self.facts or self.conversations)
+
 
 @runtime_checkable
 class MemoryStore(Protocol):

@@ -123,7 +123,16 @@ async def read_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
     """
     if not await asyncio.to_thread(path.is_file):
         raise AdapterError("memory-missing", f"There is no memory at '{path}'.")
-    store = SqliteFaissStore(path, NoEmbedder(), SystemClock())
+    return await use_file(path, call)
+
+
+async def use_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
+    """Return `call` of a memory's file, which is made when it is not there.
+
+    Raises:
+        AdapterError: It is damaged, or written by a newer program.
+    """
+    store = SqliteFaissStore(path, _NoEmbedder(), SystemClock())
     try:
         return await store.use(call)
     finally:
@@ -166,7 +175,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
             if not await asyncio.to_thread(inherits.is_file):
                 return None
             state = await read_file(inherits, MemoryDatabase.export_state)
-            if not (state.facts or state.conversations):
+            if state.is_empty:
                 return None
             log.info("The memory begins with what this node knew", extra={"file": str(inherits)})
             return state
@@ -178,7 +187,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         yield MemoryParts(keeper, states)
 
 
-class NoEmbedder:
+class _NoEmbedder:
     """Stands where nothing is searched."""
 
     @property

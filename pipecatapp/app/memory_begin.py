@@ -18,14 +18,12 @@ from pathlib import Path
 from pipecatapp.adapters.consul_keys import KEY
 from pipecatapp.adapters.consul_kv import ConsulKv, put_if
 from pipecatapp.adapters.consul_states import ConsulStates
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.adapters.key_file import KeyFile, keys_to_json
 from pipecatapp.adapters.memory_database import MemoryDatabase
 from pipecatapp.adapters.memory_replica_consul import LOCK_DELAY_S, PREFIX, ConsulReplica
 from pipecatapp.adapters.state_folder import StateFolder
-from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.cluster_view import consul_token_of
-from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, NoEmbedder, read_file
+from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, read_file, use_file
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.gateway_ports import ApiKey
 from pipecatapp.memory.keeper import RENEWALS
@@ -77,7 +75,7 @@ async def look(settings: Settings) -> Known:
     memory = MemoryState()
     for name in (SERVICE_FILE, LOCAL_FILE):
         path = settings.data_dir / name
-        if not (memory.facts or memory.conversations) and await asyncio.to_thread(path.is_file):
+        if memory.is_empty and await asyncio.to_thread(path.is_file):
             memory = await read_file(path, MemoryDatabase.export_state)
     keys = await asyncio.to_thread(KeyFile(settings.data_dir).known)
     return Known(memory, await StateFolder(settings.data_dir / STATES_FOLDER).list(), keys)
@@ -141,14 +139,11 @@ async def _keep(there: StateFolder, here: ConsulStates, saved: Sequence[SavedSta
 
 
 async def _fill(replica: ConsulReplica, memory: MemoryState) -> None:
-    if not (memory.facts or memory.conversations):
+    if memory.is_empty:
         return
     with tempfile.TemporaryDirectory(prefix="twin-begin-") as folder:
-        store = SqliteFaissStore(Path(folder) / SERVICE_FILE, NoEmbedder(), SystemClock())
-        try:
-            changes = (await store.use(lambda db: db.plan_import(memory))).changes
-        finally:
-            await store.close()
+        plan = await use_file(Path(folder) / SERVICE_FILE, lambda db: db.plan_import(memory))
+    changes = plan.changes
     items = [change.item for change in changes if change.item is not None]
     await replica.replace(None, [change.event for change in changes], items)
 

@@ -108,11 +108,10 @@ def candidates(upstreams: Upstreams, model: str) -> Sequence[Upstream]:
     known = upstreams.experts()
     if model == DEFAULT or not known:
         message = "No language model answers at the moment."
-        raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
-    if upstreams.is_known(model):
+    elif upstreams.is_known(model):
         message = f"The expert {model!r} does not answer at the moment; those that do: {', '.join(known)}"
-        raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
-    names = ", ".join([DEFAULT, *known])
-    raise GatewayError(
-        "model_not_found", f"There is no expert {model!r} now; valid: {names}", param="model", status=404
-    )
+    else:
+        names = ", ".join([DEFAULT, *known])
+        message = f"There is no expert {model!r} now; valid: {names}"
+        raise GatewayError("model_not_found", message, param="model", status=404)
+    raise GatewayError("no_expert", message, param="model", status=503, retry_after_s=RETRY_S)
