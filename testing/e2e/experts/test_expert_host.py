@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,22 @@ class Expert:
             reply = await http.post(f"{self._url}/completion", json=body, timeout=60)
             reply.raise_for_status()
             return str(reply.json()["content"])
+
+    async def lose_the_second_worker(self, lose: Callable[[], None]) -> float:
+        """Have `lose` take it away in mid-answer; return when the first alone serves (seconds after)."""
+        served = self.host.served
+        assert served is not None
+        answer = asyncio.create_task(self.complete(600))
+        await asyncio.sleep(1.0)
+        assert not answer.done()
+        lose()
+        began_s = time.monotonic()
+        with pytest.raises(httpx.HTTPError):
+            await answer
+        await eventually(lambda: self.host.served not in (None, served), READY_TIMEOUT_S)
+        assert self.host.served is not None
+        assert [worker.id for worker in self.host.served.workers] == ["w1"]
+        return time.monotonic() - began_s
 
 
 @asynccontextmanager
@@ -214,18 +230,8 @@ async def test_the_loss_of_a_worker_in_mid_answer_is_told_and_the_expert_comes_a
     with caplog.at_level(logging.INFO):
         async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
             await creative.ready()
-            served = creative.host.served
-            answer = asyncio.create_task(creative.complete(600))
-            await asyncio.sleep(1.0)
-            assert not answer.done()
-            workers[1].server.kill()
-            began_s = time.monotonic()
-            with pytest.raises(httpx.HTTPError):
-                await answer
-            await eventually(lambda: creative.host.served not in (None, served), READY_TIMEOUT_S)
-            say(f"  a worker lost: served again after {time.monotonic() - began_s:.1f} s")
-            assert creative.host.served is not None
-            assert [worker.id for worker in creative.host.served.workers] == ["w1"]
+            took_s = await creative.lose_the_second_worker(workers[1].server.kill)
+            say(f"  a worker lost: served again after {took_s:.1f} s")
             assert await creative.complete()
     assert "what it was answering is lost here" in caplog.text
     assert "The worker on node2 does not answer; going on without it" in caplog.text
@@ -235,21 +241,17 @@ async def test_a_worker_that_falls_silent_is_not_waited_for(
     tmp_path: Path, workers: list[Worker], pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = StaticDirectory(SystemClock(), [worker.endpoint for worker in workers])
+
+    def fall_silent() -> None:
+        # As when the machine has lost its power, to all that can be seen: nothing ends or replies.
+        for process in (workers[1].server, workers[1].door):
+            process.send_signal(signal.SIGSTOP)
+        directory.remove(RPC_PROVIDER, "w2")
+
     with caplog.at_level(logging.INFO):
         async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
             await creative.ready()
-            served = creative.host.served
-            answer = asyncio.create_task(creative.complete(600))
-            await asyncio.sleep(1.0)
-            # As when the machine has lost its power, to all that can be seen: nothing ends or replies.
-            for process in (workers[1].server, workers[1].door):
-                process.send_signal(signal.SIGSTOP)
-            directory.remove(RPC_PROVIDER, "w2")
-            with pytest.raises(httpx.HTTPError):
-                await answer
-            await eventually(lambda: creative.host.served not in (None, served), READY_TIMEOUT_S)
-            assert creative.host.served is not None
-            assert [worker.id for worker in creative.host.served.workers] == ["w1"]
+            await creative.lose_the_second_worker(fall_silent)
             assert await creative.complete()
     assert "What is being answered is lost: node2 does not answer" in caplog.text
     assert "It starts anew in the middle of an answer" not in caplog.text
@@ -269,16 +271,8 @@ async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_direc
             served = creative.host.served
             assert served is not None and len(served.workers) == 2
             assert cable.is_talking_to(far.inner)
-            answer = asyncio.create_task(creative.complete(600))
-            await asyncio.sleep(1.0)
-            cable.cut()
-            began_s = time.monotonic()
-            with pytest.raises(httpx.HTTPError):
-                await answer
-            await eventually(lambda: creative.host.served not in (None, served), READY_TIMEOUT_S)
-            say(f"  a cable cut: served again after {time.monotonic() - began_s:.1f} s")
-            assert creative.host.served is not None
-            assert [worker.id for worker in creative.host.served.workers] == ["w1"]
+            took_s = await creative.lose_the_second_worker(cable.cut)
+            say(f"  a cable cut: served again after {took_s:.1f} s")
             # The worker has only one place, and it is free for who comes next.
             port = far.inner
             await eventually(lambda: not cable.is_talking_to(port), READY_TIMEOUT_S)

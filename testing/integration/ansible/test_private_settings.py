@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,10 @@ import yaml
 
 from pipecatapp.settings import secret_variables
 from testing.ansible_code import ROOT
-from testing.integration.ansible.test_role_values import ALONE, values
+from testing.integration.ansible.test_role_values import ALONE, run_play, values
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_S = 120
 KEY = "key-of-a-provider"
 OWN_FILE = f"pipecatapp_settings: {{LLM_API_KEY: {KEY}}}\nansible_become_password: {KEY}\n"
 FACTS = yaml.safe_load((ROOT / "group_vars/all.yaml").read_text(encoding="utf-8"))
@@ -64,20 +60,8 @@ def play(
     templates = folder / "playbooks" / "templates"
     if not templates.is_symlink():
         templates.symlink_to(ROOT / "ansible/roles" / role / "templates")
-    path = folder / "playbooks" / "play.yaml"
-    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
-    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yaml", path]
-    done = subprocess.run(
-        [*command, "-e", json.dumps(told or {})],
-        env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    extra = json.dumps(told or {})
+    run_play(play, folder / "playbooks" / "play.yaml", folder / "inventory.yaml", "-e", extra)
 
 
 def readable_to_others(folder: Path) -> list[Path]:

@@ -33,6 +33,22 @@ worker_nodes:
 ALONE = "controller_nodes:\n  hosts:\n    localhost: {ansible_connection: local}\n"
 
 
+def run_play(play: dict[str, Any], path: Path, inventory: Path, *arguments: str) -> None:
+    """Run a play, written to `path`, with the checkout's settings and none of this shell's."""
+    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, path, *arguments],
+        env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def values(folder: Path, inventory: str, roles: list[str], wanted: dict[str, str]) -> dict[str, Any]:
     """What Ansible makes of expressions with the variables of `roles`, by machine; none is spoken to."""
     (folder / "inventory.yaml").write_text(inventory, encoding="utf-8")
@@ -62,19 +78,7 @@ def values(folder: Path, inventory: str, roles: list[str], wanted: dict[str, str
             }
         ],
     }
-    path = folder / "play.yaml"
-    path.write_text(yaml.safe_dump([play]), encoding="utf-8")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TWIN_"))}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", folder / "inventory.yaml", path],
-        env=kept | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "LC_ALL": "C.UTF-8"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_play(play, folder / "play.yaml", folder / "inventory.yaml")
     machines = [host for group in yaml.safe_load(inventory).values() for host in group["hosts"]]
     return {host: json.loads((folder / f"{host}.json").read_text(encoding="utf-8")) for host in machines}
 
