@@ -40,9 +40,18 @@ job "ingress" {
     min_healthy_time = "3s"
     healthy_deadline = "2m"
     auto_revert      = true
+    # A machine that is off counts as one that has not taken the change yet, however long; what fails there reverts.
+    progress_deadline = "0"
   }
 
   group "front" {
+    # A machine that does not answer keeps its front, and goes on with it when it is back: Nomad would be there before
+    # Consul is, and nobody tries again what fails then. Longer than any machine is off: what is lost is not placed anew
+    # by the look that finds the machine back.
+    disconnect {
+      lost_after = "87600h"
+    }
+
     restart {
       attempts = 10
       interval = "1m"

@@ -117,6 +117,15 @@ def service_rows(checks: Sequence[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def machines_without(job: dict[str, Any], nodes: list[dict[str, Any]]) -> int:
+    """On how many machines that take jobs a job does not run that belongs on every one of them."""
+    if job["Type"] != "system" or job["Stop"]:
+        return 0
+    wanted = sum(node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible" for node in nodes)
+    groups = job["JobSummary"]["Summary"].values()
+    return max((wanted - group["Running"] for group in groups), default=0)
+
+
 def attention(answers: dict[str, Any]) -> list[str]:
     """Sentences about what is not well."""
     found = []
@@ -152,6 +161,11 @@ def attention(answers: dict[str, Any]) -> list[str]:
         if job["Status"] == "pending" or is_down:
             found.append(
                 f"Job {job['ID']} is {job['Status']}: heal_cluster.yaml, or nomad job status {job['ID']}."
+            )
+        elif (missing := machines_without(job, answers["nodes"])) > 0:
+            found.append(
+                f"Job {job['ID']} belongs on every machine and is missing on {missing}: "
+                f"heal_cluster.yaml, or nomad job status {job['ID']}."
             )
     for name, passing, nodes in service_rows(answers["checks"])[1:]:
         well, _, every = passing.partition(" of ")

@@ -34,11 +34,13 @@ GRACE_S = 60.0
 """How long tasks may take to end after the deadline (seconds); their own kill timeouts are shorter."""
 ENDED = ("complete", "failed", "lost")
 """What Nomad calls the client status of an allocation that has ended."""
+STATES = ("ready", "initializing", "disconnected", "down")
+"""What Nomad calls the status of a node, the best first."""
 
 
 def node_named(api: Api, name: str) -> dict[str, Any] | None:
-    """What Nomad knows of the node; the one that is up where an older entry of that name is left."""
-    return min(nodes_named(api, name), key=lambda node: node["Status"] == "down", default=None)
+    """What Nomad knows of the node; the one that is up where an older entry is left."""
+    return min(nodes_named(api, name), key=lambda node: STATES.index(node["Status"]), default=None)
 
 
 def is_as_wanted(node: dict[str, Any], drained: bool) -> bool:

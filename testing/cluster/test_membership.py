@@ -24,8 +24,12 @@ JOIN = "cd /srv/twin && TWIN_JOIN_TOKEN={} ./bootstrap.sh --role worker --contro
 
 @pytest.fixture(scope="module")
 def fourth(house: House) -> Node:
-    """One more machine with a checkout, not in any inventory."""
-    node = house.cluster.add_host()
+    """One more machine with a checkout, not in any inventory.
+
+    Its users have other numbers than the others' (the one that the controller comes in as is made first), so
+    that it cannot share a folder of models with them; it gets its models from the controller.
+    """
+    node = house.cluster.add_host(without=["+/opt/twin/models"])
     shutil.copytree(
         house.nodes[0].root / "opt/twin/checkout", node.root / "srv/twin", symlinks=True, dirs_exist_ok=True
     )

@@ -165,10 +165,15 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add_host(self) -> Node:
-        """Boot one more node; it is in `hosts`, not yet in the inventory."""
+    def add_host(self, without: Sequence[str] = ()) -> Node:
+        """Boot one more node; it is in `hosts`, not yet in the inventory.
+
+        Args:
+            without: What is lent to the others and not to it, by the path there.
+        """
         public = self._key.with_suffix(".pub").read_text(encoding="ascii")
         lent = self._lent if self.hosts else self._lent | self._first_lent
+        lent = {where: folder for where, folder in lent.items() if where not in without}
         node = Node(self.network, public, lent, layers=self._layers)
         self.hosts.append(node)
         with (self.folder / "known_hosts").open("a", encoding="ascii") as file:

@@ -42,7 +42,14 @@ def answers(**other: object) -> dict[str, object]:
             for name, address in places.items()
         ],
         "nodes": [
-            {"Name": name, "Address": address, "Status": "ready", "CreateIndex": 1, "Version": "1.11.3"}
+            {
+                "Name": name,
+                "Address": address,
+                "Status": "ready",
+                "SchedulingEligibility": "eligible",
+                "CreateIndex": 1,
+                "Version": "1.11.3",
+            }
             for name, address in places.items()
         ],
         "consul_raft": leads,
@@ -116,6 +123,17 @@ def test_certificates_that_end_soon_are_told(now_s: float, told: str) -> None:
 )
 def test_a_job_that_should_run_and_does_not_needs_a_look(job: dict[str, object], needs_a_look: bool) -> None:
     assert bool(cluster_status.attention(answers(jobs=[{"ID": "x", **job}]))) is needs_a_look
+
+
+@pytest.mark.parametrize(("running", "told"), [(2, []), (1, ["is missing on 1"])])
+def test_a_job_that_belongs_on_every_machine_is_missed_where_it_does_not_run(
+    running: int, told: list[str]
+) -> None:
+    summary = {"Summary": {"front": {"Running": running}}}
+    front = {"ID": "ingress", "Type": "system", "Status": "running", "Stop": False, "JobSummary": summary}
+    found = cluster_status.attention(answers(jobs=[front]))
+    assert [text for text in told if text in " ".join(found)] == told
+    assert len(found) == len(told)
 
 
 def test_a_service_passes_where_all_its_checks_pass() -> None:

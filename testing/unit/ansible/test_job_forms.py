@@ -125,6 +125,13 @@ def test_both_tasks_see_the_same_node(container: dict[str, Any]) -> None:
     assert lent(tasks["agent"]) == lent(tasks["llm"])
 
 
+def test_a_front_stays_on_a_machine_that_does_not_answer_for_a_while() -> None:
+    (group,) = job_of(parsed("ingress.nomad.hcl"))["group"]
+    (inside,) = (group[name] for name in group)
+    hours = int(inside["disconnect"][0]["lost_after"].removesuffix("h"))
+    assert hours > 365 * 24
+
+
 def test_a_containers_folders_are_the_registrys(container: dict[str, Any]) -> None:
     registry = yaml.safe_load((ROOT / "group_vars" / "all.yaml").read_text(encoding="utf-8"))
     config = config_of(tasks_of(job_of(container))["agent"])
