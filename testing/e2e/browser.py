@@ -34,18 +34,22 @@ FLAGS = (
     "--host-resolver-rules=MAP twin.test 127.0.0.1",
 )
 _MEASURE = """
-() => new Promise((resolve) => {
+([enough, longestMs]) => new Promise((resolve) => {
   const stream = document.getElementById("speaker").srcObject;
   const context = new AudioContext();
   const analyser = context.createAnalyser();
   context.createMediaStreamSource(stream).connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
+  const end = performance.now() + longestMs;
   let peak = 0;
   const timer = setInterval(() => {
     analyser.getFloatTimeDomainData(samples);
     peak = Math.max(peak, ...samples.map(Math.abs));
+    if (peak <= enough && performance.now() < end) return;
+    clearInterval(timer);
+    context.close();
+    resolve(peak);
   }, 20);
-  setTimeout(() => { clearInterval(timer); context.close(); resolve(peak); }, %d);
 })
 """
 
@@ -99,9 +103,14 @@ class Watched:
         SCREENS.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(path=SCREENS / f"{name}.png")
 
-    async def loudest_sound(self, for_s: float) -> float:
-        """Return the largest sample, 0 to 1, that the agent's voice plays within `for_s` seconds."""
-        return float(await self.page.evaluate(_MEASURE % int(for_s * 1000)))
+    async def loudest_sound(self, enough: float, within_s: float) -> float:
+        """Return the largest sample, 0 to 1, that the agent's voice has played.
+
+        Args:
+            enough: It returns as soon as one is larger, 0 to 1.
+            within_s: It returns then at the latest (seconds).
+        """
+        return float(await self.page.evaluate(_MEASURE, [enough, within_s * 1000]))
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def test_a_question_spoken_to_the_page_is_answered_aloud(service: Service,
         await watched.shoot("2-listening")
         await expect(page.locator(".item-user.is-interim")).to_be_visible(timeout=10_000)
         await watched.shoot("3-hearing")
-        loudest = await watched.loudest_sound(5)
+        loudest = await watched.loudest_sound(AUDIBLE, within_s=WAIT_MS / 1000)
         await expect(page.locator(".item-user .bubble").first).to_contain_text("17 times 23")
         await expect(page.locator(".item-assistant .bubble").first).to_contain_text("391", timeout=WAIT_MS)
         await expect(page.locator(".card-tool").first).to_contain_text("391")
