@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = ("control_plane", "nomad_api")
+"""Files of `ansible/module_utils` that modules import."""
 
 
 def load_package(folder: str) -> ModuleType:
@@ -36,16 +38,16 @@ def load_module(folder: str, name: str) -> ModuleType:
 
 
 def load_library(name: str) -> ModuleType:
-    """Import a module of `ansible/library`, or `control_plane`, the code they share, by Ansible's name."""
-    if name == "control_plane":
-        return _load_file(
-            "ansible.module_utils.control_plane", ROOT / "ansible/module_utils/control_plane.py"
-        )
-    load_library("control_plane")
-    return _load_file(name, ROOT / "ansible" / "library" / f"{name}.py")
+    """Import a module of `ansible/library`, or the code they share, by Ansible's name."""
+    if name in SHARED:
+        return load_file(f"ansible.module_utils.{name}", ROOT / f"ansible/module_utils/{name}.py")
+    for shared in SHARED:
+        load_library(shared)
+    return load_file(name, ROOT / "ansible" / "library" / f"{name}.py")
 
 
-def _load_file(name: str, path: Path) -> ModuleType:
+def load_file(name: str, path: Path) -> ModuleType:
+    """Import one file under a name of its own; once."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None

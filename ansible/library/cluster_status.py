@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible.module_utils.control_plane import Api, ApiError
+from ansible.module_utils.nomad_api import takes_jobs
 
 DOCUMENTATION = """
 module: cluster_status
@@ -88,14 +89,19 @@ def node_rows(answers: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def summaries(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """How many allocations of each of a job's groups are in which state, as Nomad lists jobs."""
+    return list(((job.get("JobSummary") or {}).get("Summary") or {}).values())
+
+
 def job_rows(jobs: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A line for each job."""
     rows = [["JOB", "TYPE", "STATE", "RUNNING", "WAITING", "FAILED"]]
     for job in sorted(jobs, key=lambda job: str(job["ID"])):
-        groups = (job.get("JobSummary") or {}).get("Summary") or {}
+        groups = summaries(job)
 
-        def total(*states: str, groups: dict[str, Any] = groups) -> str:
-            return str(sum(group.get(state, 0) for group in groups.values() for state in states))
+        def total(*states: str, groups: Sequence[dict[str, Any]] = groups) -> str:
+            return str(sum(group.get(state, 0) for group in groups for state in states))
 
         counts = [total("Running"), total("Queued", "Starting"), total("Failed", "Lost")]
         rows.append([job["ID"], job["Type"], job["Status"], *counts])
@@ -121,9 +127,8 @@ def machines_without(job: dict[str, Any], nodes: list[dict[str, Any]]) -> int:
     """On how many machines that take jobs a job does not run that belongs on every one of them."""
     if job["Type"] != "system" or job["Stop"]:
         return 0
-    wanted = sum(node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible" for node in nodes)
-    groups = job["JobSummary"]["Summary"].values()
-    return max((wanted - group["Running"] for group in groups), default=0)
+    wanted = sum(map(takes_jobs, nodes))
+    return max((wanted - group["Running"] for group in summaries(job)), default=0)
 
 
 def attention(answers: dict[str, Any]) -> list[str]:

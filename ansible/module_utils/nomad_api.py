@@ -25,6 +25,11 @@ class NomadError(Exception):
     """Nomad refused, or cannot be reached; the text is for a person."""
 
 
+def takes_jobs(node: dict[str, Any]) -> bool:
+    """Whether a node, as Nomad lists it, is given jobs."""
+    return bool(node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible")
+
+
 class Nomad:
     """One Nomad.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from testing.cluster.house import House, say, wait_for
@@ -27,10 +28,10 @@ LIMITS = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}
 class DockerCluster(Cluster):
     """A cluster whose machines have a plain folder for the engine: an overlay cannot lie on an overlay."""
 
-    def add_host(self) -> Node:
+    def add_host(self, without: Sequence[str] = ()) -> Node:
         """Boot one more machine, with its own folder for images and with Consul and Nomad on its PATH."""
         self._lent["+/var/lib/docker"] = Path(tempfile.mkdtemp(prefix="docker-", dir=hosts_folder()))
-        node = super().add_host()
+        node = super().add_host(without)
         for name in ("consul", "nomad"):
             shutil.copy(cluster_binary(name), node.root / "usr/local/bin" / name)
         return node

@@ -101,11 +101,12 @@ def test_the_memorys_node_is_lost_and_nothing_is_forgotten(house: House) -> None
 def test_a_node_that_was_cut_off_comes_back_with_nothing_doubled(house: House) -> None:
     controller = house.nodes[0]
     lonely = house.nodes[2]
-    front = front_on(house, lonely)
     # The memory and the workers may still be settling after the loss before this one.
     before = wait_for("the memory", lambda: house.facts(controller), RECOVERY_TIMEOUT_S)
     passing = "/v1/health/service/pipecat-app?passing"
     wait_for("two workers that are ready", lambda: len(house.consul(passing)) >= 2, RECOVERY_TIMEOUT_S)
+
+    front = wait_for("its front", lambda: front_on(house, lonely), RECOVERY_TIMEOUT_S)
 
     lonely.cut()
     until_answered(house, house.nodes[1], "What is 17 times 23?", "391")

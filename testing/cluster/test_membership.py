@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from testing.cluster.house import House, say, wait_for, will_not_start
-from testing.hosts.cluster import Node
+from testing.hosts.cluster import LENT_MODELS, Node
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
@@ -29,7 +29,7 @@ def fourth(house: House) -> Node:
     Its users have other numbers than the others' (the one that the controller comes in as is made first), so
     that it cannot share a folder of models with them; it gets its models from the controller.
     """
-    node = house.cluster.add_host(without=["+/opt/twin/models"])
+    node = house.cluster.add_host(without=[LENT_MODELS])
     shutil.copytree(
         house.nodes[0].root / "opt/twin/checkout", node.root / "srv/twin", symlinks=True, dirs_exist_ok=True
     )

@@ -31,6 +31,8 @@ from testing.hosts.network import Network
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK_TIMEOUT_S = 1800.0
+LENT_MODELS = "+/opt/twin/models"
+"""How a node is lent its folder of models (see `Machine`)."""
 CHANGE = re.compile(r": done \(|changed=[1-9]")
 """What stands in a line about a change, or about a host with any."""
 COUNTS = re.compile(r"-- (?P<host>\S+): (?P<numbers>(?:\w+=\d+ ?)+)")
@@ -106,7 +108,7 @@ def registry_settings() -> dict[str, str]:
 def warm_caches(name: str = "node") -> dict[str, Path]:
     """Folders of downloads to lend to nodes, kept between runs."""
     warm = hosts_folder() / "warm" / name
-    lent = {"+/var/cache/twin/uv": warm / "uv", "+/opt/twin/models": warm / "models"}
+    lent = {"+/var/cache/twin/uv": warm / "uv", LENT_MODELS: warm / "models"}
     for folder in lent.values():
         folder.mkdir(parents=True, exist_ok=True)
     return lent

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.hosts.images import hosts_folder
+from testing.hosts.cluster import warm_caches
 from testing.hosts.machines import Machine
 from testing.hosts.network import Network
 
@@ -44,10 +44,7 @@ def network() -> Iterator[Network]:
 def machine(request: pytest.FixtureRequest, network: Network) -> Iterator[Machine]:
     lent = {"/srv/checkout": ROOT}
     if os.environ.get("TWIN_HOSTS_WARM"):
-        warm = hosts_folder() / "warm" / request.param
-        for name in ("uv", "models"):
-            (warm / name).mkdir(parents=True, exist_ok=True)
-        lent |= {"+/var/cache/twin/uv": warm / "uv", "+/opt/twin/models": warm / "models"}
+        lent |= warm_caches(request.param)
     with Machine(request.param, network, lent) as fresh:
         fresh.run("git", "clone", "--quiet", "/srv/checkout", "/root/twin")
         yield fresh

@@ -12,6 +12,7 @@ consul_acl = load_library("consul_acl")
 cluster_status = load_library("cluster_status")
 cluster_servers = load_library("cluster_servers")
 cluster_leave = load_library("cluster_leave")
+nomad_drain = load_library("nomad_drain")
 
 
 def test_an_object_is_as_wanted_when_it_has_more_fields_than_were_asked_for() -> None:
@@ -134,6 +135,15 @@ def test_a_job_that_belongs_on_every_machine_is_missed_where_it_does_not_run(
     found = cluster_status.attention(answers(jobs=[front]))
     assert [text for text in told if text in " ".join(found)] == told
     assert len(found) == len(told)
+
+
+def test_of_two_entries_of_a_machine_the_one_that_is_up_counts() -> None:
+    class Entries:
+        def get(self, path: str) -> list[dict[str, str]]:
+            states = {"old": "disconnected", "older": "down", "now": "ready"}
+            return [{"Name": "attic", "ID": entry, "Status": state} for entry, state in states.items()]
+
+    assert nomad_drain.node_named(Entries(), "attic")["ID"] == "now"
 
 
 def test_a_service_passes_where_all_its_checks_pass() -> None:

@@ -52,10 +52,14 @@ def job_of(file: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(job)  # type: ignore[no-any-return]
 
 
+def group_of(job: dict[str, Any]) -> dict[str, Any]:
+    (entry,) = job["group"]
+    (group,) = entry.values()
+    return group  # type: ignore[no-any-return]
+
+
 def tasks_of(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    (group,) = job["group"]
-    (inside,) = (group[name] for name in group)
-    return {name: task for entry in inside["task"] for name, task in entry.items()}
+    return {name: task for entry in group_of(job)["task"] for name, task in entry.items()}
 
 
 def variables_of(file: dict[str, Any]) -> dict[str, Any]:
@@ -126,9 +130,8 @@ def test_both_tasks_see_the_same_node(container: dict[str, Any]) -> None:
 
 
 def test_a_front_stays_on_a_machine_that_does_not_answer_for_a_while() -> None:
-    (group,) = job_of(parsed("ingress.nomad.hcl"))["group"]
-    (inside,) = (group[name] for name in group)
-    hours = int(inside["disconnect"][0]["lost_after"].removesuffix("h"))
+    front = group_of(job_of(parsed("ingress.nomad.hcl")))
+    hours = int(front["disconnect"][0]["lost_after"].removesuffix("h"))
     assert hours > 365 * 24
 
 

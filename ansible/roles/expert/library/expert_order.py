@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError
+from ansible.module_utils.nomad_api import Nomad, NomadError, takes_jobs
 
 DOCUMENTATION = """
 module: expert_order
@@ -211,11 +211,7 @@ def main() -> None:
     except NomadError as exc:
         module.fail_json(msg=str(exc))
         return
-    nodes = [
-        int(node["NodeResources"]["Memory"]["MemoryMB"])
-        for node in there
-        if node["Status"] == "ready" and node["SchedulingEligibility"] == "eligible"
-    ]
+    nodes = [int(node["NodeResources"]["Memory"]["MemoryMB"]) for node in there if takes_jobs(node)]
     if not nodes:
         module.fail_json(msg="No node of Nomad's takes jobs now; playbooks/cluster_status.yaml tells more.")
     wrong = faults(given, nodes)

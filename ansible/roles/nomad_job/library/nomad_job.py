@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError
+from ansible.module_utils.nomad_api import Nomad, NomadError, takes_jobs
 
 DOCUMENTATION = """
 module: nomad_job
@@ -249,8 +249,7 @@ class JobRun:
         return f"{path}?namespace={quote(self._namespace)}"
 
     def _ready_nodes(self) -> int:
-        nodes = self._nomad.call("GET", "/v1/nodes")
-        return sum(n["Status"] == "ready" and n["SchedulingEligibility"] == "eligible" for n in nodes)
+        return sum(map(takes_jobs, self._nomad.call("GET", "/v1/nodes")))
 
 
 def main() -> None:
