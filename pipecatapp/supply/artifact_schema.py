@@ -25,6 +25,8 @@ class BuildRecipe(Entry):
         source_dir: Folder of the CMake project inside the archive.
         cmake_flags: Flags of the configuration, without generator and folders.
         targets: What Ninja is asked for.
+        left_out: Lines that are dropped from files of the project before it is configured, by file: how each
+            begins. Each of them must be there exactly once.
         output_dir: Where in the build folder the binaries and their libraries end up.
         disk_mb: Room that unpacking and building take (megabytes), > 0.
     """
@@ -32,6 +34,7 @@ class BuildRecipe(Entry):
     source_dir: RelativePath
     cmake_flags: tuple[str, ...]
     targets: tuple[Name, ...] = Field(min_length=1)
+    left_out: dict[RelativePath, tuple[str, ...]] = Field(default_factory=dict)
     output_dir: RelativePath = "bin"
     disk_mb: int = Field(gt=0)
 

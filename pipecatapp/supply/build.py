@@ -82,6 +82,8 @@ class Builder:
             shutil.rmtree(source, ignore_errors=True)
             source.mkdir(parents=True)
             extract(archive, self._recipe.source_dir, source)
+            for path, beginnings in self._recipe.left_out.items():
+                leave_out(source / path, beginnings)
             done.touch()
         return source
 
@@ -159,6 +161,29 @@ def extract(archive: Path, prefix: str, target: Path) -> None:
         raise SupplyError("bad-archive", f"{archive.name} is damaged: {exc}") from exc
     if count == 0:
         raise SupplyError("bad-archive", f"{archive.name} has nothing below {prefix}")
+
+
+def leave_out(path: Path, beginnings: Sequence[str]) -> None:
+    """Drop lines from a file of the source.
+
+    Args:
+        path: The file.
+        beginnings: How each of the lines begins, behind its indentation.
+
+    Raises:
+        SupplyError: There is no such file, or not exactly one line that begins so.
+    """
+    if not path.is_file():
+        raise SupplyError("bad-archive", f"the archive has no {path.name} to leave lines out of")
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for beginning in beginnings:
+        found = [place for place, line in enumerate(lines) if line.lstrip().startswith(beginning)]
+        if len(found) != 1:
+            raise SupplyError(
+                "bad-archive", f"{path.name} has {len(found)} lines that begin with '{beginning}', not one"
+            )
+        del lines[found[0]]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _below(name: str, prefix: str) -> PurePosixPath | None:

@@ -64,7 +64,8 @@ def artifact_key(artifact: AnyArtifact, machine: str = "") -> str:
         machine: Architecture; this machine's when "".
     """
     if isinstance(artifact, CmakeArtifact):
-        parts = [artifact.source.sha256, *artifact.build.cmake_flags, *artifact.build.targets]
+        left_out = [line for lines in artifact.build.left_out.values() for line in lines]
+        parts = [artifact.source.sha256, *artifact.build.cmake_flags, *artifact.build.targets, *left_out]
     elif isinstance(artifact, GoArtifact):
         parts = [artifact.go.sha256, artifact.go.package, *artifact.go.tags]
     else:

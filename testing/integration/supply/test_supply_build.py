@@ -13,7 +13,7 @@ import pytest
 from pipecatapp.errors import SupplyError
 from pipecatapp.supply.artifact_schema import CmakeArtifact
 from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.build import extract
+from pipecatapp.supply.build import extract, leave_out
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.mirror import publish
 from pipecatapp.supply.progress import TextProgress
@@ -115,6 +115,48 @@ def test_other_flags_are_another_build(tmp_path: Path, hub: Hub) -> None:
     other.ensure("hello")
     assert said_by(other.path("hello", "hello")) == "hello, moon\n"
     assert said_by(ArtifactStore(tmp_path, catalogue(source, url)).path("hello", "hello")) == "hello, world\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "beginning", "fault"),
+    [
+        ("CMakeLists.txt", "add_library(greet", ""),
+        ("CMakeLists.txt", "set(CMAKE_", "2 lines that begin with 'set\\(CMAKE_'"),
+        ("CMakeLists.txt", "add_library(part", "0 lines"),
+        ("greet.cmake", "add_library(greet", "no greet.cmake"),
+    ],
+)
+def test_a_line_that_is_left_out_is_gone_or_refused_when_it_is_not_one(
+    tmp_path: Path, file: str, beginning: str, fault: str
+) -> None:
+    path = tmp_path / "CMakeLists.txt"
+    text = PROJECT["pack-1.0/vendor/hello/CMakeLists.txt"].decode()
+    path.write_text("  " + text.lstrip(), encoding="utf-8")
+    if fault:
+        with pytest.raises(SupplyError, match=fault):
+            leave_out(tmp_path / file, [beginning])
+    else:
+        leave_out(tmp_path / file, [beginning])
+        left = path.read_text(encoding="utf-8").splitlines()
+        assert len(left) == len(text.lstrip().splitlines()) - 1
+        assert not [line for line in left if line.startswith(beginning)]
+
+
+def test_what_is_left_out_is_left_out_of_the_build_and_makes_another_key(tmp_path: Path, hub: Hub) -> None:
+    more = {"pack-1.0/vendor/hello/CMakeLists.txt": PROJECT["pack-1.0/vendor/hello/CMakeLists.txt"] + b"oops()\n"}
+    source = tarball({**PROJECT, **more})
+    url = hub.serve("/pack.tar.gz", source)
+    whole = catalogue(source, url)
+    recipe = whole.artifacts["hello"]
+    assert isinstance(recipe, CmakeArtifact)
+    build = recipe.build.model_copy(update={"left_out": {"CMakeLists.txt": ("oops",)}})
+    things = Catalogue(experts={}, artifacts={"hello": recipe.model_copy(update={"build": build})})
+    store = ArtifactStore(tmp_path, things)
+
+    store.ensure("hello")
+
+    assert said_by(store.path("hello", "hello")) == "hello, world\n"
+    assert store.folder("hello") != ArtifactStore(tmp_path, whole).folder("hello")
 
 
 def test_failed_build_shows_the_error_and_goes_on_when_it_is_mended(tmp_path: Path, hub: Hub) -> None:
