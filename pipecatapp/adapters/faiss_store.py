@@ -7,6 +7,7 @@ exact (inner product of unit vectors): 10 000 facts are 15 MB and are searched i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class SqliteFaissStore:
         self._index = _FactIndex(embedder.dimensions)
         self._seen: Marks | None = None
         self._removals_seen = -1
+        self._refreshing = asyncio.Lock()
 
     async def open(self) -> None:
         """Open the file and fill the index, which the first call would otherwise do.
@@ -164,7 +166,11 @@ class SqliteFaissStore:
             self._database = None
 
     async def _refresh(self) -> None:
-        """Make the index equal to the database, embedding what this embedder has not yet seen."""
+        """Make the index equal to the database, embedding each text that this embedder has not yet seen once."""
+        async with self._refreshing:
+            await self._embed_missing()
+
+    async def _embed_missing(self) -> None:
         missing = await self._run(self._pull)
         for start in range(0, len(missing), EMBED_BATCH):
             batch = missing[start : start + EMBED_BATCH]

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Vectors
 from testing.conformance.memory_suite import MemorySuite, turn
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
@@ -53,6 +54,27 @@ class TestSqliteFaissStore(MemorySuite):
     @pytest.fixture
     def memory(self, open_store: Open) -> SqliteFaissStore:
         return open_store()
+
+
+class SlowEmbedder(FakeEmbedder):
+    """One that lets others go on while it works."""
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        found = await super().embed(texts)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return found
+
+
+async def test_searches_at_once_embed_what_is_new_only_once(open_store: Open) -> None:
+    first = open_store()
+    await first.add_fact("My dog is called Biscuit.")
+    embedder = SlowEmbedder(name="another")
+    second = open_store(embedder)
+
+    await asyncio.gather(second.index(), second.search("dog", limit=1), second.search("dog", limit=1))
+
+    assert embedder.texts == ["My dog is called Biscuit.", "dog", "dog"]
 
 
 async def test_everything_is_there_after_a_restart(open_store: Open) -> None:
