@@ -3,6 +3,12 @@
 It owns nothing itself; the fences are in `fences.py`.
 """
 
-from testing.fences import _empty_home, fixed_seed, pytest_collection_modifyitems, unit_fence
+from testing.fences import (
+    _empty_home,
+    fixed_seed,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    unit_fence,
+)
 
-__all__ = ["_empty_home", "fixed_seed", "pytest_collection_modifyitems", "unit_fence"]
+__all__ = ["_empty_home", "fixed_seed", "pytest_collection_modifyitems", "pytest_configure", "unit_fence"]

@@ -7,6 +7,7 @@ The `conftest.py` of `testing` and of `verification` take these hooks and fixtur
 from __future__ import annotations
 
 import random
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,12 @@ SEED = 20
 
 class ForbiddenInUnitTests(BaseException):
     """A unit test reached for the network. Not an Exception, so that no code under test swallows it."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C end what tests start: a shell has what it runs in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

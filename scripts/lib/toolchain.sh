@@ -30,6 +30,9 @@ PACKAGES_BROWSER=(chromium:chromium)
 PACKAGES_NETWORK=(nft:nftables ip:iproute2)
 PACKAGES_HOSTS=(debootstrap:debootstrap systemd-nspawn:systemd-container ssh:openssh-client)
 PACKAGES_OLD_CPU=(qemu-x86_64-static:qemu-user-static)
+PACKAGES_ALL=("${PACKAGES_PYTHON[@]}" git:git "${PACKAGES_NODE[@]}" "${PACKAGES_BATS[@]}" "${PACKAGES_BUILD[@]}"
+  "${PACKAGES_ENGINES[@]}" "${PACKAGES_BROWSER[@]}" "${PACKAGES_NETWORK[@]}" "${PACKAGES_HOSTS[@]}"
+  "${PACKAGES_OLD_CPU[@]}")
 
 as_root() { # as_root COMMAND...
   if ((EUID == 0)); then
@@ -119,10 +122,11 @@ ensure_models() { show "models" fetch_models; }
 
 ensure_llama_cpp() { show "llama.cpp" twin artifacts fetch llama.cpp; }
 
-# What a cluster is made of, and the versions that it is upgraded from.
-CLUSTER_BINARIES=(nomad consul nomad@1.11.2 consul@1.22.2)
+ensure_cluster_binaries() { show "nomad and consul" twin artifacts fetch nomad consul; }
 
-ensure_cluster_binaries() { show "nomad and consul" twin artifacts fetch "${CLUSTER_BINARIES[@]}"; }
+OLDER_BINARIES=(nomad@1.11.2 consul@1.22.2) # what a cluster is upgraded from
+
+ensure_older_binaries() { show "older nomad and consul" twin artifacts fetch "${OLDER_BINARIES[@]}"; }
 
 ensure_go() { # puts a Go tool on PATH that is new enough for the programs that are built with it
   local go
@@ -137,8 +141,20 @@ need_programs() { # need_programs PROGRAM:PACKAGE...: what the agent starts, and
   ensure_venv
 }
 
-need_engines() { # need_engines PROGRAM:PACKAGE...: the same, the models and the LLM server
-  need_programs "${PACKAGES_BUILD[@]}" "$@"
+need_models() { # need_models PROGRAM:PACKAGE...: the same and the models
+  need_programs "$@"
   ensure_models
+}
+
+need_engines() { # need_engines PROGRAM:PACKAGE...: the same and the LLM server
+  need_models "${PACKAGES_BUILD[@]}" "$@"
   ensure_llama_cpp
+}
+
+need_machines() { need_programs "${PACKAGES_NETWORK[@]}" "${PACKAGES_HOSTS[@]}"; }
+
+need_cluster() { # what machines of a cluster are lent
+  need_engines "${PACKAGES_NETWORK[@]}" "${PACKAGES_HOSTS[@]}"
+  ensure_go
+  ensure_cluster_binaries
 }

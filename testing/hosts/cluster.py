@@ -131,6 +131,7 @@ class Cluster:
         lent: Folders of this machine that every node sees (see `Machine`).
         first_lent: The same for the first node alone.
         layers: What is on every node's disk beside the image (see `Machine`).
+        disks: What each of the first `count` nodes has on its own disk beside that.
     """
 
     def __init__(
@@ -141,8 +142,10 @@ class Cluster:
         lent: Mapping[str, Path] | None = None,
         first_lent: Mapping[str, Path] | None = None,
         layers: Sequence[Path] = (),
+        disks: Sequence[Path] = (),
     ) -> None:
         self._layers = tuple(layers)
+        self._disks = tuple(disks)
         self._lent = dict(lent or {})
         self._first_lent = dict(first_lent or {})
         self.hosts: list[Node] = []
@@ -176,7 +179,8 @@ class Cluster:
         public = self._key.with_suffix(".pub").read_text(encoding="ascii")
         lent = self._lent if self.hosts else self._lent | self._first_lent
         lent = {where: folder for where, folder in lent.items() if where not in without}
-        node = Node(self.network, public, lent, layers=self._layers)
+        own = self._disks[len(self.hosts) : len(self.hosts) + 1]
+        node = Node(self.network, public, lent, layers=[*self._layers, *own])
         self.hosts.append(node)
         with (self.folder / "known_hosts").open("a", encoding="ascii") as file:
             file.write(node.host_key)

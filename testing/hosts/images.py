@@ -1,6 +1,8 @@
 """Base images of the machines that tests boot: made once by debootstrap, then only read.
 
 It owns the images' folder and what is in an image; booting one is `machines`'.
+
+Usage: python -m testing.hosts.images
 """
 
 from __future__ import annotations
@@ -86,3 +88,13 @@ def ensure_image(name: str) -> Path:
         stdout=subprocess.DEVNULL,
     )
     return root
+
+
+def main() -> None:
+    """Make every image that is missing."""
+    for name in IMAGES:
+        ensure_image(name)
+
+
+if __name__ == "__main__":
+    main()

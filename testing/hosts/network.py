@@ -28,9 +28,13 @@ def masquerade(table: str, match: str) -> str:
     return f"table ip {table} {{ chain post {{ {chain} {match} masquerade; }}; }}"
 
 
+FREE_NUMBERS = 99
+"""Networks below this number are anybody's; the others belong to disks that remember their addresses."""
+
+
 def free_number() -> int:
     """A network's number that nobody on this machine uses."""
-    numbers = ((os.getpid() + step) % 100 for step in range(100))
+    numbers = ((os.getpid() + step) % FREE_NUMBERS for step in range(FREE_NUMBERS))
     return next(number for number in numbers if not Path(f"/run/netns/twin{number}").exists())
 
 
@@ -39,7 +43,7 @@ class Network:
 
     Args:
         number: N of the addresses, 0 to 255: 10.77.N.0/24 inside, 198.18.N.0/30 to the outside; a free one
-            below 100 unless it is given.
+            below `FREE_NUMBERS` unless it is given.
     """
 
     def __init__(self, number: int | None = None) -> None:

@@ -98,9 +98,9 @@ def boot(name: str, layers: list[Path], own: Mapping[str, Path] | None = None) -
     return cluster
 
 
-def fingerprint() -> str:
-    """Twelve hex digits of all that layers are made of."""
-    total = hashlib.sha256(str(network_number()).encode())
+def fingerprint(network: int) -> str:
+    """Twelve hex digits of all that disks on a network are made of."""
+    total = hashlib.sha256(str(network).encode())
     total.update((ensure_image("node") / "var/lib/dpkg/status").read_bytes())
     for source in SOURCES:
         top = ROOT / source
@@ -119,9 +119,9 @@ def ensure_layers(name: str, say: Callable[[str], None] = lambda _: None) -> lis
         RuntimeError: A playbook failed; with the end of its output.
     """
     names = list(LAYERS)[1 : list(LAYERS).index(name) + 1] if name in LAYERS else [name]
-    home = hosts_folder() / "layers" / fingerprint()
+    home = hosts_folder() / "layers" / fingerprint(network_number())
     made: list[Path] = []
-    with _locked(home):
+    with locked(home):
         for each in names:
             folder = home / each
             if not folder.exists():
@@ -134,7 +134,7 @@ def ensure_layers(name: str, say: Callable[[str], None] = lambda _: None) -> lis
 
 def _make(name: str, below: list[Path], folder: Path) -> None:
     layer = LAYERS[name]
-    _forget_old(folder.parent)
+    forget_old(folder.parent)
     with boot(list(LAYERS)[len(below)], below) as cluster:
         for playbook in layer.playbooks:
             log = LOGS / f"layer-{name}-{playbook}.log"
@@ -142,10 +142,11 @@ def _make(name: str, below: list[Path], folder: Path) -> None:
         cluster.hosts[0].save(folder)
 
 
-def _forget_old(home: Path) -> None:
+def forget_old(home: Path, kept: int = KEPT) -> None:
+    """Remove the disks beside `home` that were used longest ago, until `kept` of them and it are there."""
     mounts = Path("/proc/self/mounts").read_text(encoding="utf-8")
     others = sorted((path for path in home.parent.iterdir() if path.is_dir() and path != home), key=_age)
-    for path in others[KEPT - 1 :]:
+    for path in others[kept - 1 :]:
         if str(path) not in mounts:
             # Under another name first: half a layer must not be taken for a whole one.
             grave = Path(tempfile.mkdtemp(prefix=".old-", dir=home.parent.parent))
@@ -158,7 +159,8 @@ def _age(path: Path) -> float:
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> Iterator[None]:
+    """Make the folder, and keep others from making what is in it meanwhile."""
     home.mkdir(parents=True, exist_ok=True)
     with home.with_name(f"{home.name}.lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -17,7 +17,8 @@ import pytest
 from pipecatapp.cli import COMMANDS
 from verification.repo.tree import REPO, files, matching, report, text_of
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(120)]
+"""Limit (seconds): the first test of a run reads and parses every file."""
 
 ROOMS = (
     "pipecatapp",

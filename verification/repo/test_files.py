@@ -13,7 +13,8 @@ import pytest
 
 from verification.repo.tree import REPO, files, lines_with, matching, report, text_of
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(120)]
+"""Limit (seconds): the first test of a run reads and parses every file."""
 
 MAX_BYTES = 1 << 20
 """Size above which a file needs a reason (1 MiB)."""

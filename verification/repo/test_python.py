@@ -12,7 +12,8 @@ import pytest
 
 from verification.repo.tree import REPO, matching, report, syntax_of, text_of
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(120)]
+"""Limit (seconds): the first test of a run reads and parses every file."""
 
 MAX_LINES = 600
 """Longest module (lines)."""

@@ -143,7 +143,9 @@ def test_a_line_that_is_left_out_is_gone_or_refused_when_it_is_not_one(
 
 
 def test_what_is_left_out_is_left_out_of_the_build_and_makes_another_key(tmp_path: Path, hub: Hub) -> None:
-    more = {"pack-1.0/vendor/hello/CMakeLists.txt": PROJECT["pack-1.0/vendor/hello/CMakeLists.txt"] + b"oops()\n"}
+    more = {
+        "pack-1.0/vendor/hello/CMakeLists.txt": PROJECT["pack-1.0/vendor/hello/CMakeLists.txt"] + b"oops()\n"
+    }
     source = tarball({**PROJECT, **more})
     url = hub.serve("/pack.tar.gz", source)
     whole = catalogue(source, url)

@@ -10,15 +10,16 @@ import pytest
 pytestmark = pytest.mark.integration
 
 REPO = Path(__file__).parents[3]
-CONFTEST = "from testing.fences import _empty_home, fixed_seed, pytest_collection_modifyitems, unit_fence\n"
+CONFTEST = (REPO / "testing" / "conftest.py").read_text(encoding="utf-8")
 HEAD = "import os, time, warnings\nimport pytest\n"
 
 
-def run_pytest(folder: Path, module: str, **environment: str) -> tuple[int, str]:
+def run_pytest(folder: Path, module: str, before: str = "", **environment: str) -> tuple[int, str]:
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_it.py").write_text(HEAD + module)
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        ["bash", "-c", f'{before} exec "$@"', "bash"]
+        + [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         + ["-c", str(REPO / "pyproject.toml"), "--rootdir", str(folder), str(folder)],
         capture_output=True,
         text=True,
@@ -75,4 +76,17 @@ def test_integration_tests_keep_settings_and_sockets(tmp_path: Path) -> None:
 def test_unit_tests_lose_the_settings_of_the_machine(tmp_path: Path) -> None:
     module = "pytestmark = pytest.mark.unit\ndef test_x() -> None: assert 'TWIN_PORT' not in os.environ\n"
     code, output = run_pytest(tmp_path, module, TWIN_PORT="8123")
+    assert code == pytest.ExitCode.OK, output
+
+
+def test_what_a_test_starts_can_be_interrupted_although_the_shell_ignores_it(tmp_path: Path) -> None:
+    module = (
+        "import signal, subprocess, sys\n"
+        "pytestmark = pytest.mark.integration\n"
+        "def test_x() -> None:\n"
+        "    asked = [sys.executable, '-c', 'import signal; print(signal.getsignal(signal.SIGINT))']\n"
+        "    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout\n"
+        "    assert 'default_int_handler' in said\n"
+    )
+    code, output = run_pytest(tmp_path, module, before="trap '' INT;")
     assert code == pytest.ExitCode.OK, output
