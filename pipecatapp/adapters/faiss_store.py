@@ -166,7 +166,7 @@ class SqliteFaissStore:
             self._database = None
 
     async def _refresh(self) -> None:
-        """Make the index equal to the database, embedding each text that this embedder has not yet seen once."""
+        """Make the index equal to the database; each text that has no vector yet is embedded once."""
         async with self._refreshing:
             await self._embed_missing()
 
