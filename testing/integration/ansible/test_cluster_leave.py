@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,13 +52,14 @@ def test_who_does_not_lead_has_nothing_to_hand_over(api: Any) -> None:
     cluster_leave.hand_over(api, "attic", 1.5)
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Any, NomadAgent]]:
-    """A Nomad server, as who may do everything, and a second one that has a vote."""
-    with NomadAgent(tmp_path / "first", node="first") as first:
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, NomadAgent]]:
+    """A Nomad server, as who may do everything, and a second one that has a vote until a test takes it."""
+    folder = tmp_path_factory.mktemp("pair")
+    with NomadAgent(folder / "first", node="first") as first:
         first.start()
         nomad = control_plane.Api("nomad", first.url, first.token)
-        with NomadAgent(tmp_path / "second", beside=first, node="second") as second:
+        with NomadAgent(folder / "second", beside=first, node="second") as second:
             second.start()
             deadline_s = time.monotonic() + VOTE_TIMEOUT_S
             while sum(server["Voter"] for server in nomad.get(RAFT)["Servers"]) < 2:
@@ -71,6 +71,13 @@ def pair(tmp_path: Path) -> Iterator[tuple[Any, NomadAgent]]:
 def state_of(nomad: Any, node: str) -> str:
     members = nomad.get("/v1/agent/members")["Members"]
     return next((member["Status"] for member in members if member["Name"] == f"{node}.global"), "")
+
+
+def test_the_others_are_asked_where_they_are(pair: tuple[Any, NomadAgent]) -> None:
+    nomad, second = pair
+    [other] = cluster_leave.others_of(nomad, second.node)
+    assert other.url == nomad.url
+    assert cluster_leave.expel_by_any([], second.node, 1.0) is False
 
 
 def test_a_server_that_has_just_stopped_gets_no_vote_back(pair: tuple[Any, NomadAgent]) -> None:
@@ -87,10 +94,3 @@ def test_a_server_that_has_just_stopped_gets_no_vote_back(pair: tuple[Any, Nomad
     assert not cluster_leave.expel(nomad, second.node, EXPEL_TIMEOUT_S), (
         "a second time there is nothing to do"
     )
-
-
-def test_the_others_are_asked_where_they_are(pair: tuple[Any, NomadAgent]) -> None:
-    nomad, second = pair
-    [other] = cluster_leave.others_of(nomad, second.node)
-    assert other.url == nomad.url
-    assert cluster_leave.expel_by_any([], second.node, 1.0) is False
