@@ -6,6 +6,8 @@ set -euo pipefail
 
 # Docker mounts the container's own cgroups to be read only; systemd makes one for each service.
 CONTAINER_INIT='mount -o remount,rw /sys/fs/cgroup && exec /sbin/init'
+# A cluster's secrets and state: with them a new container is the controller that the old one was.
+CONTAINER_STATE=(--volume twin-cluster:/var/lib/twin-cluster --volume twin-consul:/var/lib/consul --volume twin-nomad:/var/lib/nomad)
 CONTAINER_NAME=twin CONTAINER_IMAGE=twin-node:trixie CONTAINER_HOME=/srv/twin
 
 container_arguments() { # container_arguments ARG...: the options for bootstrap.sh inside, one a line
@@ -44,7 +46,7 @@ start_container() {
     --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
     --cgroupns private --tmpfs /run --tmpfs /run/lock --tmpfs /tmp \
     --volume twin-data:/var/lib/twin --volume twin-programs:/opt/twin --volume twin-cache:/var/cache/twin \
-    --volume "$ROOT:$CONTAINER_HOME" "${mounts[@]}" "$CONTAINER_IMAGE" >/dev/null
+    "${CONTAINER_STATE[@]}" --volume "$ROOT:$CONTAINER_HOME" "${mounts[@]}" "$CONTAINER_IMAGE" >/dev/null
 }
 
 run_in_container() { # run_in_container ARG...

@@ -375,6 +375,16 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   [[ "$output" == *"/srv/twin/bootstrap.sh --dry-run --role controller --user ada"* ]]
 }
 
+@test "a container keeps its memory and a controller's state in volumes" {
+  printf '#!/bin/sh\n[ "$1" = info ]\n' >"$BIN/docker" # it answers, and has no image and no container
+  chmod +x "$BIN/docker"
+  record debootstrap
+  run bootstrap --dry-run --container --role controller
+  for folder in /var/lib/twin /var/lib/twin-cluster /var/lib/consul /var/lib/nomad; do
+    [[ "$output" =~ "--volume twin-"[a-z]+":$folder " ]]
+  done
+}
+
 @test "the steps are those of playbook.yaml" {
   run bash -c "source '$ROOT/bootstrap.sh'; all_plays"
   [ "$output" = "$(grep -o 'playbooks/.*yaml' "$ROOT/playbook.yaml")" ]
