@@ -1,7 +1,8 @@
 """The disks of a finished cluster of three controllers: made by `playbook.yaml`, named by what made them.
 
 It owns the folder of those disks and their network, which their addresses are on; what must hold once they
-are booted again, the tests say.
+are booted again, the tests say. Below the three lies one layer with the software, which stays as it is when
+only the agent's code changes: the playbook brings that up to date.
 
 Usage: python -m testing.cluster.disks
 """
@@ -9,6 +10,7 @@ Usage: python -m testing.cluster.disks
 from __future__ import annotations
 
 import fcntl
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from testing.cluster.house import House, wait_for
 from testing.hosts.cluster import ROOT, Cluster, built_programs, warm_caches
 from testing.hosts.images import hosts_folder
 from testing.hosts.network import FREE_NUMBERS
-from testing.molecule.layers import fingerprint, forget_old, locked
+from testing.molecule.layers import SOURCES, fingerprint, forget_old, locked
 
 NUMBER = FREE_NUMBERS
 """The network of these disks."""
@@ -28,17 +30,19 @@ KEPT = 2
 """Sets of disks that are kept, some 4 GB each."""
 WELL_TIMEOUT_S = 180.0
 LOG = ROOT / "build" / "cluster" / "disks.log"
+SOFTWARE_LOG = LOG.with_name("disks-software.log")
 
 
-def folder() -> Path:
-    """Where the disks of this checkout's code are, whether or not they have been made."""
-    return hosts_folder() / "disks" / fingerprint(NUMBER)
-
-
-def boot(disks: list[Path]) -> Cluster:
-    """Three controllers with these disks, or with empty ones when there is none."""
+def boot(layers: list[Path], disks: list[Path]) -> Cluster:
+    """Three controllers with these layers, and disks of their own, or empty ones when there is none."""
     return Cluster(
-        COUNT, NUMBER, controllers=COUNT, lent=warm_caches("disks"), first_lent=built_programs(), disks=disks
+        COUNT,
+        NUMBER,
+        controllers=COUNT,
+        lent=warm_caches("disks"),
+        first_lent=built_programs(),
+        layers=layers,
+        disks=disks,
     )
 
 
@@ -58,28 +62,52 @@ def wait_until_well(house: House) -> None:
         )
 
 
-def ensure_disks() -> list[Path]:
-    """Make the disks when they are missing; return one folder for each machine.
+def ensure_software() -> Path:
+    """Make the layer with the software when it is missing; return its folder.
 
     Raises:
         RuntimeError: The playbook failed; with the end of its output.
     """
-    home = folder()
+    sources = [source for source in SOURCES if source != "pipecatapp"]
+    home = hosts_folder() / "disks" / fingerprint(NUMBER, sources)
+    layer = home / "software"
+    with locked(home):
+        if not layer.exists():
+            forget_old(home, KEPT)
+            with Cluster(1, NUMBER, lent=warm_caches("disks")) as cluster:
+                cluster.playbook(
+                    "playbooks/software.yaml", variables={"twin_mode": "cluster"}, log=SOFTWARE_LOG
+                )
+                cluster.hosts[0].save(layer)
+        home.touch()
+    return layer
+
+
+def ensure_disks() -> tuple[Path, list[Path]]:
+    """Make the disks when they are missing; return the layer below them, and one folder for each machine.
+
+    Raises:
+        RuntimeError: A playbook failed; with the end of its output.
+    """
+    began_s = time.monotonic()
+    software = ensure_software()
+    # Disks go with the layer that they were made on: another one has other files, whatever made it.
+    home = software.with_name("sets") / fingerprint(NUMBER)
     done = home / "complete"
     disks = [home / str(place) for place in range(COUNT)]
-    with alone(), locked(home):
+    with locked(home):
         if not done.exists():
             forget_old(home, KEPT)
-            began_s = time.monotonic()
-            with boot([]) as cluster:
+            with boot([software], []) as cluster:
                 cluster.playbook("playbook.yaml", log=LOG)
                 wait_until_well(House(cluster))
                 for node, disk in zip(cluster.hosts, disks, strict=True):
+                    shutil.rmtree(disk, ignore_errors=True)
                     node.save(disk)
             done.touch()
             sys.stdout.write(f"made the disks of a cluster in {time.monotonic() - began_s:.0f} s\n")
         home.touch()
-    return disks
+    return software, disks
 
 
 @contextmanager
@@ -95,10 +123,12 @@ def alone() -> Iterator[None]:
 @contextmanager
 def finished_house() -> Iterator[House]:
     """A cluster that was finished before and has just been switched on again, all of it at once."""
-    disks = ensure_disks()
-    with alone(), boot(disks) as cluster:
-        yield House(cluster)
+    with alone():
+        software, disks = ensure_disks()
+        with boot([software], disks) as cluster:
+            yield House(cluster)
 
 
 if __name__ == "__main__":
-    ensure_disks()
+    with alone():
+        ensure_disks()

@@ -15,7 +15,7 @@ import hashlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,11 +98,11 @@ def boot(name: str, layers: list[Path], own: Mapping[str, Path] | None = None) -
     return cluster
 
 
-def fingerprint(network: int) -> str:
+def fingerprint(network: int, sources: Sequence[str] = SOURCES) -> str:
     """Twelve hex digits of all that disks on a network are made of."""
     total = hashlib.sha256(str(network).encode())
     total.update((ensure_image("node") / "var/lib/dpkg/status").read_bytes())
-    for source in SOURCES:
+    for source in sources:
         top = ROOT / source
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if path.is_file() and not LEFT_OUT & set(path.relative_to(ROOT).parts):
