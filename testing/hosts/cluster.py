@@ -66,7 +66,16 @@ class Played:
 
 
 class Node(Machine):
-    """A machine that a key opens by ssh; its own host key is in `host_key`."""
+    """A machine that a key opens by ssh; its own host key is in `host_key`.
+
+    Args:
+        network: The bridge that it is on.
+        public_key: What opens it.
+        lent: Folders of this machine that it sees (see `Machine`).
+        image: A name in `IMAGES`.
+        layers: What is on its disk beside the image (see `Machine`).
+        is_new: Whether it gets host keys of its own; else those on its disk are its own.
+    """
 
     def __init__(
         self,
@@ -75,8 +84,11 @@ class Node(Machine):
         lent: Mapping[str, Path] | None = None,
         image: str = "node",
         layers: Sequence[Path] = (),
+        *,
+        is_new: bool = True,
     ) -> None:
         self._public_key = public_key
+        self._is_new = is_new
         super().__init__(image, network, lent, layers)
 
     @property
@@ -86,9 +98,10 @@ class Node(Machine):
         return f"{self.address} {key[0]} {key[1]}\n"
 
     def _prepare(self) -> None:
-        for key in (self.root / "etc/ssh").glob("ssh_host_*"):
-            key.unlink()
-        subprocess.run(["ssh-keygen", "-A", "-f", str(self.root)], check=True, capture_output=True)
+        if self._is_new:
+            for key in (self.root / "etc/ssh").glob("ssh_host_*"):
+                key.unlink()
+            subprocess.run(["ssh-keygen", "-A", "-f", str(self.root)], check=True, capture_output=True)
         folder = self.root / "root/.ssh"
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "authorized_keys").write_text(self._public_key, encoding="ascii")
@@ -180,7 +193,7 @@ class Cluster:
         lent = self._lent if self.hosts else self._lent | self._first_lent
         lent = {where: folder for where, folder in lent.items() if where not in without}
         own = self._disks[len(self.hosts) : len(self.hosts) + 1]
-        node = Node(self.network, public, lent, layers=[*self._layers, *own])
+        node = Node(self.network, public, lent, layers=[*self._layers, *own], is_new=not own)
         self.hosts.append(node)
         with (self.folder / "known_hosts").open("a", encoding="ascii") as file:
             file.write(node.host_key)
