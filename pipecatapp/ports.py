@@ -158,6 +158,11 @@ class TextToSpeech(Protocol):
         ...
 
     @property
+    def language(self) -> str:
+        """Language of the voice, as in BCP 47, such as "en-US"; "" where it is not known."""
+        ...
+
+    @property
     def sample_rate_hz(self) -> int:
         """Samples per second of what `synthesize` yields."""
         ...

@@ -67,6 +67,11 @@ class EspeakTts:
         return f"espeak-ng ({self._voice})"
 
     @property
+    def language(self) -> str:
+        """The voice's language."""
+        return self._voice.partition("+")[0]
+
+    @property
     def sample_rate_hz(self) -> int:
         """Samples per second."""
         return RATE_HZ

@@ -24,6 +24,12 @@ STYLE_SIZE = 256
 """Numbers in one style vector; a voice is 510 of them, one for each length of text."""
 DEFAULT_VOICE = "af_heart"
 """The model's authors grade it best (VOICES.md of Kokoro-82M)."""
+LANGUAGES = {
+    **{"a": ("en-US", "en-us"), "b": ("en-GB", "en-gb"), "e": ("es-ES", "es"), "f": ("fr-FR", "fr-fr")},
+    **{"h": ("hi-IN", "hi"), "i": ("it-IT", "it"), "j": ("ja-JP", "ja"), "p": ("pt-BR", "pt-br")},
+    **{"z": ("zh-CN", "cmn")},
+}
+"""By the first letter of a voice's name (VOICES.md of Kokoro-82M): the language, and its espeak-ng name."""
 WARM_UP = "This sentence warms the voice up."
 
 
@@ -32,7 +38,7 @@ class KokoroTts:
 
     Args:
         model_dir: Folder of one `.onnx` file and of `voices/NAME.bin`, each 510 x 256 float32.
-        voice: Name of the voice; the first letter is its accent, a for American and b for British.
+        voice: Name of the voice; its first letter says its language (`LANGUAGES`).
         threads: CPU threads of one synthesis, > 0.
         speed: 0.5 to 2.
     """
@@ -65,6 +71,11 @@ class KokoroTts:
     def name(self) -> str:
         """Engine and voice."""
         return f"kokoro ({self._voice})"
+
+    @property
+    def language(self) -> str:
+        """The voice's language."""
+        return _languages(self._voice)[0]
 
     @property
     def sample_rate_hz(self) -> int:
@@ -115,12 +126,17 @@ class KokoroTts:
         self._speak(WARM_UP)
 
     def _speak(self, text: str) -> bytes:
-        accent = "en-gb" if self._voice.startswith("b") else "en-us"
         try:
-            samples, _ = self._engine.create(text, voice=self._style, speed=self._speed, lang=accent)
+            samples, _ = self._engine.create(
+                text, voice=self._style, speed=self._speed, lang=_languages(self._voice)[1]
+            )
         except onnx_errors() as exc:
             raise AdapterError("engine-failed", f"Kokoro failed: {exc}", retryable=True) from exc
         return trim_leading_silence(to_pcm(samples), RATE_HZ)
+
+
+def _languages(voice: str) -> tuple[str, str]:
+    return LANGUAGES.get(voice[:1], LANGUAGES["a"])
 
 
 def _read_voice(folder: Path, voice: str) -> npt.NDArray[np.float32]:

@@ -25,6 +25,7 @@ class OpenAiTts:
         voice: The server's name of a voice.
         api_key: Sent as a bearer token; "" for none.
         rate_hz: Rate of the server's `pcm`, where it is another than OpenAI's.
+        language: Of the voice, as in BCP 47; the server does not tell it.
         timeout_s: Longest wait for the next sound (seconds, > 0).
     """
 
@@ -36,17 +37,24 @@ class OpenAiTts:
         api_key: str = "",
         *,
         rate_hz: int = RATE_HZ,
+        language: str = "en-US",
         timeout_s: float = 30.0,
     ) -> None:
         self._model = model
         self._voice = voice
         self._rate_hz = rate_hz
+        self._language = language
         self._http = OpenAiHttp(base_url, api_key, who=self.name, kind="tts", timeout_s=timeout_s)
 
     @property
     def name(self) -> str:
         """Engine and voice."""
         return f"openai-compatible ({self._model}, {self._voice})"
+
+    @property
+    def language(self) -> str:
+        """The voice's language."""
+        return self._language
 
     @property
     def sample_rate_hz(self) -> int:

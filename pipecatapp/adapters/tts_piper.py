@@ -48,6 +48,7 @@ class PiperTts:
         self._voice: Any = None
         self._config: Any = None
         self._rate_hz = 0
+        self._language = ""
 
     @classmethod
     async def load(
@@ -72,6 +73,11 @@ class PiperTts:
     def name(self) -> str:
         """Engine and voice."""
         return f"piper ({self._path.stem})"
+
+    @property
+    def language(self) -> str:
+        """The voice's language."""
+        return self._language
 
     @property
     def sample_rate_hz(self) -> int:
@@ -118,6 +124,7 @@ class PiperTts:
                 "model-missing", f"the settings beside {self._path.name} cannot be read: {exc}"
             ) from exc
         self._rate_hz = self._voice.config.sample_rate
+        self._language = _language(config)
         self._config = SynthesisConfig(speaker_id=self._speaker, length_scale=self._length_scale)
         sentences = self._begin(WARM_UP)
         while self._next(sentences) is not None:
@@ -133,6 +140,12 @@ class PiperTts:
         except onnx_errors() as exc:
             raise AdapterError("engine-failed", f"Piper failed: {exc}", retryable=True) from exc
         return None if chunk is None else bytes(chunk.audio_int16_bytes)
+
+
+def _language(config: dict[str, Any]) -> str:
+    """Return the language that a voice's settings name; old ones have espeak-ng's name of it only."""
+    code = config.get("language", {}).get("code") or config.get("espeak", {}).get("voice", "")
+    return str(code).replace("_", "-")
 
 
 def _voice_file(path: Path) -> Path:

@@ -9,6 +9,7 @@ import asyncio
 
 from pipecatapp.adapters.pcm import to_wav
 from pipecatapp.ports import TextToSpeech
+from pipecatapp.speech.speaker import Speaker
 
 
 class Lines:
@@ -19,7 +20,7 @@ class Lines:
     """
 
     def __init__(self, tts: TextToSpeech) -> None:
-        self._tts = tts
+        self._speaker = Speaker(tts)
         self._made: dict[str, bytes] = {}
         self._lock = asyncio.Lock()
 
@@ -31,6 +32,6 @@ class Lines:
         """
         async with self._lock:
             if text not in self._made:
-                pcm = b"".join([chunk async for chunk in self._tts.synthesize(text)])
-                self._made[text] = to_wav(pcm, self._tts.sample_rate_hz)
+                pcm = b"".join([chunk async for chunk in self._speaker.say(text)])
+                self._made[text] = to_wav(pcm, self._speaker.voice.sample_rate_hz)
         return self._made[text]

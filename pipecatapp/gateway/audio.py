@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +21,17 @@ from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.asked import text_field
 from pipecatapp.gateway.forms import Form
 from pipecatapp.ports import SpeechToText, TextToSpeech
+from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
 
 LONGEST_S = 1800.0
 """Longest sound that is written down (seconds): an old desktop takes some minutes for it."""
 MAX_INPUT_CHARS = 4096
 """Longest text that is spoken, as OpenAI has it."""
+NO_WORDS = "Nothing in input can be said: it has no words, only signs, pictures or code."
+"""What a caller is told whose text is no speech."""
 TEXT_FORMS = ("json", "text", "verbose_json")
 """How a transcript may come."""
-_SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def read_wish(fields: Mapping[str, Any]) -> Wish:
         raise GatewayError("invalid_value", "The voice has one speed: 1.", param="speed")
     if text_field(fields, "stream_format", "audio") != "audio":
         raise GatewayError("invalid_value", "stream_format can only be audio.", param="stream_format")
-    return Wish(text, form)
+    return Wish(text.strip(), form)
 
 
 class Mouth:
@@ -153,17 +155,24 @@ class Mouth:
     """
 
     def __init__(self, tts: TextToSpeech) -> None:
-        self._tts = tts
+        self._speaker = Speaker(tts)
 
     async def speak(self, wish: Wish) -> AsyncGenerator[bytes, None]:
-        """Yield a sound file while it is made, a sentence at a time.
+        """Yield a sound file while it is made, a sentence at a time; it is never without sound.
 
         Raises:
+            GatewayError: Nothing of the text can be said.
             AdapterError: The voice failed.
         """
-        writer = await asyncio.to_thread(SoundWriter, wish.form, self._tts.sample_rate_hz)
-        for sentence in _SENTENCE_END.split(wish.text):
-            async for pcm in self._tts.synthesize(sentence):
+        writer: SoundWriter | None = None
+        async with aclosing(self._speaker.say(wish.text)) as sound:
+            async for pcm in sound:
+                if writer is None:
+                    writer = await asyncio.to_thread(
+                        SoundWriter, wish.form, self._speaker.voice.sample_rate_hz
+                    )
                 if piece := await asyncio.to_thread(writer.feed, pcm):
                     yield piece
+        if writer is None:
+            raise GatewayError("invalid_value", NO_WORDS, param="input")
         yield await asyncio.to_thread(writer.end)

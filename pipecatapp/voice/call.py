@@ -51,10 +51,12 @@ from pipecatapp.events import (
 )
 from pipecatapp.ports import SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
+from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import SPEECH_RATE_HZ
 from pipecatapp.voice.hearing import HearingService
 from pipecatapp.voice.room import Room
 from pipecatapp.voice.speaking import PreparedSpeech, SpeakingService
+from pipecatapp.voice.spoken import SpokenMeter
 from pipecatapp.voice.thinking import ThinkingService
 from pipecatapp.voice.turn_end import turn_end
 from pipecatapp.voice.vad import OpenSileroVad
@@ -106,8 +108,10 @@ class Call:
         self._settings = settings
         self._end_reason = "hung-up"
         self._context = LLMContext()
-        self._prepared = PreparedSpeech(engines.tts)
-        self._thinking = ThinkingService(room, self._prepared)
+        self._speaker = Speaker(engines.tts)
+        self._prepared = PreparedSpeech(self._speaker)
+        self._thinking = ThinkingService(room, self._prepared, self._speaker.text)
+        room.spoken = SpokenMeter(self._speaker.text.length)
         self._worker = self._build(engines, is_alone)
 
     @property
@@ -162,7 +166,7 @@ class Call:
             is_alone=is_alone,
             audio_passthrough=settings.turn_detection == "smart",
         )
-        speaking = SpeakingService(engines.tts, self._prepared, self.room)
+        speaking = SpeakingService(self._speaker, self._prepared, self.room)
         user_params = LLMUserAggregatorParams(
             user_turn_strategies=UserTurnStrategies(
                 stop=[

@@ -7,7 +7,6 @@ TextToSpeech port's.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -17,8 +16,7 @@ from pipecat.services.tts_service import TTSService
 from pipecat.utils.text.base_text_aggregator import Aggregation, BaseTextAggregator, TextType
 
 from pipecatapp.errors import AgentError
-from pipecatapp.ports import TextToSpeech
-from pipecatapp.voice.clauses import speakable
+from pipecatapp.speech.speaker import Speaker
 from pipecatapp.voice.room import Room
 
 CHUNK_S = 0.2
@@ -26,24 +24,22 @@ CHUNK_S = 0.2
 PREPARED_PIECES = 16
 """Pieces kept prepared; an answer has at most two of them, and a few may be withdrawn unheard."""
 
-_SAYABLE = re.compile(r"\w")
-
 
 class PreparedSpeech:
     """Sound made before it is known to be wanted.
 
     Args:
-        engine: The voice.
+        speaker: The voice.
     """
 
-    def __init__(self, engine: TextToSpeech) -> None:
-        self._engine = engine
+    def __init__(self, speaker: Speaker) -> None:
+        self._speaker = speaker
         self._pieces: OrderedDict[str, asyncio.Task[bytes]] = OrderedDict()
 
     def prepare(self, text: str) -> None:
         """Begin to make the sound of `text`."""
-        key = speakable(text)
-        if key in self._pieces or not _SAYABLE.search(key):
+        key = _key(text)
+        if key in self._pieces or not self._speaker.can_say(key):
             return
         self._pieces[key] = asyncio.create_task(self._make(key), name="prepared-speech")
         while len(self._pieces) > PREPARED_PIECES:
@@ -51,7 +47,7 @@ class PreparedSpeech:
 
     def take(self, text: str) -> asyncio.Task[bytes] | None:
         """Return the sound of `text` if it was prepared; it is given once."""
-        return self._pieces.pop(speakable(text), None)
+        return self._pieces.pop(_key(text), None)
 
     def clear(self) -> None:
         """Drop everything prepared."""
@@ -60,7 +56,12 @@ class PreparedSpeech:
         self._pieces.clear()
 
     async def _make(self, text: str) -> bytes:
-        return b"".join([chunk async for chunk in self._engine.synthesize(text)])
+        return b"".join([chunk async for chunk in self._speaker.say(text)])
+
+
+def _key(text: str) -> str:
+    """Return a piece without the spaces that came or went on its way."""
+    return text.rstrip(" ")
 
 
 class _WholePieces(BaseTextAggregator):
@@ -78,7 +79,8 @@ class _WholePieces(BaseTextAggregator):
     async def aggregate(self, text: str) -> AsyncIterator[Aggregation]:
         """Yield `text`."""
         if text.strip():
-            yield Aggregation(text.strip(), TextType.SENTENCE)
+            # A line's end stays, for the pause there, and what a line of code begins with.
+            yield Aggregation(text.rstrip(" "), TextType.SENTENCE)
 
     async def flush(self) -> Aggregation | None:
         """Return None: nothing is held back."""
@@ -92,25 +94,27 @@ class _WholePieces(BaseTextAggregator):
 
 
 class SpeakingService(TTSService):
-    """Pipecat's TTS stage over our TextToSpeech port.
+    """Pipecat's TTS stage over our voice.
+
+    Only the sound is of words; the frames, and so the conversation and the page, keep what was written.
 
     Args:
-        engine: The voice.
+        speaker: The voice.
         prepared: Sound made in advance.
         room: The call's shared state.
     """
 
     Settings = TTSSettings
 
-    def __init__(self, engine: TextToSpeech, prepared: PreparedSpeech, room: Room) -> None:
+    def __init__(self, speaker: Speaker, prepared: PreparedSpeech, room: Room) -> None:
         super().__init__(
             push_start_frame=True,
             push_stop_frames=True,
-            settings=TTSSettings(model=engine.name, voice=engine.name, language=None),
+            settings=TTSSettings(model=speaker.voice.name, voice=speaker.voice.name, language=None),
         )
         # Pipecat types it by its own default and takes any aggregator.
         self._text_aggregator = _WholePieces()  # type: ignore[assignment]
-        self._engine = engine
+        self._speaker = speaker
         self._prepared = prepared
         self._room = room
 
@@ -119,13 +123,13 @@ class SpeakingService(TTSService):
         return True
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
-        """Yield the sound of `text`."""
-        if not _SAYABLE.search(text):
-            return
+        """Yield the sound of `text`; none where it has no words."""
         self._room.spoken.begin(text)
+        if not self._speaker.can_say(text):
+            return
         try:
             async for frame in self._stream_audio_frames_from_iterator(
-                self._sound(text), in_sample_rate=self._engine.sample_rate_hz, context_id=context_id
+                self._sound(text), in_sample_rate=self._speaker.voice.sample_rate_hz, context_id=context_id
             ):
                 if isinstance(frame, TTSAudioRawFrame):
                     self._room.spoken.made(len(frame.audio))
@@ -140,12 +144,12 @@ class SpeakingService(TTSService):
 
     async def _sound(self, text: str) -> AsyncIterator[bytes]:
         prepared = self._prepared.take(text)
-        step = int(self._engine.sample_rate_hz * CHUNK_S) * 2
+        step = int(self._speaker.voice.sample_rate_hz * CHUNK_S) * 2
         if prepared is not None:
             sound = await prepared
             for start in range(0, len(sound), step):
                 yield sound[start : start + step]
             return
-        async for chunk in self._engine.synthesize(speakable(text)):
+        async for chunk in self._speaker.say(text):
             for start in range(0, len(chunk), step):
                 yield chunk[start : start + step]

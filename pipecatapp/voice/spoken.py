@@ -7,6 +7,7 @@ pipecat, and one that was cut in its middle is measured here.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -19,10 +20,15 @@ class _Piece:
 class SpokenMeter:
     """Compares the sound that was sent with the sound of each piece of an answer.
 
-    Words are taken to be as long as each other within a piece, whose few words make that a good guess.
+    Spoken words are taken to be as long as each other within a piece, whose few words make that a good guess;
+    "$37.60" is three of them.
+
+    Args:
+        length_of: Returns of how many words the speech of a text is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, length_of: Callable[[str], int] | None = None) -> None:
+        self._length_of = length_of or (lambda text: len(text.split()))
         self._pieces: deque[_Piece] = deque()
         self._sent_bytes = 0
 
@@ -50,7 +56,10 @@ class SpokenMeter:
             return ""
         piece = self._pieces[0]
         words = piece.text.split()
-        count = int(len(words) * self._sent_bytes / piece.made_bytes)
+        heard = self._length_of(piece.text) * self._sent_bytes / piece.made_bytes
+        count = 0
+        while count < len(words) and self._length_of(" ".join(words[: count + 1])) <= heard:
+            count += 1
         return " ".join(words[:count])
 
     def clear(self) -> None:

@@ -23,6 +23,7 @@ from pipecat.services.settings import LLMSettings
 
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
+from pipecatapp.speech.spoken_text import SpokenText
 from pipecatapp.voice.clauses import ClauseCutter
 from pipecatapp.voice.room import Room
 from pipecatapp.voice.speaking import PreparedSpeech
@@ -39,9 +40,10 @@ class ThinkingService(LLMService):
     Args:
         room: The call's shared state.
         prepared: Where sound is made in advance.
+        spoken_text: Knows what is said as one and must not be cut.
     """
 
-    def __init__(self, room: Room, prepared: PreparedSpeech) -> None:
+    def __init__(self, room: Room, prepared: PreparedSpeech, spoken_text: SpokenText) -> None:
         super().__init__(
             settings=LLMSettings(
                 model="twin",
@@ -59,6 +61,7 @@ class ThinkingService(LLMService):
         )
         self._room = room
         self._prepared = prepared
+        self._spoken_text = spoken_text
         self._turn: Turn | None = None
         self._confirmed_s = 0.0
         self._cut_off = ""
@@ -129,7 +132,7 @@ class ThinkingService(LLMService):
             await self.push_frame(LLMFullResponseEndFrame())
 
     async def _stream(self, turn: Turn) -> None:
-        cutter = ClauseCutter()
+        cutter = ClauseCutter(self._spoken_text.is_cut_by)
         count = 0
 
         async def give(pieces: list[str]) -> None:

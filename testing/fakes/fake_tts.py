@@ -51,6 +51,10 @@ class FakeTts:
         return "fake voice"
 
     @property
+    def language(self) -> str:
+        return "en-US"
+
+    @property
     def sample_rate_hz(self) -> int:
         return self._rate_hz
 

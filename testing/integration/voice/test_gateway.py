@@ -38,10 +38,11 @@ class Agent:
     def __init__(self, folder: Path, greeting: str) -> None:
         self.settings = Settings(TWIN_DATA_DIR=folder, TWIN_MAX_CALLS=2, TWIN_GREETING=greeting)  # type: ignore[call-arg]
         self.workflow = ScriptedWorkflow(["One short answer."])
+        self.tts = FakeTts()
         states = StateFolder(self.settings.data_dir / "states")
         self.service = TwinService(self.workflow, FakeMemory(), SystemClock(), self.settings, states)
         self.gateway = WebRtcGateway(
-            self.service, VoiceEngines(FakeStt(), FakeTts()), self.settings, SystemClock()
+            self.service, VoiceEngines(FakeStt(), self.tts), self.settings, SystemClock()
         )
         self._peers: list[RTCPeerConnection] = []
 
@@ -148,6 +149,34 @@ async def test_typed_text_interrupts_what_is_being_said(agent: Agent) -> None:
     turns = agent.service.get(answer.session_id).turns
     assert turns[0].assistant_text == first["text"]
     assert turns[1].assistant_text == "Short."
+
+
+async def said(agent: Agent, *deltas: str) -> dict[str, Any]:
+    """Have an answer spoken; return how its turn ended."""
+    agent.workflow._scripts = (list(deltas),)
+    answer, _ = await agent.call()
+    await events_until(agent, answer.session_id, "call_connected")
+    await agent.gateway.say(answer.session_id, "hello")
+    return (await events_until(agent, answer.session_id, "turn_finished"))[-1]
+
+
+async def test_the_voice_gets_words_and_the_conversation_what_was_written(agent: Agent) -> None:
+    written = "# Costs\n\nPay $37.60 at 9:00 to [Ann](https://example.com).\n\n```sh\nmake all\n```\n\n"
+    written += "- Rope\n- Salt"
+    finished = await said(agent, *(written[at : at + 2] for at in range(0, len(written), 2)))
+    assert agent.tts.texts == [
+        "Costs.",
+        "Pay thirty-seven dollars sixty at nine o'clock to Ann.",
+        "Rope.",
+        "Salt.",
+    ]
+    assert finished["text"] == " ".join(written.split())
+
+
+async def test_an_answer_without_words_ends_its_turn_in_silence(agent: Agent) -> None:
+    finished = await said(agent, "\U0001f389\U0001f389")
+    assert agent.tts.texts == []
+    assert (finished["text"], finished["interrupted"]) == ("\U0001f389\U0001f389", False)
 
 
 async def test_the_greeting_is_spoken_and_is_no_turn(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pipecatapp.adapters.pcm import to_wav
 from pipecatapp.adapters.sound_files import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
 from pipecatapp.errors import AdapterError
+from pipecatapp.speech.speaker import LINE_PAUSE_S, Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
 from testing.fakes.fake_tts import TONE_HZ, FakeTts
 from testing.integration.web.test_v1 import error_of, house
@@ -163,6 +164,76 @@ async def test_what_cannot_be_spoken_is_told(tmp_path: Path, fields: dict[str, A
     assert (reply.status_code, error_of(reply)["param"]) == (400, param)
 
 
+NOTES = """# Plan
+
+Pay **$37.60** at 9:00, then run `make`:
+
+```sh
+curl https://example.com/x
+```
+
+- Rope
+- Candles
+
+Read [the guide](https://example.com/guide)."""
+
+
+async def test_a_voice_is_given_words_and_no_marks_links_or_code(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        tts = FakeTts()
+        it.gateway.mouth._speaker = Speaker(tts)
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, "input": NOTES})
+    assert reply.status_code == 200
+    assert tts.texts == [
+        "Plan.",
+        "Pay thirty-seven dollars sixty at nine o'clock, then run make:",
+        "Rope.",
+        "Candles.",
+        "Read the guide.",
+    ]
+
+
+async def test_a_list_is_spoken_with_pauses(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        it.gateway.mouth._speaker = Speaker(FakeTts(word_s=0.5))
+        fields = {"input": "Rope\nCandles\nSalt", "response_format": "wav"}
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
+    samples = np.frombuffer(read_sound(reply.content, longest_s=10), "<i2").astype(np.int32)
+    is_loud = [np.abs(part).max() > 500 for part in np.split(samples[: len(samples) // 1600 * 1600], 21)]
+    runs = [index for index in range(1, len(is_loud)) if is_loud[index] and not is_loud[index - 1]]
+    assert len(runs) == 2 and len(samples) / SPEECH_RATE_HZ == pytest.approx(
+        3 * 0.5 + 2 * LINE_PAUSE_S, abs=0.05
+    )
+
+
+@pytest.mark.parametrize("text", ["\U0001f389\U0001f389", "...", "----", "```\nx = 1\n```", "# \n- "])
+@pytest.mark.parametrize("form", ["mp3", "wav"])
+async def test_what_has_no_words_is_refused_and_never_an_empty_file(
+    tmp_path: Path, text: str, form: str
+) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        fields = {"input": text, "response_format": form}
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
+    error = error_of(reply)
+    assert (reply.status_code, error["type"], error["param"]) == (400, "invalid_request_error", "input")
+    assert "no words" in error["message"]
+
+
+class SilentTts(FakeTts):
+    """A voice that finds no sound for words."""
+
+    async def synthesize(self, text: str) -> AsyncIterator[bytes]:
+        for nothing in ():
+            yield nothing
+
+
+async def test_a_voice_that_makes_no_sound_is_no_empty_file(tmp_path: Path) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        it.gateway.mouth._speaker = Speaker(SilentTts())
+        reply = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": "wav"})
+    assert reply.status_code == 400
+
+
 class HoarseTts(FakeTts):
     """A voice that fails after its first sentence."""
 
@@ -176,7 +247,7 @@ class HoarseTts(FakeTts):
 async def test_a_voice_that_fails_is_told_or_seen(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
         tts = HoarseTts(word_s=2.0)
-        it.gateway.mouth._tts = tts
+        it.gateway.mouth._speaker = Speaker(tts)
         with pytest.raises(httpx.RemoteProtocolError):
             await http.post("/v1/audio/speech", json=SPEECH)
         reply = await http.post("/v1/audio/speech", json=SPEECH)

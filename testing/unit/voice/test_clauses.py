@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.voice.clauses import ClauseCutter, speakable
+from pipecatapp.voice.clauses import ClauseCutter
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +56,3 @@ def test_a_piece_without_punctuation_is_cut_at_its_bound() -> None:
     pieces = pieces_of(*words)
     assert max(len(piece.split()) for piece in pieces[1:]) <= 16
     assert " ".join(pieces).split() == "".join(words).split()
-
-
-def test_markup_is_not_spoken() -> None:
-    assert speakable("**Boil** water\n- add `tea`") == "Boil water add tea"
