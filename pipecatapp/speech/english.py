@@ -1,4 +1,7 @@
-"""English, as a list of rules: the first that finds a stretch of a text says it."""
+"""English, as a list of rules: the first that finds a stretch of a text says it.
+
+It owns their order and the names of single signs.
+"""
 
 from __future__ import annotations
 

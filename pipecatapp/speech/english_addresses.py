@@ -1,4 +1,7 @@
-"""Addresses in English: e-mail, pages, machines, telephones, and codes that are said digit by digit."""
+"""Addresses in English: e-mail, pages, machines, telephones, and codes that are said digit by digit.
+
+It owns what of an address is said; of a page only the machine's name is, for nobody can follow a path by ear.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What currencies and units of measure are called in English. Not here: how amounts of them are said."""
+"""What currencies and units of measure are called in English.
+
+Not here: how amounts of them are said (`english_quantities`).
+"""
 
 from __future__ import annotations
 

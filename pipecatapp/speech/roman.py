@@ -1,4 +1,7 @@
-"""Roman numbers, as rulers and chapters have them. Not here: how they are said."""
+"""Roman numbers, as rulers and chapters have them.
+
+Not here: how they are said, which each language's rules know.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ checked by the module that has a recogniser.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 
 import numpy as np
@@ -32,6 +33,7 @@ class TtsSuite:
     async def test_is_a_voice_with_a_name(self, tts: TextToSpeech) -> None:
         assert isinstance(tts, TextToSpeech)
         assert tts.name
+        assert re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", tts.language)
         assert 8000 <= tts.sample_rate_hz <= 48000
 
     async def test_speaks_whole_samples_at_speaking_pace(self, tts: TextToSpeech) -> None:

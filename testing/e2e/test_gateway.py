@@ -190,6 +190,13 @@ def test_a_form_that_nobody_makes_is_refused(house: openai.OpenAI) -> None:
         house.audio.transcriptions.create(model="whisper-1", file=("x.wav", b"not a sound"))
 
 
+@pytest.mark.parametrize("text", ["\U0001f389\U0001f389", "...", "----", "```\nx = 1\n```"])
+def test_what_has_no_words_is_refused(house: openai.OpenAI, text: str) -> None:
+    with pytest.raises(openai.BadRequestError, match="no words") as refused:
+        house.audio.speech.create(model="tts-1", voice="alloy", input=text, response_format="wav")
+    assert refused.value.param == "input"
+
+
 def test_errors_are_openais_own(house: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="valid: default, main") as unknown:
         house.chat.completions.create(model="nobody", messages=user("hi"))
