@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Voice within the model; "" for its first."""
     tts_base_url: str = Field("", alias="TTS_BASE_URL")
     """OpenAI-compatible server, ending in /v1, for `TTS_SERVICE=openai`."""
+    tts_language: str = Field("en-US", alias="TTS_LANGUAGE", pattern=r"^([a-z]{2,3}(-[A-Za-z0-9]+)*)?$")
+    """Language of the voice of `TTS_SERVICE=openai`, as in BCP 47; the other voices tell it themselves."""
     tts_threads: int = Field(2, alias="TTS_THREADS", ge=1, le=64)
     """CPU threads of a synthesis."""
     embedder_service: EmbedderService = Field("auto", alias="EMBEDDER_SERVICE")

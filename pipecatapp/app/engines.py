@@ -178,7 +178,11 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
 
         base_url = _needed(settings.tts_base_url, "TTS_BASE_URL", "TTS_SERVICE=openai")
         engine = OpenAiTts(
-            base_url, settings.tts_model or "tts-1", settings.tts_voice or "alloy", _key(settings)
+            base_url,
+            settings.tts_model or "tts-1",
+            settings.tts_voice or "alloy",
+            _key(settings),
+            language=settings.tts_language,
         )
     else:
         from pipecatapp.adapters.tts_espeak import EspeakTts

@@ -115,7 +115,7 @@ def _rules(say: _Sayer, tongue: Tongue) -> list[Rule]:
         if tongue is TONGUES["de"]:
             before = match.string[: match.start()].split()[-1:] or [""]
             is_bent = before[0].lower() in ("am", "vom", "zum", "dem", "bis", "den", "seit", "ab")
-            words = say.ordinal(number) + ("n" if is_bent else "r")
+            words = say.ordinal(number) + ("n" if is_bent else "" if before[0].lower() == "der" else "r")
         elif tongue is TONGUES["fr"] and number == 1:
             words = "premier"
         else:
