@@ -63,6 +63,7 @@ def address_rules() -> list[Rule]:
             r"(?P<n>\d{3,}(?:[-\s]\d{3,4})*)(?![\w-]|[.,:]\d|\s+[a-z]+s\b|\s+people\b|\s?%)",
             lambda m: f"{m['verb'].rstrip('.')} {m['link'].strip(' :')} {_groups(m['n'])}".replace("  ", " "),
         ),
+        rule(r"\bISBN:?\s(?P<n>\d[\d-]{8,16}[\dX])(?!\w)", lambda m: f"I S B N {_groups(m['n'])}"),
         rule(r"(?<![\w.-])(?P<n>\d{4}(?:[ -]\d{4}){3})(?![\w-])", lambda m: _groups(m["n"])),
         rule(
             rf"(?i:\b(?P<what>{_CODE_OF}))(?P<link>\s*(?::|#|is|no\.|number)?\s*)(?P<n>\d{{3,10}})(?![\w-]|[.,:]\d|\s?%)",

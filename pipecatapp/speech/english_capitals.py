@@ -38,7 +38,14 @@ _AS_LETTERS = frozenset(_SPELLED.split())
 """Abbreviations with vowels that are said letter by letter all the same."""
 _LOUD = frozenset(_EMPHASIS.split())
 """Short words that people write in capitals for emphasis."""
-_SAID = {"JPEG": "jay peg", "JPG": "jay peg", "OK": "okay", "IEEE": "I triple E"}
+_SAID = {
+    "JPEG": "jay peg",
+    "JPG": "jay peg",
+    "OK": "okay",
+    "IEEE": "I triple E",
+    "WWI": "World War one",
+    "WWII": "World War two",
+}
 _VOWELS = frozenset("AEIOUY")
 
 

@@ -136,7 +136,7 @@ def name_rules() -> list[Rule]:
         ),
         rule(r"(?<=[a-z]\s)St\.(?P<stop>(?=\s+[A-Z]|\s*$))?", lambda m: "Street" + _stop(m)),
         rule(r"\bMs\.(?=\s)", lambda m: "Ms"),
-        rule(rf"\b(?P<short>{before_name})\.(?=\s+[A-Z])", lambda m: _TITLES[m["short"]]),
+        rule(rf"\b(?P<short>{before_name})\.(?=\s+(?:[A-Z]|&|and\b))", lambda m: _TITLES[m["short"]]),
         rule(r"\b(?P<short>Mrs?|Prof)(?=\s+[A-Z])", lambda m: _TITLES[m["short"]]),
         rule(rf"\b(?P<short>{counted})\.\s?(?=\d)", lambda m: _BEFORE_NUMBER[m["short"]]),
         rule(
@@ -144,6 +144,11 @@ def name_rules() -> list[Rule]:
             lambda m: _SHORT[m["short"]] + _stop(m),
         ),
         rule(rf"(?<![\w/])(?P<short>{without})(?![\w/])", lambda m: _WITHOUT_STOP[m["short"]]),
+        rule(
+            r"(?<![\w.'])(?P<letter>[A-Z])\.(?=\s[A-Z]\.)|(?<=\b[A-Z]\.\s)(?P<next>[A-Z])\.(?=\s[A-Z])"
+            r"|(?<=[A-Z][a-z]\s|[a-z][a-z]\s)(?P<middle>[B-HJ-Z])\.(?=\s(?!(?:The|This|That|It|He|She|We|You|They|In|And|But|So|If)\b)[A-Z][a-z])",
+            lambda m: letters(m["letter"] or m["next"] or m["middle"]),
+        ),
         rule(r"\bPh\.?D\b\.?", lambda m: "P H D"),
         rule(
             r"(?<![\w.])(?P<caps>(?:[A-Z]\.){2,})(?P<own>['\u2019]?s\b)?(?P<stop>(?=\s*$))?",

@@ -105,6 +105,7 @@ def money_rules() -> list[Rule]:
             rf"(?<![\w.,/])(?P<a>{_N})\s?(?:\u00a2|ct\b)",
             lambda m: f"{number(m['a'])} {'cent' if m['a'] == '1' else 'cents'}",
         ),
+        rule(r"(?<!\w)(?P<lines>480|720|1080|1440|2160)p\b", lambda m: f"{number(m['lines'])} P"),
         rule(rf"(?<![\w.,/])(?P<a>{_N})p\b", lambda m: f"{number(m['a'])} pence"),
     ]
 
@@ -117,6 +118,14 @@ def measure_rules() -> list[Rule]:
     return [
         rule(rf"{feet}\s?['\u2032\u2019]\s?(?P<inches>1[01]|\d)\s?[\"\u2033\u201d]", _feet),
         rule(rf"{feet}\s?ft\.?\s(?P<inches>1[01]|\d)\s?in\b\.?", _feet),
+        rule(
+            r"(?<![\w.,])(?P<a>\d+(?:\.\d+)?)\s?[\"\u2033\u201d](?=\s(?:TVs?|screens?|displays?|monitors?|pipes?|nails?)\b)",
+            lambda m: f"{number(m['a'])} inch",
+        ),
+        rule(
+            r"(?<=[\w%\u00b0)])\s?\u2013\s?(?=[$\u20ac\u00a3]?\d)(?<!\d\u2013)|(?:(?<=[ap]m)|(?<=[AP]M)|(?<=bn))-(?=[$\u20ac\u00a3]?\d)",
+            lambda m: "to",
+        ),
         rule(rf"{_AMOUNT}(?P<gap>[\s\u00a0\u202f]?|-){unit}", _measure),
     ]
 
@@ -126,6 +135,10 @@ def number_rules() -> list[Rule]:
     operator = r"(?:\*\*|[-+*/x\u00d7\u00f7\u2212\u00b7^])"
     return [
         rule(rf"(?<![\w.,])-?{_N}(?:\s*{operator}\s*-?{_N}){{1,9}}\s*=\s*(?:-?{_N}|\?)(?![\w/])", _sum),
+        rule(
+            r"(?<![\w.,])(?P<a>\d+(?:\.\d+)?)[eE](?P<b>[+-]?\d{1,3})(?!\w)",
+            lambda m: f"{number(m['a'])} times ten {_power(m['b'])}",
+        ),
         rule(r"(?<![\w.,/])(24/7|9/11|50/50)(?![\w/])", lambda m: _both(m[0], " ")),
         rule(rf"(?<![\w.,/])(?P<amount>{_PARTS})(?!\w)(?P<stars>(?=\s(?:stars?|points?)\b))?", _fraction),
         rule(
@@ -158,7 +171,7 @@ def number_rules() -> list[Rule]:
         rule(rf"(?P<sign>{_SIGN})?(?<![\w.,])(?P<a>{_N})(?:{_TIGHT})(?P<b>{_N})(?![\w-])", _range),
         rule(
             r"(?<=[\w)])\s?(?P<power>[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+)",
-            lambda m: _power(m["power"].translate(_SUPERSCRIPTS)),
+            lambda m: _KNOWN_POWERS.get(m["power"]) or _power(m["power"].translate(_SUPERSCRIPTS)),
         ),
         rule(
             r"(?<=[\w)])\s?(?P<o>\*\*|[<>!=]=|[+*/x\u00d7\u00f7=<>^\u2264\u2265\u2260\u2248\u00b7]|(?<=\s)[-\u2212\u2013](?=\s))\s?(?=[\d(\u2212.-])",
@@ -175,6 +188,7 @@ def number_rules() -> list[Rule]:
     ]
 
 
+_KNOWN_POWERS = {"\u00b2": "squared", "\u00b3": "cubed"}
 _TIGHT = r"[-\u2013\u2014]|\s[\u2013\u2014]\s"
 _BOUNDS = {"<": "less than", ">": "more than", "\u2264": "at most", "\u2265": "at least"}
 
@@ -317,8 +331,7 @@ def _sum(match: re.Match[str]) -> str:
 
 
 def _power(exponent: str) -> str:
-    known = {"2": "squared", "3": "cubed"}
-    return known.get(exponent) or f"to the power of {_signed(exponent)}"
+    return f"to the power of {_signed(exponent.removeprefix('+'))}"
 
 
 def _is_between_numbers(match: re.Match[str]) -> bool:

@@ -21,7 +21,7 @@ _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _TO = r"\s?[-\u2013\u2014]\s?"
 _YEAR = r"(?:1\d|20)\d{2}"
 _NO_MORE = r"(?![\w:%]|[.,/-]\d)"
-_HALF = r"(?:(?P<{0}>[aApP])(?:[mM]\b(?!\.\w)|\.[mM]\.(?P<{0}_stop>(?=\s+[A-Z]|\s*$))?))"
+_HALF = r"(?:(?P<{0}>[aApP])(?:[mM]\b(?!\.\w)|\.[mM]\.(?P<{0}_stop>(?=\s+(?![A-Z]{{2,4}}\b)[A-Z]|\s*$))?))"
 _TIME = r"(?P<h{0}>[01]?\d|2[0-4]):(?P<m{0}>[0-5]\d)(?::(?P<s{0}>[0-5]\d))?"
 _UNIT = "|".join(sorted((re.escape(unit) for unit in UNITS if unit.isalpha()), key=len, reverse=True))
 _NOT_A_COUNT = (
@@ -74,6 +74,10 @@ def time_rules() -> list[Rule]:
     return [
         rule(rf"(?<![\w.:/-]){on_year}-(?P<mm>0[1-9]|1[0-2])-(?P<day>{_DAY})(?:T|(?=\W|$))(?!-)", _iso),
         rule(
+            rf"\b(?P<month>{_MONTH})\s?[-\u2013]\s?(?P<last>{_MONTH})(?!\w|\s\d)",
+            lambda m: " to ".join(MONTHS[_month_number(m[which]) - 1] for which in ("month", "last")),
+        ),
+        rule(
             r"\b(?P<a>Mon|Tues?|Wed|Thu|Thurs?|Fri|Sat|Sun)\.?\s?[-\u2013]\s?(?P<name>Mon|Tues?|Wed|Thu|Thurs?|Fri|Sat|Sun)\b\.?",
             lambda m: f"{_full_day(m['a'])} to {_weekday(m)}",
         ),
@@ -117,10 +121,14 @@ def time_rules() -> list[Rule]:
             rf"(?i:\b(?P<pre>{_BEFORE_A_YEAR}))[\s-](?P<year>{_YEAR})(?![\w/-]|[.,:]\d|\s?%){_NOT_A_COUNT}",
             lambda m: f"{m['pre']} {year(int(m['year']))}",
         ),
+        rule(
+            r"(?<!\w)['\u2018\u2019](?P<short>\d\d)(?![\w'\u2019])",
+            lambda m: ("oh " if m["short"] < "10" else "") + cardinal(int(m["short"])),
+        ),
         rule(rf"(?<=\()(?P<year>{_YEAR})(?=\))", lambda m: year(int(m["year"]))),
         rule(
-            rf"(?<=the )(?:{_YEAR})(?=\s+[A-Z][a-z])|(?<![\w.,-])(?:{_YEAR})(?=['\u2019]s\b)",
-            lambda m: year(int(m[0])),
+            rf"(?<=the )(?:{_YEAR})(?=\s+[A-Z][a-z])|(?<![\w.,-])(?:{_YEAR})['\u2019]s\b",
+            lambda m: year(int(m[0][:4])) + ("'s" if m[0][4:] else ""),
         ),
         rule(
             rf"\b(?P<pre>[A-Z][a-z]+)\s+(?P<year>(?:19|20)\d\d)(?![\w/-]|[.,:]\d|\s?%){_NOT_A_COUNT}",

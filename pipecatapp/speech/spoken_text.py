@@ -26,7 +26,7 @@ _PAUSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:\.{2,}|\u2026)(?=\s*(?:[A-Z]|$))", ". "),
         (r"\.{2,}|\u2026", ", "),
         (r"[()\[\]{}|]", _BRACKET),
-        (r"(?<!\w)'(?=\w)|(?<=[\w.,!?])'(?!\w)", " "),
+        (r"(?<!\w)'(?=\w)(?!'s\b)|(?<=[\w.,!?])'(?!\w)", " "),
         (r"\s+[-\u2013\u2014/]+\s+|\u2014|-{2,}|\s*(?:->|=>|\u2192|\u21d2|\u2190)\s*", ", "),
         (r"(?<!\w)-+(?=\w)|(?<=\w)-+(?!\w)", " "),
         (r"[\u2010\u2011\u2013]", "-"),
@@ -50,6 +50,7 @@ _TIDY: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )
+_SUBSCRIPTS = {0x2080 + digit: str(digit) for digit in range(10)}
 _DROPPED = frozenset(("So", "Sk", "Cf", "Cc", "Cs", "Co", "Cn", "Me"))
 """Unicode's categories of what has no sound of its own: emoji and their parts, marks, controls."""
 
@@ -101,7 +102,8 @@ class SpokenText:
         return len(self.words(text).split())
 
     def _line(self, text: str) -> str:
-        words = replace(unicodedata.normalize("NFC", text), self._language.rules, self._signs)
+        text = unicodedata.normalize("NFC", text).translate(_SUBSCRIPTS)
+        words = replace(text, self._language.rules, self._signs)
         for pattern, by in _TIDY:
             words = pattern.sub(by, words)
         return words.strip()
