@@ -20,6 +20,43 @@ MAX_COUNTED_DIGITS = 15
 _NUMBER = r"(?:\d{1,3}(?:[.\u00a0\u2009\u202f]\d{3})+(?!\d)|\d{1,3}(?: \d{3})*(?: 000)+(?!\d)|\d+)(?:,\d+)?"
 _TO = r"\s?[-\u2013\u2014]\s?"
 _SIGN = r"(?<![\w)%\u00b0])[-\u2212]\s?(?=\d)"
+_PARTS = {
+    **{
+        "1/2": 0,
+        "\u00bd": 0,
+        "1/3": 1,
+        "\u2153": 1,
+        "2/3": 2,
+        "\u2154": 2,
+        "1/4": 3,
+        "\u00bc": 3,
+        "3/4": 4,
+        "\u00be": 4,
+    }
+}
+_AS_LETTERS = frozenset(
+    (
+        "AI",
+        "API",
+        "BIP",
+        "CIA",
+        "CPU",
+        "EU",
+        "FAQ",
+        "FBI",
+        "GPU",
+        "IBM",
+        "IP",
+        "NBA",
+        "UE",
+        "UK",
+        "URL",
+        "USA",
+        "USB",
+        "VIP",
+    )
+)
+"""Abbreviations with vowels that are said letter by letter."""
 _MONEY = {"\u20ac": "euro", "EUR": "euro", "$": "dollar", "USD": "dollar", "\u00a3": "pound", "GBP": "pound"}
 
 
@@ -164,6 +201,11 @@ def _rules(say: _Sayer, tongue: Tongue) -> list[Rule]:
             lambda m: say.ordinal(int(m["n"])),
         ),
         rule(
+            r"(?<![\w.,/])(?:(?P<whole>\d+)\s?)?(?P<part>[\u00bc\u00bd\u00be\u2153\u2154]|[123]/[234](?![\d/]))",
+            lambda m: _part(say, tongue, m["whole"], m["part"]),
+        ),
+        rule(r"(?<![\w.])(?P<caps>[A-Z]{2,5})(?!\w)", _capitals),
+        rule(
             rf"(?<![\w.,])(?P<a>{_NUMBER})[-\u2013](?P<b>{_NUMBER})(?![\w-])",
             lambda m: f"{say.number(m['a'])} {tongue.to} {say.number(m['b'])}",
         ),
@@ -219,6 +261,18 @@ def _amount(say: _Sayer, tongue: Tongue, text: str, mark: str) -> str:
     if not rest:
         return words
     return f"{words}{join}{say.whole(rest)}" + (f" {cents}" if len(rest) == 1 else "")
+
+
+def _part(say: _Sayer, tongue: Tongue, whole: str | None, part: str) -> str | None:
+    if part not in _PARTS:
+        return None
+    words = tongue.parts[_PARTS[part]]
+    return f"{say.whole(whole)} {tongue.signs['&']} {words}" if whole else words
+
+
+def _capitals(match: re.Match[str]) -> str | None:
+    caps = match["caps"]
+    return " ".join(caps) if caps in _AS_LETTERS or not set(caps) & set("AEIOUY") else None
 
 
 def _phone(say: _Sayer, text: str) -> str | None:

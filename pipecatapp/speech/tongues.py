@@ -48,6 +48,7 @@ class Tongue:
         pound: The same.
         units: What `SYMBOLS` are called, many of each; "one|many" where one is called otherwise.
         one: The number one before a thing.
+        parts: A half, a third, two thirds, a quarter, three quarters.
         signs: What signs are called.
         short: Short forms with what they stand for.
         king: How a ruler's number is said: `cardinal`, `ordinal`, `mixed` (an ordinal up to ten), or what
@@ -67,6 +68,7 @@ class Tongue:
     pound: tuple[str, str, str, str]
     units: tuple[str, ...]
     one: str
+    parts: tuple[str, str, str, str, str]
     signs: Mapping[str, str]
     short: Mapping[str, str]
     king: str
@@ -100,6 +102,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("Minute|Minuten", "Sekunde|Sekunden"),
         ),
         one="ein",
+        parts=("ein halb", "ein Drittel", "zwei Drittel", "ein Viertel", "drei Viertel"),
         signs=_signs("und \u00e4t plus gleich Prozent Grad Euro Dollar Pfund"),
         short={
             **{"z. B.": "zum Beispiel", "z.B.": "zum Beispiel", "d. h.": "das hei\u00dft", "Dr.": "Doktor"},
@@ -140,6 +143,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("litro|litros", "gigabytes", "megabytes", "hora|horas", "minuto|minutos", "segundo|segundos"),
         ),
         one="un",
+        parts=("medio", "un tercio", "dos tercios", "un cuarto", "tres cuartos"),
         signs=_signs("y arroba m\u00e1s igual porciento grados euros d\u00f3lares libras"),
         short={
             **{"Sr.": "se\u00f1or", "Sra.": "se\u00f1ora", "Srta.": "se\u00f1orita", "Dr.": "doctor"},
@@ -187,6 +191,7 @@ TONGUES: Mapping[str, Tongue] = {
             ),
         ),
         one="un",
+        parts=("un demi", "un tiers", "deux tiers", "un quart", "trois quarts"),
         signs=_signs("et arobase plus \u00e9gale pourcent degr\u00e9s euros dollars livres"),
         short={
             **{
@@ -228,6 +233,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("minuto|minuti", "secondo|secondi"),
         ),
         one="un",
+        parts=("mezzo", "un terzo", "due terzi", "un quarto", "tre quarti"),
         signs=_signs("e chiocciola pi\u00f9 uguale percento gradi euro dollari sterline"),
         short={
             **{
@@ -262,6 +268,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("minuut|minuten", "seconde|seconden"),
         ),
         one="\u00e9\u00e9n",
+        parts=("een half", "een derde", "twee derde", "een kwart", "driekwart"),
         signs=_signs("en apenstaartje plus is procent graden euro dollar pond"),
         short={
             **{"bijv.": "bijvoorbeeld", "bv.": "bijvoorbeeld", "enz.": "enzovoort", "dhr.": "de heer"},
@@ -301,6 +308,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("litro|litros", "gigabytes", "megabytes", "hora|horas", "minuto|minutos", "segundo|segundos"),
         ),
         one="um",
+        parts=("meio", "um ter\u00e7o", "dois ter\u00e7os", "um quarto", "tr\u00eas quartos"),
         signs=_signs("e arroba mais igual porcento graus euros d\u00f3lares libras"),
         short={
             **{"Sr.": "senhor", "Sra.": "senhora", "Dr.": "doutor", "Dra.": "doutora", "etc.": "et cetera"},
