@@ -17,7 +17,7 @@ from pipecatapp.speech.rules import find, replace
 _SENTENCE_END = re.compile(r"(?<=[.!?;:\u3002\uff01\uff1f\u0964])[\"')\]]*\s+")
 _ENDED = re.compile(r"[.!?;:,\u2026\u3002\uff0c\uff01\uff1f\u0964\u060c\u061f]$")
 _QUOTES = dict.fromkeys(map(ord, '"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a`'), " ")
-_BRACKET = "\x1f"
+_BRACKET = "\ue000"
 """Stands for a bracket until it is known whether words follow it."""
 _PAUSES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), by)
