@@ -73,7 +73,7 @@ def other_rules(tag: str) -> list[Rule]:
     say = _Sayer(code, TONGUES.get(name))
     if say.tongue is None:
         return [rule(r"(?<![\w.,])\d+(?![\w]|[.,]\d)", lambda m: say.whole(m[0]))]
-    return [*_address_rules(name), *_rules(say, say.tongue)]
+    return [*_address_rules(name, say.tongue), *_rules(say, say.tongue)]
 
 
 def library_code(tag: str) -> str | None:
@@ -297,15 +297,8 @@ def _king(say: _Sayer, tongue: Tongue) -> Callable[[re.Match[str]], str | None]:
     return words
 
 
-def _address_rules(name: str) -> list[Rule]:
-    dot, at = {
-        "de": ("Punkt", "\u00e4t"),
-        "es": ("punto", "arroba"),
-        "fr": ("point", "arobase"),
-        "it": ("punto", "chiocciola"),
-        "nl": ("punt", "apenstaartje"),
-        "pt": ("ponto", "arroba"),
-    }[name]
+def _address_rules(name: str, tongue: Tongue) -> list[Rule]:
+    dot, at = tongue.address
 
     def host(text: str) -> str:
         return f" {dot} ".join(text.removeprefix("www.").split("."))

@@ -48,6 +48,7 @@ class Tongue:
         pound: The same.
         units: What `SYMBOLS` are called, many of each; "one|many" where one is called otherwise.
         one: The number one before a thing.
+        address: What the dot and the @ of an address are called.
         parts: A half, a third, two thirds, a quarter, three quarters.
         signs: What signs are called.
         short: Short forms with what they stand for.
@@ -68,6 +69,7 @@ class Tongue:
     pound: tuple[str, str, str, str]
     units: tuple[str, ...]
     one: str
+    address: tuple[str, str]
     parts: tuple[str, str, str, str, str]
     signs: Mapping[str, str]
     short: Mapping[str, str]
@@ -102,6 +104,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("Minute|Minuten", "Sekunde|Sekunden"),
         ),
         one="ein",
+        address=("Punkt", "\u00e4t"),
         parts=("ein halb", "ein Drittel", "zwei Drittel", "ein Viertel", "drei Viertel"),
         signs=_signs("und \u00e4t plus gleich Prozent Grad Euro Dollar Pfund"),
         short={
@@ -143,6 +146,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("litro|litros", "gigabytes", "megabytes", "hora|horas", "minuto|minutos", "segundo|segundos"),
         ),
         one="un",
+        address=("punto", "arroba"),
         parts=("medio", "un tercio", "dos tercios", "un cuarto", "tres cuartos"),
         signs=_signs("y arroba m\u00e1s igual porciento grados euros d\u00f3lares libras"),
         short={
@@ -191,6 +195,7 @@ TONGUES: Mapping[str, Tongue] = {
             ),
         ),
         one="un",
+        address=("point", "arobase"),
         parts=("un demi", "un tiers", "deux tiers", "un quart", "trois quarts"),
         signs=_signs("et arobase plus \u00e9gale pourcent degr\u00e9s euros dollars livres"),
         short={
@@ -233,6 +238,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("minuto|minuti", "secondo|secondi"),
         ),
         one="un",
+        address=("punto", "chiocciola"),
         parts=("mezzo", "un terzo", "due terzi", "un quarto", "tre quarti"),
         signs=_signs("e chiocciola pi\u00f9 uguale percento gradi euro dollari sterline"),
         short={
@@ -268,6 +274,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("minuut|minuten", "seconde|seconden"),
         ),
         one="\u00e9\u00e9n",
+        address=("punt", "apenstaartje"),
         parts=("een half", "een derde", "twee derde", "een kwart", "driekwart"),
         signs=_signs("en apenstaartje plus is procent graden euro dollar pond"),
         short={
@@ -308,6 +315,7 @@ TONGUES: Mapping[str, Tongue] = {
             *("litro|litros", "gigabytes", "megabytes", "hora|horas", "minuto|minutos", "segundo|segundos"),
         ),
         one="um",
+        address=("ponto", "arroba"),
         parts=("meio", "um ter\u00e7o", "dois ter\u00e7os", "um quarto", "tr\u00eas quartos"),
         signs=_signs("e arroba mais igual porcento graus euros d\u00f3lares libras"),
         short={
