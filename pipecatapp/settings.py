@@ -7,7 +7,7 @@ what is valid; which engine a name stands for is decided in `app`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -242,6 +242,11 @@ def let_openmp_wait_idly() -> None:
     """
     for name, value in {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}.items():
         os.environ.setdefault(name, value)
+
+
+def set_for_libraries(environment: Mapping[str, str]) -> None:
+    """Set variables that libraries of this process read when they are imported (`app.trials`)."""
+    os.environ.update(environment)
 
 
 STT_SERVICES: tuple[str, ...] = get_args(SttService)

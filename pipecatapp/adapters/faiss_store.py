@@ -42,15 +42,16 @@ class SqliteFaissStore:
         path: The file; made when absent.
         embedder: Gives facts and questions their vectors; closed by whoever made it.
         clock: Dates the facts.
+        uses_faiss: Whether FAISS searches; NumPy where it would die.
     """
 
-    def __init__(self, path: Path, embedder: Embedder, clock: Clock) -> None:
+    def __init__(self, path: Path, embedder: Embedder, clock: Clock, *, uses_faiss: bool = True) -> None:
         self._path = path
         self._embedder = embedder
         self._clock = clock
         self._thread = WorkerThread("memory")
         self._database: MemoryDatabase | None = None
-        self._index = _FactIndex(embedder.dimensions)
+        self._index = _FactIndex(embedder.dimensions, uses_faiss)
         self._seen: Marks | None = None
         self._removals_seen = -1
         self._refreshing = asyncio.Lock()
@@ -208,8 +209,9 @@ class SqliteFaissStore:
 class _FactIndex:
     """The vectors of the facts, and when each fact was last said."""
 
-    def __init__(self, dimensions: int) -> None:
+    def __init__(self, dimensions: int, uses_faiss: bool) -> None:
         self._dimensions = dimensions
+        self._uses_faiss = uses_faiss
         self._index: VectorIndex | None = None
         self._facts: list[tuple[int, Fact]] = []
         self._said: dict[int, int] = {}
@@ -230,7 +232,7 @@ class _FactIndex:
             return
         vectors = np.stack([np.frombuffer(row.vector or b"", np.float32) for row in rows])
         if self._index is None:
-            self._index = open_index(self._dimensions)
+            self._index = open_index(self._dimensions, uses_faiss=self._uses_faiss)
         self._index.add(vectors)
         self._facts += [(row.seq, row.fact) for row in rows]
         self.seqs |= {row.seq for row in rows}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipecatapp.adapters.child_trial import ending_words
 from pipecatapp.adapters.llm_server import WAITING_VARIABLES
 from pipecatapp.errors import AdapterError
 from pipecatapp.settings import child_environment
@@ -100,9 +101,9 @@ def run_bench(
     except subprocess.TimeoutExpired as exc:
         raise AdapterError("bench-slow", f"{program.name} took longer than {timeout_s:.0f} s.") from exc
     if done.returncode:
-        why = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        why = ending_words(done.returncode)
         raise AdapterError(
-            "bench-failed", f"{program.name} ended with {why}: {done.stderr.strip()[-TAIL_CHARS:]}"
+            "bench-failed", f"{program.name} ended by {why}: {done.stderr.strip()[-TAIL_CHARS:]}"
         )
     return _speeds(done.stdout, threads)
 

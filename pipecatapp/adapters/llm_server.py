@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -20,7 +19,8 @@ from pathlib import Path
 
 import httpx
 
-from pipecatapp.errors import AdapterError
+from pipecatapp.adapters.child_trial import ending_words, guard, is_illegal_instruction
+from pipecatapp.errors import AdapterError, AgentError
 from pipecatapp.settings import child_environment
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,8 @@ class LlmServerProcess:
         host: Address that the command listens on.
         api_key: Key that the server wants; "" makes one that only this process has.
         is_kept: A server that ends is started again; else who started it waits for `ended`.
+        on_illegal: Called when a server that is kept ended at an instruction that the CPU does not execute,
+            before it is started again by what `build_command` says then.
     """
 
     def __init__(
@@ -135,7 +137,9 @@ class LlmServerProcess:
         host: str = HOST,
         api_key: str = "",
         is_kept: bool = True,
+        on_illegal: Callable[[str], None] | None = None,
     ) -> None:
+        self._on_illegal = on_illegal
         self._host = host
         self._is_kept = is_kept
         self._build_command = build_command
@@ -175,6 +179,11 @@ class LlmServerProcess:
         """How often it had to be started again."""
         return self._restarts
 
+    @property
+    def is_cpu_at_fault(self) -> bool:
+        """Whether it ended at an instruction that the CPU, or its system, does not execute."""
+        return self._child is not None and is_illegal_instruction(self._child.returncode)
+
     def log_tail(self) -> str:
         """Return the last lines the server wrote."""
         return "\n".join(self._log.decode("utf-8", errors="replace").splitlines()[-TAIL_LINES:])
@@ -200,7 +209,7 @@ class LlmServerProcess:
         code = await self._child.wait()
         self._ready.clear()
         await asyncio.sleep(POLL_S)  # lets the last of the log arrive
-        return _ending(code)
+        return ending_words(code)
 
     async def wait_ready(self, *, timeout_s: float) -> None:
         """Wait until the server answers, for instance after it was killed.
@@ -224,7 +233,7 @@ class LlmServerProcess:
 
     async def _launch(self) -> asyncio.Task[None]:
         """Start the child and return the task that reads its log to the end."""
-        command = [*_guarded(), *self._build_command(self._port)]
+        command = [*guard(), *self._build_command(self._port)]
         environment = child_environment(without=WAITING_VARIABLES) | {
             "LLAMA_API_KEY": self._api_key,
             # One that gives up is to end at once; it would have a debugger tell where, for seconds.
@@ -267,7 +276,7 @@ class LlmServerProcess:
         except TimeoutError as exc:
             raise self._not_ready(f"was not ready in {self._ready_timeout_s:g} seconds") from exc
         await asyncio.sleep(POLL_S)  # lets the last of the log arrive
-        raise self._not_ready(f"ended at once ({_ending(child.returncode)})")
+        raise self._not_ready(f"ended at once ({ending_words(child.returncode)})")
 
     async def _answers(self, client: httpx.AsyncClient) -> bool:
         try:
@@ -291,12 +300,20 @@ class LlmServerProcess:
                 backoff_s = FIRST_BACKOFF_S
             logger.warning(
                 "the LLM server ended and is started again",
-                extra={"server": self._name, "ending": _ending(code), "backoff_s": backoff_s},
+                extra={"server": self._name, "ending": ending_words(code), "backoff_s": backoff_s},
             )
+            if is_illegal_instruction(code) and self._on_illegal is not None:
+                await self._tell_illegal(self._on_illegal, ending_words(code))
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
             self._restarts += 1
             reader = await self._relaunch(reader)
+
+    async def _tell_illegal(self, on_illegal: Callable[[str], None], how: str) -> None:
+        try:
+            await asyncio.to_thread(on_illegal, how)
+        except AgentError as exc:
+            logger.error("the LLM server has no engine", extra={"server": self._name, "reason": exc.message})
 
     async def _relaunch(self, reader: asyncio.Task[None]) -> asyncio.Task[None]:
         try:
@@ -327,12 +344,6 @@ class LlmServerProcess:
         return AdapterError("llm-server-failed", f"{self._name} {what}{ending}", retryable=True)
 
 
-def _guarded() -> list[str]:
-    """Return a prefix (util-linux) that ends the child when this process is killed."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-
-
 def free_ports(count: int) -> tuple[int, ...]:
     """Return that many loopback ports that nobody uses."""
     with contextlib.ExitStack() as stack:
@@ -345,11 +356,3 @@ def free_ports(count: int) -> tuple[int, ...]:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
-
-
-def _ending(code: int | None) -> str:
-    if code is None:
-        return "still running"
-    if code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit status {code}"

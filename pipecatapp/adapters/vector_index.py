@@ -51,32 +51,40 @@ class NumpyIndex:
         return best, places
 
 
-def open_index(dimensions: int, cpu: CpuInfo | None = None) -> VectorIndex:
+class FaissIndex:
+    """FAISS's exact index.
+
+    Args:
+        dimensions: Length of a vector, > 0.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        import faiss
+
+        # One search is a millisecond; faiss's own threads would only take cores from speech.
+        faiss.omp_set_num_threads(1)
+        self._index: Any = faiss.IndexFlatIP(dimensions)
+
+    def add(self, vectors: Vectors) -> None:
+        """Append rows."""
+        self._index.add(np.ascontiguousarray(vectors, np.float32))
+
+    def search(self, vectors: Vectors, limit: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        """Return, for each row of `vectors`, the inner products and the places of the `limit` best."""
+        scores, places = self._index.search(
+            np.ascontiguousarray(vectors, np.float32), min(limit, self._index.ntotal)
+        )
+        return scores, places
+
+
+def open_index(dimensions: int, cpu: CpuInfo | None = None, *, uses_faiss: bool = True) -> VectorIndex:
     """Return an empty index.
 
     Args:
         dimensions: Length of a vector, > 0.
         cpu: What to choose by; this machine's when None.
+        uses_faiss: Whether a trial has shown that FAISS works here (`app.trials`).
     """
-    if (cpu or read_cpu()).missing(FAISS_FLAGS):
+    if not uses_faiss or (cpu or read_cpu()).missing(FAISS_FLAGS):
         return NumpyIndex(dimensions)
-    import faiss
-
-    # One search is a millisecond; faiss's own threads would only take cores from speech.
-    faiss.omp_set_num_threads(1)
-    index: Any = faiss.IndexFlatIP(dimensions)
-    return _FaissIndex(index)
-
-
-class _FaissIndex:
-    def __init__(self, index: Any) -> None:
-        self._index = index
-
-    def add(self, vectors: Vectors) -> None:
-        self._index.add(np.ascontiguousarray(vectors, np.float32))
-
-    def search(self, vectors: Vectors, limit: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        scores, places = self._index.search(
-            np.ascontiguousarray(vectors, np.float32), min(limit, self._index.ntotal)
-        )
-        return scores, places
+    return FaissIndex(dimensions)

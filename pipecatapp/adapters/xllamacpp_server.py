@@ -17,7 +17,9 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
+from pipecatapp.adapters.llama_probe import PROMPT
 from pipecatapp.adapters.llm_server import BATCH_TOKENS, HOST, PROMPT_CACHE_MIB
+from pipecatapp.errors import AdapterError
 from pipecatapp.settings import child_environment
 
 _PR_SET_PDEATHSIG = 1
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"xllamacpp cannot serve {options.model}: {exc}\n")
         return 1
     sys.stderr.write(f"listening on {server.listening_address}\n")
-    # `twin llm` becomes this process, so that the parent it named is this process itself: none to watch.
+    # A parent that became this process named itself: none to watch.
     watched = options.parent if options.parent != os.getpid() else 0
     while signal.sigtimedwait(ends, PARENT_POLL_S) is None:
         if watched and os.getppid() != watched:
@@ -52,6 +54,23 @@ def main(arguments: list[str] | None = None) -> int:
     _end_within(END_TIMEOUT_S)
     del server
     return 0
+
+
+def compute_once(model: Path) -> None:
+    """Read a prompt and write a few tokens: what tells whether this CPU runs the engine.
+
+    Raises:
+        AdapterError: The model does not load.
+    """
+    import xllamacpp
+
+    options = _parse(["--model", str(model), "--port", "0", "--context", "512", "--slots", "1"])
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, options))
+        server.handle_completions({"prompt": PROMPT, "max_tokens": 2})
+    except RuntimeError as exc:
+        raise AdapterError("engine-failed", f"xllamacpp cannot serve {model}: {exc}") from exc
+    del server
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -32,8 +32,9 @@ from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder, p
 from pipecatapp.app.gateway import Engines, make_gateway, tool_prompts
 from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
-from pipecatapp.app.memory import AgentMemory, pick_memory
+from pipecatapp.app.memory import AgentMemory, faiss_works, pick_memory
 from pipecatapp.app.models import model_store
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.experts.profiles import load_profiles
@@ -109,7 +110,8 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         embedder = await _keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
         whys["llm"] = llm.why
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        memory = pick_memory(settings, embedder, clock, memory_urls(directory))
+        uses_faiss = settings.memory == "remote" or await faiss_works(settings)
+        memory = pick_memory(settings, embedder, clock, memory_urls(directory), uses_faiss=uses_faiss)
         stack.push_async_callback(memory.store.close)
         whys["memory"] = memory.why
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
@@ -158,7 +160,9 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
         _background(stack, runner.read_ahead([], ""), "read-ahead")
-        health = Health(probes_of(stt, tts, services.llm, memory), {"llm": mind.llm.is_up})
+        trials = EngineTrials(settings, mind.cpu)
+        probes = probes_of(stt, tts, services.llm, memory)
+        health = Health(probes, {"llm": mind.llm.is_up}, trials.notes)
         _background(stack, health.run(), "health")
         _background(stack, follow_experts(mind.directory, runner.warm), "experts")
         _background(stack, _sweep(service), "idle-sessions")
@@ -169,6 +173,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
                 "workflow": settings.workflow,
                 "engines": mind.whys,
                 "cpu": mind.cpu.model,
+                "set_aside": trials.set_aside(),
                 "memory": mind.memory.status(),
                 "services": {"source": mind.directory.name, **asdict(mind.directory.state())},
                 "tasks": len(asyncio.all_tasks()),

@@ -6,28 +6,22 @@ with a sentence for the log and the status page.
 
 from __future__ import annotations
 
-import importlib.util
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo, read_cpu
+from pipecatapp.adapters.cpu import CpuInfo
 from pipecatapp.adapters.llm_key import ensure_llm_key, is_loopback
-from pipecatapp.adapters.llm_server import (
-    CommandBuilder,
-    LlmServerProcess,
-    llama_server_command,
-    xllamacpp_command,
-)
+from pipecatapp.adapters.llm_server import LlmServerProcess
 from pipecatapp.adapters.openai_llm import OpenAiLlm
-from pipecatapp.app.models import model_store
-from pipecatapp.errors import ConfigError
+from pipecatapp.app.own_llm import OwnLlm
+from pipecatapp.app.trials import REMEDY, EngineTrials
+from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -36,10 +30,8 @@ WHISPER_FLAGS = ("sse4_1",)
 """What CTranslate2's wheels need; without it transcription ends in SIGILL."""
 WHISPER_SERVICES = ("embedded", "faster-whisper", "realtimestt")
 """Values of STT_SERVICE that run on CTranslate2."""
-LLAMA_CPP = "llama.cpp"
-"""Name of the built engine in `artifacts.yaml`."""
-MEMORY_SHARE = 0.5
-"""Part of the machine's memory that the language model may take."""
+VOICE_PREFIXES = {"piper": "piper-", "kokoro": "kokoro"}
+"""Values of TTS_SERVICE that run on ONNX Runtime, and how their models' names begin."""
 
 
 class Closable(Protocol):
@@ -118,9 +110,16 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         AgentError: It cannot be had; the message says what to do.
     """
     name, why = stt_choice(settings, cpu)
+    path = Path()
     if name in WHISPER_SERVICES:
         model = settings.stt_model or store.choose("stt", profile=settings.profile, cpu_flags=cpu.flags).name
-        engine = await _whisper(name, store.path(model), settings)
+        path = store.path(model)
+        fault = await EngineTrials(settings, cpu).ask("whisper", path)
+        if fault:
+            _refuse("STT_SERVICE", settings.stt_service, fault, "auto, pocketsphinx, openai")
+            name, why = "pocketsphinx", fault
+    if name in WHISPER_SERVICES:
+        engine = await _whisper(name, path, settings)
     elif name == "openai":
         from pipecatapp.adapters.stt_openai import OpenAiStt
 
@@ -161,18 +160,21 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         why = (
             "its voice is here" if has_piper else "no Piper voice is here (`twin models fetch --expert tts`)"
         )
+    path = Path()
+    if name in VOICE_PREFIXES:
+        path = store.path(settings.tts_model or _first(store, "tts", VOICE_PREFIXES[name]))
+        fault = await EngineTrials(settings, cpu).ask(name, path)
+        if fault:
+            _refuse("TTS_SERVICE", settings.tts_service, fault, "auto, espeak, openai")
+            name, why = "espeak", fault
     if name == "piper":
         from pipecatapp.adapters.tts_piper import PiperTts
 
-        model = settings.tts_model or _first(store, "tts", "piper-", cpu)
-        engine: TextToSpeech = await PiperTts.load(store.path(model), threads=settings.tts_threads)
+        engine: TextToSpeech = await PiperTts.load(path, threads=settings.tts_threads)
     elif name == "kokoro":
         from pipecatapp.adapters.tts_kokoro import KokoroTts
 
-        model = settings.tts_model or _first(store, "tts", "kokoro", cpu)
-        engine = await KokoroTts.load(
-            store.path(model), voice=settings.tts_voice, threads=settings.tts_threads
-        )
+        engine = await KokoroTts.load(path, voice=settings.tts_voice, threads=settings.tts_threads)
     elif name == "openai":
         from pipecatapp.adapters.tts_openai import OpenAiTts
 
@@ -204,11 +206,17 @@ async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> 
         model = settings.embedder_model or "text-embedding-3-small"
         served = await OpenAiEmbedder.load(base_url, model, _key(settings))
         return Picked(served, f"{served.name}, because EMBEDDER_SERVICE=openai")
-    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
-
     name = settings.embedder_model
     if not name:
         name = store.choose("embedding", profile=settings.profile, cpu_flags=cpu.flags).name
+    await EngineTrials(settings, cpu).require(
+        "minilm",
+        "the memory and the choice of an expert need it",
+        store.path(name),
+        way_out="EMBEDDER_SERVICE=openai with EMBEDDER_BASE_URL has another machine do it.",
+    )
+    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+
     engine = await MiniLmEmbedder.load(store.path(name))
     return Picked(engine, f"{engine.name}, because it runs on every CPU")
 
@@ -232,10 +240,19 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
             llama_extensions=extensions,
         )
         return PickedLlm(client, None, f"the server at {base_url}, because LLM_BASE_URL names it")
-    build, model, why = _llm_builder(settings, store, cpu)
-    server = LlmServerProcess(build, port=settings.llm_port, nice=settings.llm_nice)
-    await server.start()
-    return PickedLlm(OpenAiLlm(server.base_url, model, server.api_key), server, why)
+    own = await asyncio.to_thread(OwnLlm, settings, store, cpu)
+    server = LlmServerProcess(
+        own.command, port=settings.llm_port, nice=settings.llm_nice, on_illegal=own.again
+    )
+    try:
+        await server.start()
+    except AdapterError as exc:
+        if not server.is_cpu_at_fault:
+            raise
+        log.warning("The language model's server died of an instruction; its engine is tried anew")
+        await asyncio.to_thread(own.again, exc.message)
+        await server.start()
+    return PickedLlm(OpenAiLlm(server.base_url, own.model, server.api_key), server, own.why)
 
 
 def own_is_main(settings: Settings) -> bool:
@@ -255,90 +272,17 @@ def llm_key(settings: Settings, base_url: str) -> str:
     return key or _key(settings)
 
 
-def llm_command(settings: Settings, port: int) -> tuple[Sequence[str], str]:
-    """Return the command that serves the language model of this machine on `port`, and why it is this one.
+def _refuse(variable: str, value: str, fault: str, valid: str) -> None:
+    """Refuse an engine that is asked for by name and dies here.
 
     Raises:
-        AgentError: It cannot be had; the message says what to do.
+        ConfigError: It was asked for.
     """
-    build, _, why = _llm_builder(settings, model_store(settings), read_cpu())
-    return build(port), why
+    if value != "auto":
+        raise ConfigError("engine-dies", f"{variable}={value}: {fault}; valid here: {valid}", hint=REMEDY)
 
 
-def default_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> str:
-    """Return the name of the language model that this machine thinks with.
-
-    Raises:
-        SupplyError: None is here; the hint is the command that fetches one.
-    """
-    budget_mb = int(cpu.memory_mb * MEMORY_SHARE)
-    return (
-        settings.llm_model
-        or store.choose("main", profile=settings.profile, memory_mb=budget_mb, cpu_flags=cpu.flags).name
-    )
-
-
-def _llm_builder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> tuple[CommandBuilder, str, str]:
-    """Return the command builder, the model's name and why."""
-    model = default_llm(settings, store, cpu)
-    threads = settings.llm_threads or max(1, cpu.cores - 1)
-    context, slots = settings.llm_context, settings.llm_slots
-    binary = built_llama_server(settings, store.catalogue)
-    engine, reason = llm_choice(settings, cpu, has_wheel=_has_wheel(), has_binary=binary is not None)
-    path = store.path(model)
-    if engine == "xllamacpp" or binary is None:
-        command = xllamacpp_command(path, threads=threads, context=context, slots=slots)
-    else:
-        command = llama_server_command(binary, path, threads=threads, context=context, slots=slots)
-    return command, model, f"{model} in {engine}, because {reason}"
-
-
-def llm_choice(settings: Settings, cpu: CpuInfo, *, has_wheel: bool, has_binary: bool) -> tuple[str, str]:
-    """Return the engine of the child server, `xllamacpp` or `llama-server`, and why it is this one.
-
-    Args:
-        settings: LLM_SERVICE counts.
-        cpu: This machine's.
-        has_wheel: The `xllamacpp` package is installed.
-        has_binary: `llama-server` is on this machine.
-
-    Raises:
-        ConfigError: The one that is asked for, or any, cannot run here; the hint says how to get one.
-    """
-    wants = settings.llm_service
-    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
-    lacks = f"this CPU lacks {', '.join(missing)}, which the prebuilt engine needs"
-    if wants == "xllamacpp" and missing:
-        raise ConfigError(
-            "cpu-too-old", f"LLM_SERVICE=xllamacpp: {lacks}; valid here: auto, llama-server, openai"
-        )
-    if wants == "xllamacpp" and not has_wheel:
-        raise ConfigError("engine-missing", "xllamacpp is not installed", hint="pip install 'twin[voice]'")
-    if wants != "llama-server" and has_wheel and not missing:
-        return "xllamacpp", "this CPU runs the prebuilt engine" if wants == "auto" else f"LLM_SERVICE={wants}"
-    if has_binary:
-        why = lacks if missing else "the prebuilt engine is not installed"
-        return "llama-server", why if wants == "auto" else f"LLM_SERVICE={wants}"
-    why = f"{lacks}, and " if missing and wants == "auto" else ""
-    raise ConfigError(
-        "no-llm-engine",
-        f"{why}llama-server, built from source, is not here yet.",
-        hint="Build it with: twin artifacts fetch llama.cpp",
-        status=503,
-    )
-
-
-def _has_wheel() -> bool:
-    return importlib.util.find_spec("xllamacpp") is not None
-
-
-def built_llama_server(settings: Settings, catalogue: Catalogue) -> Path | None:
-    """Return this machine's whole, built `llama-server`, or None."""
-    artifacts = ArtifactStore(settings.cache_dir / "artifacts", catalogue)
-    return artifacts.path(LLAMA_CPP, "llama-server") if artifacts.is_present(LLAMA_CPP) else None
-
-
-def _first(store: ModelStore, expert: str, prefix: str, cpu: CpuInfo) -> str:
+def _first(store: ModelStore, expert: str, prefix: str) -> str:
     names = [model.name for model in store.catalogue.expert(expert) if model.name.startswith(prefix)]
     return next((name for name in names if store.is_present(name)), names[0])
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.llama_probe import LlamaProbe
+from pipecatapp.adapters.llama_variants import LlamaVariants
 from pipecatapp.adapters.llm_server import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.adapters.rpc_tunnel import Pair, RpcTunnel, reaches
 from pipecatapp.errors import AdapterError, ConfigError
@@ -216,6 +217,10 @@ class Served:
             await self.tunnel.close()
 
 
+class CpuFaultError(AdapterError):
+    """A server ended at an instruction that this CPU, or its system, does not execute."""
+
+
 class ExpertHost:
     """Keeps an expert served.
 
@@ -224,6 +229,7 @@ class ExpertHost:
         secrets: What only its jobs know.
         directory: Where workers are found; None without workers.
         cpu: Reads this node's CPU and memory, each time anew.
+        variants: Finds the program as this CPU can run it; None takes the one of the order as it is.
     """
 
     def __init__(
@@ -232,7 +238,9 @@ class ExpertHost:
         secrets: ExpertSecrets,
         directory: ServiceDirectory | None = None,
         cpu: Callable[[], CpuInfo] = read_cpu,
+        variants: LlamaVariants | None = None,
     ) -> None:
+        self._variants = variants
         self._order = order
         self._directory = directory
         self._cpu = cpu
@@ -275,17 +283,37 @@ class ExpertHost:
             model = listed.candidate(self._order.context * self._order.slots)
             # Split first; a list that fits on no workers may still hold a model for this node alone.
             for lent in (workers, ()) if workers else ((),):
-                try:
-                    return await self._try(model, lent, is_last=listed is last)
-                except AdapterError as exc:
-                    how = f"over {len(lent)} workers" if lent else "on this node"
-                    log.warning(f"{model.name} is not served {how}: {exc.message}")
+                how = f"over {len(lent)} workers" if lent else "on this node"
+                # Twice when the CPU is at fault and not the model: its program has been tried anew by then.
+                for _ in range(2):
+                    try:
+                        return await self._try(model, lent, is_last=listed is last)
+                    except AdapterError as exc:
+                        log.warning(f"{model.name} is not served {how}: {exc.message}")
+                        if not isinstance(exc, CpuFaultError):
+                            break
         return None
+
+    async def _program(self, model: Candidate) -> Path:
+        """Return llama-server as this CPU can run it.
+
+        Raises:
+            AdapterError: None of its CPU libraries works here.
+        """
+        if self._variants is None:
+            return self._order.program
+        path = self._order.models_dir / model.filename
+        return await asyncio.to_thread(self._variants.fitted, self._order.program, path)
+
+    def _doubt(self, how: str) -> None:
+        if self._variants is not None:
+            self._variants.doubt(self._order.program, how)
 
     async def _try(self, model: Candidate, workers: tuple[Endpoint, ...], *, is_last: bool) -> Served:
         """Serve a model that has answered a real prompt.
 
         Raises:
+            CpuFaultError: Its server ended at an instruction that this CPU does not execute.
             AdapterError: It does not work; the message says why.
         """
         cpu = self._cpu()
@@ -296,10 +324,11 @@ class ExpertHost:
         reason = reason or await asyncio.to_thread(why_the_file_is_wrong, model, self._order.models_dir)
         if reason:
             raise AdapterError("model-unfit", reason)
+        order = self._order.model_copy(update={"program": await self._program(model)})
         tunnel = await self._tunnel(workers)
         addresses = tunnel.addresses if tunnel else ()
         server = LlmServerProcess(
-            server_command(self._order, model, cpu.cores, addresses, shares(room.workers_mb)),
+            server_command(order, model, cpu.cores, addresses, shares(room.workers_mb)),
             name=f"{self._order.expert}: {model.name}",
             port=self._order.port,
             ready_timeout_s=LOAD_TIMEOUT_S,
@@ -314,8 +343,11 @@ class ExpertHost:
             slow = "" if is_last else why_it_is_too_slow(speed, self._budget)
             if slow:
                 raise AdapterError("model-slow", slow)
-        except BaseException:
+        except BaseException as exc:
             await served.close()
+            if isinstance(exc, AdapterError) and server.is_cpu_at_fault:
+                self._doubt(exc.message)
+                raise CpuFaultError("cpu-fault", exc.message) from exc
             raise
         served.since_s = asyncio.get_running_loop().time()
         log.info(
@@ -361,7 +393,10 @@ class ExpertHost:
     def _tell_end(self, served: Served, ending: str) -> None:
         lasted_s = asyncio.get_running_loop().time() - served.since_s
         # With workers, the end of one is the likelier cause, and the model is as good as before.
-        if lasted_s < UNSTEADY_S and not served.workers:
+        if served.server.is_cpu_at_fault:
+            # Not the model's fault: its program is tried anew, and then it is served again.
+            self._doubt(ending)
+        elif lasted_s < UNSTEADY_S and not served.workers:
             self._failed.add(served.model.name)
         log.error(
             f"The server of {served.model.name} ended ({ending}); what it was answering is lost here,"

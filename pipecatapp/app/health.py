@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from pipecatapp.errors import AgentError
 from pipecatapp.ports import (
@@ -38,18 +39,28 @@ class Health:
     Args:
         probes: Name to probe, run in this order.
         is_up: Name to a quick question whether an answered part is still there.
+        notes: Returns what else to tell of a part, such as that a better engine is set aside.
     """
 
-    def __init__(self, probes: Mapping[str, Probe], is_up: Mapping[str, Callable[[], bool]]) -> None:
+    def __init__(
+        self,
+        probes: Mapping[str, Probe],
+        is_up: Mapping[str, Callable[[], bool]],
+        notes: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        self._notes = notes
         self._probes = dict(probes)
         self._is_up = dict(is_up)
         self._results = {name: CheckResult(False, "not asked yet") for name in probes}
 
     def checks(self) -> Mapping[str, CheckResult]:
         """Return each part's state now."""
+        notes = self._notes()
         return {
             name: CheckResult(False, "was there, but is not answering now")
             if result.ok and name in self._is_up and not self._is_up[name]()
+            else replace(result, detail=f"{result.detail}; {notes[name]}")
+            if name in notes
             else result
             for name, result in self._results.items()
         }

@@ -6,10 +6,10 @@ is `planning.profile`'s.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
-import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +18,12 @@ from pydantic import BaseModel, ConfigDict
 
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.llama_bench import BenchSize, BenchSpeed, run_bench
+from pipecatapp.adapters.llama_variants import BENCH
 from pipecatapp.adapters.node_speed import disk_read_mb_s, link_mbit_s, memory_read_mb_s
-from pipecatapp.app.engines import LLAMA_CPP, default_llm
+from pipecatapp.app.llama import SMALL_MODEL, llama_program
 from pipecatapp.app.models import model_store
+from pipecatapp.app.own_llm import LLAMA_CPP, default_llm
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError, SupplyError
 from pipecatapp.planning.profile import (
     NOTED_FLAGS,
@@ -34,9 +37,6 @@ from pipecatapp.settings import Settings
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.store import ModelStore
 
-SMALL_MODEL = "smollm2-135m"
-"""What every node is measured with: every CPU runs it, and 270 MiB are free everywhere."""
-BENCH = "llama-bench"
 PROFILE_FILE = "node_profile.json"
 BENCHMARKS = "benchmarks"
 
@@ -55,7 +55,17 @@ def kept_profile(settings: Settings) -> NodeProfile | None:
         ConfigError: The file is no profile.
     """
     path = profile_path(settings)
-    return read_profile(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    profile = read_profile(path)
+    tried = EngineTrials(settings).set_aside()
+    if profile.set_aside == tried:
+        return profile
+    # What was tried since is no reason to measure anew.
+    profile = profile.model_copy(update={"set_aside": tried})
+    with contextlib.suppress(ConfigError):
+        write(path, profile.to_text())
+    return profile
 
 
 def measure(settings: Settings, say: Say, now: datetime, node: str = "") -> NodeProfile:
@@ -75,6 +85,8 @@ def measure(settings: Settings, say: Say, now: datetime, node: str = "") -> Node
     store = model_store(settings)
     program, version = find_bench(settings, store)
     model = store.path(SMALL_MODEL)
+    trials = EngineTrials(settings)
+    program = trials.llama.fitted(program, model)
     cpu = read_cpu()
     threads = measured_threads(cpu.cores)
     say("memory")
@@ -95,6 +107,7 @@ def measure(settings: Settings, say: Say, now: datetime, node: str = "") -> Node
         speeds=tuple(_speed(speed, memory[speed.threads]) for speed in speeds),
         disk_read_mb_s=_rounded(disk_read_mb_s(model)),
         link_mbit_s=link_mbit_s(),
+        set_aside=trials.set_aside(),
     )
     write(profile_path(settings), profile.to_text())
     return profile
@@ -126,12 +139,10 @@ def find_bench(settings: Settings, store: ModelStore) -> tuple[Path, str]:
         SupplyError: There is none; the hint is the command that brings it.
     """
     artifact = store.catalogue.artifact(LLAMA_CPP)
+    program = llama_program(settings, store, BENCH)
+    if program is not None:
+        return program, artifact.label
     artifacts = ArtifactStore(settings.cache_dir / "artifacts", store.catalogue)
-    if artifacts.is_present(LLAMA_CPP):
-        return artifacts.path(LLAMA_CPP, BENCH), artifact.label
-    # A cluster's nodes have it from the first controller, linked into PATH (role artifact).
-    if linked := shutil.which(BENCH):
-        return Path(linked).resolve(), artifact.label
     raise SupplyError(
         "bench-absent",
         f"{BENCH} is not on this machine: neither below {artifacts.folder(LLAMA_CPP)} nor on PATH.",
@@ -206,6 +217,7 @@ def benchmark(
     name = model or default_llm(settings, store, cpu)
     program, version = find_bench(settings, store)
     path = store.path(name)
+    program = EngineTrials(settings, cpu).llama.fitted(program, path)
     threads = tuple(sorted({_llm_threads(settings, cpu), cpu.cores}))
     speeds = run_bench(program, path, threads, size)
     result = Benchmark(

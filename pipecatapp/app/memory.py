@@ -25,9 +25,11 @@ from pipecatapp.adapters.memory_http import MemoryHttp, Urls
 from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates, hand_over_by
 from pipecatapp.adapters.memory_replica_consul import PREFIX, ConsulReplica
 from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.vector_index import FAISS_FLAGS
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.engines import pick_embedder
 from pipecatapp.app.models import model_store
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory.keeper import MemoryKeeper
 from pipecatapp.memory_ports import SavedStates
@@ -64,7 +66,9 @@ class AgentMemory:
     status: Callable[[], Mapping[str, Any]]
 
 
-def pick_memory(settings: Settings, embedder: Embedder, clock: Clock, found: Urls) -> AgentMemory:
+def pick_memory(
+    settings: Settings, embedder: Embedder, clock: Clock, found: Urls, *, uses_faiss: bool = True
+) -> AgentMemory:
     """Return the memory that TWIN_MEMORY asks for.
 
     Args:
@@ -72,6 +76,7 @@ def pick_memory(settings: Settings, embedder: Embedder, clock: Clock, found: Url
         embedder: For a local one.
         clock: Time.
         found: Returns where Consul says that the memory service is.
+        uses_faiss: Whether FAISS searches a local one (`faiss_works`).
 
     Raises:
         ConfigError: A remote one is asked for, and nothing says where it could be.
@@ -83,11 +88,17 @@ def pick_memory(settings: Settings, embedder: Embedder, clock: Clock, found: Url
         return AgentMemory(store, RemoteStates(http), f"{where}, because TWIN_MEMORY=remote", store.status)
     path = settings.data_dir / LOCAL_FILE
     return AgentMemory(
-        SqliteFaissStore(path, embedder, clock),
+        SqliteFaissStore(path, embedder, clock, uses_faiss=uses_faiss),
         StateFolder(settings.data_dir / STATES_FOLDER),
         f"{path}, because TWIN_MEMORY=local",
         lambda: {"kind": "local", "file": str(path)},
     )
+
+
+async def faiss_works(settings: Settings) -> bool:
+    """Whether FAISS works on this CPU; NumPy searches in its place."""
+    cpu = read_cpu()
+    return not cpu.missing(FAISS_FLAGS) and not await EngineTrials(settings, cpu).ask("faiss")
 
 
 def memory_http(settings: Settings, found: Urls | None = None) -> MemoryHttp:
@@ -158,7 +169,8 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         picked = await pick_embedder(settings, model_store(settings), read_cpu())
         stack.push_async_callback(picked.engine.close)
         log.info("Picked embeddings: %s", picked.why)
-        store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock)
+        uses_faiss = await faiss_works(settings)
+        store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock, uses_faiss=uses_faiss)
         replica = None
         states: SavedStates = StateFolder(folder / STATES_FOLDER)
         if settings.consul_url:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from pipecatapp.app.cluster_view import nomad_of
-from pipecatapp.app.measuring import SMALL_MODEL
+from pipecatapp.app.llama import SMALL_MODEL
 from pipecatapp.cluster_ports import ClusterNode
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose

@@ -30,6 +30,7 @@ COMMANDS = (
     "doctor",
     "models",
     "artifacts",
+    "trials",
     "workflow",
     "tls",
     "token",

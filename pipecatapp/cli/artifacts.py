@@ -1,17 +1,29 @@
 """`twin artifacts`: list, fetch or build, verify and locate the binaries.
 
-It owns what is printed and the exit codes; building is `supply`'s.
+It owns what is printed and the exit codes; building is `supply`'s, trying a build on this CPU `app.trials`'.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
+from pathlib import Path
 
+from pipecatapp.adapters.child_trial import guard
+from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.llama_variants import BENCH
+from pipecatapp.adapters.llm_server import WAITING_VARIABLES
+from pipecatapp.adapters.minder import command_of
+from pipecatapp.app.llama import llama_program, trial_model
+from pipecatapp.app.models import model_store
+from pipecatapp.app.own_llm import LLAMA_CPP
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.cli.models import EXIT_WRONG, add_change_options
 from pipecatapp.errors import ConfigError
-from pipecatapp.settings import load_settings
+from pipecatapp.settings import child_environment, load_settings
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from pipecatapp.supply.progress import TextProgress
@@ -47,6 +59,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     path.add_argument("name", metavar="NAME")
     path.add_argument("binary", nargs="?", default="", metavar="PROGRAM", help="one of its programs")
     path.set_defaults(func=_path)
+
+    run = actions.add_parser("run", help="run a program of llama.cpp as this CPU was found to run it")
+    run.add_argument("program", metavar="PROGRAM", help="its name, or its path")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="what it is given")
+    run.set_defaults(func=_run)
 
     go = actions.add_parser("go", help="print the Go tool that builds use; unpack one where none will do")
     go.set_defaults(func=_go)
@@ -99,13 +116,40 @@ def _fetch(options: argparse.Namespace) -> int:
     present = [name for name in names if name not in fetched]
     if options.json:
         told: dict[str, object] = {"changed": bool(fetched), "fetched": fetched, "present": present}
-        told["paths"] = {name: str(store.path(name)) for name in names}
+        told["paths"] = {name: str(_programs(store, name)) for name in names}
         told["digests"] = {name: store.digest(name) for name in names}
         print(json.dumps(told))
     else:
         for name in names:
-            print(f"{name}: {store.path(name)}{'' if name in fetched else ' (already here)'}")
+            print(f"{name}: {_programs(store, name)}{'' if name in fetched else ' (already here)'}")
     return int(options.changed_exit_code) if fetched else 0
+
+
+def _programs(store: ArtifactStore, name: str) -> Path:
+    """Return the folder of an artefact's programs; of llama.cpp's, as this CPU can run them."""
+    folder = store.path(name)
+    if name.partition("@")[0] != LLAMA_CPP:
+        return folder
+    settings = load_settings()
+    model = trial_model(settings, model_store(settings), read_cpu())
+    return EngineTrials(settings).llama.fitted(folder / BENCH, model).parent
+
+
+def _run(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    store = model_store(settings)
+    program = Path(found) if (found := shutil.which(options.program)) else None
+    program = program or llama_program(settings, store, options.program)
+    if program is None:
+        raise ConfigError(
+            "no-program",
+            f"there is no program {options.program}",
+            hint=f"Build llama.cpp with: twin artifacts fetch {LLAMA_CPP}",
+        )
+    fitted = EngineTrials(settings).llama.fitted(program, trial_model(settings, store, read_cpu()))
+    telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", str(program)]
+    minded = command_of(sys.executable, telling, [*guard(), str(fitted), *options.arguments])
+    os.execvpe(minded[0], minded, child_environment(without=WAITING_VARIABLES))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -123,7 +167,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _path(options: argparse.Namespace) -> int:
     _, store = _open()
-    print(store.path(options.name, options.binary))
+    store.path(options.name, options.binary)
+    print(_programs(store, options.name) / options.binary)
     return 0
 
 

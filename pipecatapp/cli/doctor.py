@@ -16,9 +16,11 @@ from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
 from pipecatapp.adapters.memory_remote import RemoteMemory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
-from pipecatapp.app.engines import WHISPER_FLAGS, built_llama_server
+from pipecatapp.app.engines import WHISPER_FLAGS
 from pipecatapp.app.memory import LOCAL_FILE, memory_http
 from pipecatapp.app.models import model_store
+from pipecatapp.app.own_llm import built_llama_server
+from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.names import MEMORY_SERVICE, experts_in
 from pipecatapp.ports import ServiceDirectory
@@ -42,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _doctor(_options: argparse.Namespace) -> int:
     settings = load_settings()
     worst = 0
-    for check in (_machine, _models, _engine, _folders, _ports, _programs, _consul, _memory):
+    for check in (_machine, _models, _engine, _trials, _folders, _ports, _programs, _consul, _memory):
         for level, found, advice in _findings(check, settings):
             print(f"{level:<5}{found}")
             if advice:
@@ -92,6 +94,22 @@ def _engine(settings: Settings) -> Iterator[Finding]:
             "llama-server is not built, and this CPU cannot run the prebuilt one",
             ("Build it with: twin artifacts fetch llama.cpp"),
         )
+
+
+def _trials(settings: Settings) -> Iterator[Finding]:
+    """Tell what was tried; trying is `twin trials`', or the agent's when it starts."""
+    trials = EngineTrials(settings)
+    aside, tried = trials.set_aside(), trials.tried()
+    for what, why in aside.items():
+        yield "warn", f"set aside on this CPU: {what}: {why}", REMEDY
+    if not tried:
+        yield (
+            "ok",
+            "no engine was tried on this CPU and kernel yet",
+            "The agent tries each before it uses it.",
+        )
+    elif not aside:
+        yield "ok", f"tried on this CPU and kernel, and works: {', '.join(tried)}", ""
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:

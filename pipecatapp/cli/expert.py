@@ -15,6 +15,7 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import consul_http
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order
 from pipecatapp.app.logs import set_up_logging
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.experts.names import RPC_PROVIDER
 from pipecatapp.settings import Settings, load_settings
 
@@ -51,7 +52,8 @@ async def _run(settings: Settings, order: ExpertOrder) -> None:
     directory = None
     if settings.consul_url and order.workers:
         directory = await ConsulDirectory.open(consul_http(settings), SystemClock(), services=(RPC_PROVIDER,))
-    host = asyncio.create_task(ExpertHost(order, secrets, directory).run())
+    variants = EngineTrials(settings).llama
+    host = asyncio.create_task(ExpertHost(order, secrets, directory, variants=variants).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.cancel)

@@ -9,8 +9,12 @@ import argparse
 import os
 import sys
 
+from pipecatapp.adapters.child_trial import guard
+from pipecatapp.adapters.cpu import read_cpu
 from pipecatapp.adapters.llm_key import ensure_llm_key
-from pipecatapp.app.engines import llm_command
+from pipecatapp.adapters.minder import command_of
+from pipecatapp.app.models import model_store
+from pipecatapp.app.own_llm import OwnLlm
 from pipecatapp.settings import child_environment, load_settings
 
 DEFAULT_PORT = 8080
@@ -30,12 +34,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _llm(options: argparse.Namespace) -> int:
     settings = load_settings()
     port = options.port or settings.llm_port or DEFAULT_PORT
-    command, why = llm_command(settings, port)
-    print(why, file=sys.stderr)
+    own = OwnLlm(settings, model_store(settings), read_cpu())
+    command = list(own.command(port))
+    print(own.why, file=sys.stderr)
     if options.print_command:
         print(" ".join(command))
         return 0
     environment = child_environment(without=OPENMP_WAITING)
     key = settings.llm_api_key.get_secret_value() or ensure_llm_key(settings.data_dir)
     environment["LLAMA_API_KEY"] = key
-    os.execvpe(command[0], list(command), environment)
+    telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", own.doubted]
+    minded = command_of(sys.executable, telling, [*guard(), *command])
+    os.execvpe(minded[0], minded, environment)

@@ -84,6 +84,8 @@ def lines_of(profile: NodeProfile) -> Iterator[str]:
     yield f"  memory   {profile.memory_mb} MB, {profile.available_mb} MB of it free"
     yield f"  disk     {_told(profile.disk_read_mb_s, 'MB/s')}"
     yield f"  network  {_told(profile.link_mbit_s, 'Mbit/s')}"
+    for what, why in profile.set_aside.items():
+        yield f"  set aside  {what}: {why}"
     yield ""
     yield f"  threads  memory MB/s  reads tokens/s  writes tokens/s  ({profile.model}, {profile.program})"
     for speed in profile.speeds:

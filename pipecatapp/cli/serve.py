@@ -13,6 +13,7 @@ import signal
 
 from pipecatapp.adapters.local_ca import ensure_certificates, local_names
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.settings import Settings, let_openmp_wait_idly, load_settings
 from pipecatapp.web.serving import Listener, Serving, bind
 
@@ -49,6 +50,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _run(settings: Settings, listeners: list[Listener]) -> None:
     """Bring the agent up and serve it until told to stop, which may also come while it starts."""
+    await EngineTrials(settings).require("silero", "calls need it")
     # Pipecat announces itself when it is imported, which logging must be ready for.
     from pipecatapp.app.composition import agent
 

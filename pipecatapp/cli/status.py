@@ -34,6 +34,8 @@ def _status(options: argparse.Namespace) -> int:
         print(f"  {'ok ' if check['ok'] else 'no '} {name}: {check['detail']}")
     for name, why in status.get("engines", {}).items():
         print(f"  {name}: {why}")
+    for what, why in status.get("set_aside", {}).items():
+        print(f"  set aside on this CPU: {what}: {why}")
     calls = status["calls"]
     print(f"  calls: {calls['active']} of {calls['limit']}; conversations: {status['sessions']}")
     return 0 if ready else 1

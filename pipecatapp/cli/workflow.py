@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
+from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError, WorkflowDefinitionError
 from pipecatapp.settings import Settings, load_settings
 from pipecatapp.workflow.draw import draw_dot, draw_text
@@ -124,6 +125,8 @@ def _run(options: argparse.Namespace, open_services: OpenServices | None = None)
 
 @asynccontextmanager
 async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
+    # The libraries of calls are imported too, and must have been tried before.
+    await EngineTrials(settings).require("silero", "the agent needs it")
     from pipecatapp.app.composition import thinking  # heavy: it knows every engine
 
     async with thinking(settings) as mind:

@@ -5,6 +5,7 @@ It owns the profile's schema and how it is published in Nomad; measuring is `app
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -73,6 +74,7 @@ class NodeProfile(BaseModel):
             cannot be told.
         link_mbit_s: The network card that the default route goes by (10^6 bits a second); None when it cannot
             be told.
+        set_aside: What dies on this CPU and is not used, and why; written only where there is any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,6 +93,7 @@ class NodeProfile(BaseModel):
     speeds: tuple[ThreadSpeed, ...] = Field(min_length=1)
     disk_read_mb_s: float | None = Field(None, gt=0)
     link_mbit_s: int | None = Field(None, gt=0)
+    set_aside: dict[str, str] = Field({}, exclude_if=operator.not_)
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

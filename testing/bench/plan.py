@@ -14,8 +14,10 @@ from pathlib import Path
 
 from pipecatapp.adapters.cpu import read_cpu
 from pipecatapp.adapters.llama_bench import BenchSize, run_bench
+from pipecatapp.adapters.llama_variants import BENCH
 from pipecatapp.adapters.node_speed import memory_read_mb_s
-from pipecatapp.app.measuring import BENCH, SMALL_MODEL, find_bench
+from pipecatapp.app.llama import SMALL_MODEL
+from pipecatapp.app.measuring import find_bench
 from pipecatapp.app.models import model_store
 from pipecatapp.planning.profile import NOTED_FLAGS, NodeProfile, ThreadSpeed
 from pipecatapp.planning.speed import code_path, expected_alone

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
-from pipecatapp.app.engines import llm_choice, stt_choice
+from pipecatapp.app.engines import stt_choice
+from pipecatapp.app.own_llm import llm_choice
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
 

@@ -264,8 +264,8 @@ def test_a_card_that_does_not_tell_its_speed_is_unknown(
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        ("echo out of memory >&2; exit 3", "exit code 3: out of memory"),
-        ("kill -ILL $$", "signal 4"),
+        ("echo out of memory >&2; exit 3", "exit status 3: out of memory"),
+        ("kill -ILL $$", "SIGILL, an instruction that this CPU"),
         ("echo hello", "said something unknown: hello"),
     ],
 )

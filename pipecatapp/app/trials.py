@@ -1,0 +1,215 @@
+"""What native code this machine can run: before the agent depends on an engine, a child has used it.
+
+It owns which engines there are, what helps each on a CPU that shows more than it may use, and asking once;
+children are `child_trial`'s, what came of them is kept by `trial_memory`, llama.cpp's own libraries are
+`llama_variants`'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipecatapp.adapters.child_trial import run_child
+from pipecatapp.adapters.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llama_variants import LlamaVariants
+from pipecatapp.adapters.llm_server import WAITING_VARIABLES
+from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.errors import ConfigError
+from pipecatapp.settings import Settings, set_for_libraries
+
+log = logging.getLogger(__name__)
+
+REMEDY = (
+    "Give the (virtual) machine a CPU model that shows only what its system allows, or use another machine; "
+    "then: twin trials --again"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """An engine that runs in a process of Python.
+
+    Args:
+        label: What a person calls it.
+        part: The part of the agent that it stands behind, as `GET /health` names it.
+        libraries: Packages with native code, as they are imported and as they are installed; another version
+            of
+            one is tried anew.
+        steps: Variables that forbid it instruction sets, tried one after the other once it has died.
+    """
+
+    label: str
+    part: str
+    libraries: Mapping[str, str]
+    steps: tuple[Mapping[str, str], ...] = ()
+
+
+# CTranslate2: docs, "Environment variables"; its wheels bring MKL and oneDNN, which have switches of their
+# own (Intel oneMKL developer guide, "Instruction set specific dispatching"; oneDNN, "CPU dispatcher
+# control").
+_CTRANSLATE2 = (
+    {"CT2_FORCE_CPU_ISA": "AVX512", "MKL_ENABLE_INSTRUCTIONS": "AVX512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    {"CT2_FORCE_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    {"CT2_FORCE_CPU_ISA": "GENERIC", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+)
+# faiss/python/loader.py
+_FAISS = ({"FAISS_OPT_LEVEL": "avx2"}, {"FAISS_OPT_LEVEL": "generic"})
+
+_ONNX = {"onnxruntime": "onnxruntime"}
+
+NATIVES: Mapping[str, Native] = {
+    "whisper": Native(
+        "Whisper (CTranslate2)",
+        "stt",
+        {"ctranslate2": "ctranslate2", "faster_whisper": "faster-whisper"},
+        _CTRANSLATE2,
+    ),
+    "piper": Native("Piper (ONNX Runtime)", "tts", {**_ONNX, "piper": "piper-tts"}),
+    "kokoro": Native("Kokoro (ONNX Runtime)", "tts", {**_ONNX, "kokoro_onnx": "kokoro-onnx"}),
+    "minilm": Native("MiniLM (ONNX Runtime)", "memory", {**_ONNX, "tokenizers": "tokenizers"}),
+    "silero": Native("the voice detector Silero (ONNX Runtime)", "stt", {**_ONNX, "pipecat": "pipecat-ai"}),
+    "faiss": Native("FAISS", "memory", {"faiss": "faiss-cpu"}, _FAISS),
+    "xllamacpp": Native(
+        "the prebuilt language model's engine (xllamacpp)", "llm", {"xllamacpp": "xllamacpp"}
+    ),
+}
+"""By the names of `app.trial_child`."""
+LLAMA = "llama.cpp"
+
+
+class EngineTrials:
+    """Asks whether an engine works here; the first time, a child finds out.
+
+    Args:
+        settings: TWIN_CACHE_DIR counts.
+        cpu: This machine's; read when None.
+    """
+
+    def __init__(self, settings: Settings, cpu: CpuInfo | None = None) -> None:
+        self._memory = TrialMemory(settings.cache_dir / FOLDER, this_machine(cpu or read_cpu()))
+        self.llama = LlamaVariants(self._memory)
+
+    def why_not(self, name: str, model: Path = Path()) -> str:
+        """Return why an engine of this process cannot be used, in words; "" when it can.
+
+        What makes it work is set in this process, so that it must be asked before the engine is imported.
+
+        Args:
+            name: One of `NATIVES`.
+            model: Its model's file or folder, where it has one.
+        """
+        build = _build(NATIVES[name].libraries, model)
+        outcome = self._memory.recall(name, build)
+        if outcome is None:
+            with self._memory.one_at_a_time():
+                outcome = self._memory.recall(name, build) or self._try(name, build, model)
+        set_for_libraries(outcome.environment)
+        return outcome.reason
+
+    async def ask(self, name: str, model: Path = Path()) -> str:
+        """Return `why_not` without holding the loop: a trial takes seconds."""
+        return await asyncio.to_thread(self.why_not, name, model)
+
+    async def require(self, name: str, use: str, model: Path = Path(), *, way_out: str = "") -> None:
+        """See that an engine works here for which there is no other.
+
+        Args:
+            name: One of `NATIVES`.
+            use: What needs it, as a sentence ends.
+            model: Its model's file or folder, where it has one.
+            way_out: A setting that does without, in a sentence.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        reason = await self.ask(name, model)
+        if reason:
+            raise ConfigError("engine-dies", f"{reason}; {use}.", hint=f"{way_out} {REMEDY}".strip())
+
+    def doubt(self, name: str, how: str) -> None:
+        """Have an engine tried anew, for it died after its trial."""
+        self._memory.doubt(name, how)
+
+    def forget(self) -> None:
+        """Have everything tried anew."""
+        self._memory.forget()
+
+    def tried(self) -> tuple[str, ...]:
+        """Return what has been tried on this CPU under this kernel."""
+        return tuple(sorted(self._memory.outcomes()))
+
+    def set_aside(self) -> dict[str, str]:
+        """Return what this machine does not use, or not in full, and why; it only reads."""
+        told: dict[str, str] = {}
+        for subject, outcome in self._memory.outcomes().items():
+            told |= outcome.set_aside
+            if outcome.reason and not outcome.set_aside:
+                told[NATIVES[subject].label if subject in NATIVES else subject] = outcome.reason
+        return told
+
+    def notes(self) -> dict[str, str]:
+        """Return a sentence for each part of the agent of which something is set aside."""
+        notes: dict[str, list[str]] = {}
+        for subject, outcome in self._memory.outcomes().items():
+            part = NATIVES[subject].part if subject in NATIVES else "llm"
+            told = [f"{name} is set aside: {why}" for name, why in outcome.set_aside.items()]
+            notes.setdefault(part, []).extend([outcome.reason] if outcome.reason else told)
+        return {part: "; ".join(told) for part, told in notes.items() if told}
+
+    def _try(self, name: str, build: str, model: Path) -> Outcome:
+        native = NATIVES[name]
+        log.info("Trying an engine once on this CPU", extra={"engine": name})
+        first = ""
+        for environment in ({}, *native.steps):
+            ending = run_child(
+                [sys.executable, "-m", "pipecatapp.app.trial_child", name, str(model)],
+                environment=environment,
+                without=WAITING_VARIABLES,
+            )
+            if ending.is_well:
+                outcome = self._lived(native, build, environment, first)
+                break
+            if not ending.fault:
+                # Its adapter will say the same in words; nothing was learnt about the CPU.
+                log.warning("An engine could not be tried", extra={"engine": name, "ending": ending.words})
+                return Outcome(build=build)
+            first = first or ending.fault
+        else:
+            outcome = Outcome(
+                build=build, reason=f"{native.label} does not work on this CPU: it ended by {first}"
+            )
+        self._memory.keep(name, outcome)
+        for what in (outcome.reason, *outcome.set_aside.values()):
+            if what:
+                log.warning(what)
+        return outcome
+
+    def _lived(self, native: Native, build: str, environment: Mapping[str, str], first: str) -> Outcome:
+        if not environment:
+            return Outcome(build=build)
+        limits = ", ".join(f"{name}={value}" for name, value in environment.items())
+        why = f"it ended by {first}; it works with {limits}"
+        aside = {f"what {native.label} would use of this CPU": why}
+        return Outcome(build=build, set_aside=aside, environment=dict(environment))
+
+
+def _build(libraries: Mapping[str, str], model: Path) -> str:
+    """Return what changes with the libraries or the model, without importing anything."""
+    parts = [model.name]
+    for module, package in libraries.items():
+        try:
+            spec = importlib.util.find_spec(module)
+            place = Path(spec.origin) if spec and spec.origin else Path("nowhere")
+            parts.append(
+                f"{package} {importlib.metadata.version(package)} {place} {place.stat().st_mtime_ns}"
+            )
+        except (ImportError, OSError, ValueError):
+            parts.append(f"{package} absent")
+    return "; ".join(parts)

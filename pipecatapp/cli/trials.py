@@ -1,0 +1,100 @@
+"""`twin trials`: what native code this machine was found to run, by trial.
+
+It owns the command's arguments and lines; trying is `app.trials`'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.llama_variants import BENCH
+from pipecatapp.adapters.vector_index import FAISS_FLAGS
+from pipecatapp.app.engines import VOICE_PREFIXES, WHISPER_FLAGS
+from pipecatapp.app.llama import llama_program, trial_model
+from pipecatapp.app.models import model_store
+from pipecatapp.app.own_llm import default_llm
+from pipecatapp.app.trials import NATIVES, EngineTrials
+from pipecatapp.errors import AgentError
+from pipecatapp.settings import Settings, load_settings
+
+Line = tuple[str, str]
+"""What was tried, and why it is set aside; "" when it works."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "trials",
+        help="try the native engines on this CPU, and say which are set aside",
+        description="Run one real operation of each native engine, and of llama.cpp, in a child process. "
+        "What was tried on this CPU, kernel and build before is only shown.",
+    )
+    parser.add_argument("--again", action="store_true", help="try everything anew")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    # What runs a model's server under a service manager tells by these how it ended.
+    parser.add_argument("--doubt", default="", metavar="WHAT", help=argparse.SUPPRESS)
+    parser.add_argument("how", nargs="?", default="", help=argparse.SUPPRESS)
+    parser.set_defaults(func=_trials)
+
+
+def _trials(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    trials = EngineTrials(settings)
+    if options.doubt:
+        doubt(trials, options.doubt, options.how)
+        return 0
+    if options.again:
+        trials.forget()
+    lines = list(_tried(settings, trials))
+    if options.json:
+        print(json.dumps({"tried": dict(lines), "set_aside": trials.set_aside()}, indent=1))
+        return 0
+    for what, why in lines:
+        print(f"{'works' if not why else 'set aside'}  {what}{': ' if why else ''}{why}")
+    return 0
+
+
+def doubt(trials: EngineTrials, what: str, how: str) -> None:
+    """Have an engine, by its name, or the build of a program of llama.cpp, by its path, tried anew."""
+    if what in NATIVES:
+        trials.doubt(what, how)
+    else:
+        trials.llama.doubt(Path(what), how)
+
+
+def _tried(settings: Settings, trials: EngineTrials) -> Iterator[Line]:
+    """Try what this machine could use of what is here."""
+    store, cpu = model_store(settings), read_cpu()
+    yield NATIVES["silero"].label, trials.why_not("silero")
+    if cpu.supports(FAISS_FLAGS):
+        yield NATIVES["faiss"].label, trials.why_not("faiss")
+    models = {"minilm": ("embedding", "", ()), "whisper": ("stt", "", WHISPER_FLAGS)}
+    models |= {name: ("tts", prefix, ()) for name, prefix in VOICE_PREFIXES.items()}
+    for name, (expert, prefix, flags) in models.items():
+        found = [model.name for model in store.catalogue.expert(expert) if model.name.startswith(prefix)]
+        here = next((name for name in found if store.is_present(name)), "")
+        if here and cpu.supports(flags):
+            yield NATIVES[name].label, trials.why_not(name, store.path(here))
+    try:
+        main = store.path(default_llm(settings, store, cpu))
+    except AgentError:
+        main = None
+    if main is not None and cpu.supports(LLAMA_WHEEL_FLAGS):
+        yield NATIVES["xllamacpp"].label, trials.why_not("xllamacpp", main)
+    bench, model = llama_program(settings, store, BENCH), trial_model(settings, store, cpu)
+    if bench is not None and model is not None:
+        yield from _llama(trials, bench, model)
+
+
+def _llama(trials: EngineTrials, bench: Path, model: Path) -> Iterator[Line]:
+    try:
+        used = trials.llama.fitted(bench, model)
+    except AgentError as exc:
+        yield "llama.cpp", exc.message
+        return
+    yield f"llama.cpp, {used.parent}", ""
+    yield from trials.llama.set_aside(bench).items()
