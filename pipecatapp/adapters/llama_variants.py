@@ -162,6 +162,9 @@ class LlamaVariants:
         else:
             logger.warning("llama.cpp could not be tried", extra={"ending": ending.words})
             return None
+        if outcome.reason:
+            # Even plain x86-64 died: of the model rather than of the CPU, and another one may work.
+            return outcome
         self._memory.keep(build.subject, outcome)
         for name, why in outcome.set_aside.items():
             logger.warning(f"{name} is set aside: {why}")
