@@ -43,6 +43,12 @@ variable "user" {
   default     = "pipecatapp"
 }
 
+variable "program" {
+  description = "The command line of the installed agent."
+  type        = string
+  default     = "/opt/twin/twin"
+}
+
 variable "rpc_server" {
   description = "The built ggml-rpc-server."
   type        = string
@@ -149,9 +155,10 @@ job "llamacpp-rpc" {
       kill_timeout = "5s"
 
       config {
-        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
+        # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it. The agent's
+        # command runs it with the CPU library that was found to work here, and tries anew when it died all the same.
         command = "/usr/bin/setpriv"
-        args    = ["--pdeathsig", "TERM", "--", var.rpc_server, "--host", "127.0.0.1", "--port", "${NOMAD_PORT_inner}", "--threads", "${var.threads}", "--cache"]
+        args    = ["--pdeathsig", "TERM", "--", var.program, "artifacts", "run", var.rpc_server, "--host", "127.0.0.1", "--port", "${NOMAD_PORT_inner}", "--threads", "${var.threads}", "--cache"]
       }
 
       env {

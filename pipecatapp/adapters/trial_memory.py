@@ -134,7 +134,9 @@ class TrialMemory:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
                 make_folder(self._folder)
-                lock = stack.enter_context((self._folder / f".{self._machine.key}.lock").open("a"))
+                path = self._folder / f".{self._machine.key}.lock"
+                lock = stack.enter_context(path.open("a"))
+                _give_to_owner(path)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -18,7 +18,7 @@ FLAGS = (
     "fpu sse2 ssse3 sse4_1 sse4_2 popcnt avx f16c fma avx2 bmi1 bmi2 avx512f avx512bw avx512vl avx512_vnni "
     "avx512_bf16 amx_bf16 amx_tile amx_int8 hypervisor xsave"
 )
-# From the virtual machine whose llama.cpp died at its first `tilezero`: AMX is shown, and not to be used.
+# Such as a virtual machine whose llama.cpp died at its first `tilezero`: AMX is shown, and not to be used.
 WITHHELD = Machine(
     "Intel(R) Xeon(R) Processor",
     frozenset(FLAGS.split()),
