@@ -184,7 +184,7 @@ class LlamaVariants:
             ending = _compute(self._laid_out(build, outcome), model)
             if ending.is_well:
                 return outcome
-            died[name] = f"when it computed a token it ended by {ending.words}"
+            died[name] = f"when it computed a token it ended by {ending.fault or ending.words}"
         told = (
             "; ".join(f"{name}: {why}" for name, why in died.items()) or "it has no CPU library for this CPU"
         )
