@@ -35,6 +35,8 @@ PROMPT_TOKENS = 33
 blocks and the rest are computed. Writing tokens one by one reaches none of it: one row goes to AVX-512
 (amx/mmq.cpp)."""
 WRITTEN_TOKENS = 2
+SUBJECT = "llama.cpp in "
+"""How the name of a trial begins; the folder of the build follows."""
 MARK = "fitted.json"
 """File in a machine's own folder that says what it was made from."""
 
@@ -75,7 +77,13 @@ class Build:
     @property
     def subject(self) -> str:
         """What a trial of it is called."""
-        return f"llama.cpp in {self.folder}"
+        return f"{SUBJECT}{self.folder}"
+
+
+def is_of_a_build_here(subject: str, outcome: Outcome) -> bool:
+    """Whether an outcome is of a build of llama.cpp that is still there as it was tried."""
+    folder = subject.removeprefix(SUBJECT)
+    return folder != subject and build_of(Path(folder) / BENCH).key == outcome.build
 
 
 def build_of(program: Path) -> Build:

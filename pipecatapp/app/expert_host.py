@@ -294,7 +294,7 @@ class ExpertHost:
                             break
         return None
 
-    async def _program(self, model: Candidate) -> Path:
+    async def _program(self, model: Candidate, *, is_split: bool) -> Path:
         """Return llama-server as this CPU can run it.
 
         Raises:
@@ -303,6 +303,9 @@ class ExpertHost:
         if self._variants is None:
             return self._order.program
         path = self._order.models_dir / model.filename
+        if is_split:
+            # This node alone has no room for it.
+            path = min(path.parent.glob("*.gguf"), key=lambda file: file.stat().st_size, default=path)
         return await asyncio.to_thread(self._variants.fitted, self._order.program, path)
 
     def _doubt(self, how: str) -> None:
@@ -324,7 +327,7 @@ class ExpertHost:
         reason = reason or await asyncio.to_thread(why_the_file_is_wrong, model, self._order.models_dir)
         if reason:
             raise AdapterError("model-unfit", reason)
-        order = self._order.model_copy(update={"program": await self._program(model)})
+        order = self._order.model_copy(update={"program": await self._program(model, is_split=bool(workers))})
         tunnel = await self._tunnel(workers)
         addresses = tunnel.addresses if tunnel else ()
         server = LlmServerProcess(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.child_trial import run_child
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_variants import LlamaVariants
+from pipecatapp.adapters.llama_variants import LlamaVariants, is_of_a_build_here
 from pipecatapp.adapters.llm_server import WAITING_VARIABLES
 from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
 from pipecatapp.errors import ConfigError
@@ -143,12 +143,12 @@ class EngineTrials:
 
     def tried(self) -> tuple[str, ...]:
         """Return what has been tried on this CPU under this kernel."""
-        return tuple(sorted(self._memory.outcomes()))
+        return tuple(sorted(self._current()))
 
     def set_aside(self) -> dict[str, str]:
         """Return what this machine does not use, or not in full, and why; it only reads."""
         told: dict[str, str] = {}
-        for subject, outcome in self._memory.outcomes().items():
+        for subject, outcome in self._current().items():
             told |= outcome.set_aside
             if outcome.reason and not outcome.set_aside:
                 told[NATIVES[subject].label if subject in NATIVES else subject] = outcome.reason
@@ -157,11 +157,18 @@ class EngineTrials:
     def notes(self) -> dict[str, str]:
         """Return a sentence for each part of the agent of which something is set aside."""
         notes: dict[str, list[str]] = {}
-        for subject, outcome in self._memory.outcomes().items():
+        for subject, outcome in self._current().items():
             part = NATIVES[subject].part if subject in NATIVES else "llm"
             told = [f"{name} is set aside: {why}" for name, why in outcome.set_aside.items()]
             notes.setdefault(part, []).extend([outcome.reason] if outcome.reason else told)
         return {part: "; ".join(told) for part, told in notes.items() if told}
+
+    def _current(self) -> dict[str, Outcome]:
+        """Return the outcomes without those of builds that are gone."""
+        found = self._memory.outcomes().items()
+        return {
+            name: outcome for name, outcome in found if name in NATIVES or is_of_a_build_here(name, outcome)
+        }
 
     def _try(self, name: str, build: str, model: Path) -> Outcome:
         native = NATIVES[name]

@@ -1,4 +1,4 @@
-"""A real llama.cpp with a planted CPU library, and engines whose native code dies: what lives takes their place."""
+"""A real llama.cpp with a planted CPU library, and engines that die: what lives takes their place."""
 
 from __future__ import annotations
 
@@ -208,9 +208,7 @@ async def test_an_expert_serves_the_same_model_after_a_new_trial(
         await eventually(lambda: host.served is not None, READY_TIMEOUT_S)
         assert host.served is not None
         assert host.served.model.name == "first"
-    assert (
-        "first is not served on this node: creative: first ended at once (SIGILL, an instruct" in caplog.text
-    )
+    assert "first is not served on this node: creative: first ended at once (SIGILL," in caplog.text
 
 
 async def test_an_expert_whose_server_dies_later_serves_the_same_model(
@@ -236,7 +234,7 @@ async def test_pocketsphinx_listens_where_whispers_library_dies(
     monkeypatch.setenv("PYTHONPATH", path_with(plant_package(tmp_path / "planted", "ctranslate2", "die()\n")))
     picked = await pick_stt(settings(), model_store(settings()), read_cpu())
     await picked.engine.close()
-    assert picked.why.startswith("pocketsphinx, because Whisper (CTranslate2) does not work on this CPU")
+    assert "pocketsphinx (en-us), because Whisper (CTranslate2) does not work on this CPU" in picked.why
     with pytest.raises(ConfigError, match=r"STT_SERVICE=embedded: .*SIGILL.*valid here: auto, pocketsphinx"):
         await pick_stt(settings(stt_service="embedded"), model_store(settings()), read_cpu())
 

@@ -6,6 +6,7 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pipecatapp.supply.artifact_schema import CmakeArtifact
 from pipecatapp.supply.artifacts import ArtifactStore
 from pipecatapp.supply.build import extract, leave_out
 from pipecatapp.supply.catalogue import Catalogue
+from pipecatapp.supply.manifest import check_starts
 from pipecatapp.supply.mirror import publish
 from pipecatapp.supply.progress import TextProgress
 from pipecatapp.supply.store import ModelStore
@@ -176,6 +178,16 @@ def test_failed_build_shows_the_error_and_goes_on_when_it_is_mended(tmp_path: Pa
     assert store.ensure("hello")
     assert log.parent.exists() is False
     assert [path for path, _ in hub.requests] == ["/pack.tar.gz"], "the source was fetched again"
+
+
+def test_a_program_that_dies_of_a_cpu_library_is_kept_for_its_trial(tmp_path: Path) -> None:
+    artifact = catalogue(b"source", "https://example.org/pack").artifact("hello")
+    program = tmp_path / "hello"
+    for script, is_kept in (("kill -ILL $$", True), ("kill -SEGV $$", False), ("exit 3", False)):
+        program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        program.chmod(0o755)
+        with nullcontext() if is_kept else pytest.raises(SupplyError, match="does not start here: "):
+            check_starts(program, artifact)
 
 
 def test_source_with_a_wrong_hash_is_never_built(tmp_path: Path, hub: Hub) -> None:
