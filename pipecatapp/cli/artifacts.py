@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from pipecatapp.adapters.child_trial import guard
 from pipecatapp.adapters.cpu import read_cpu
 from pipecatapp.adapters.llama_variants import BENCH
 from pipecatapp.adapters.llm_server import WAITING_VARIABLES
-from pipecatapp.adapters.minder import command_of
+from pipecatapp.adapters.minder import become
 from pipecatapp.app.llama import llama_program, trial_model
 from pipecatapp.app.models import model_store
 from pipecatapp.app.own_llm import LLAMA_CPP
@@ -148,8 +147,8 @@ def _run(options: argparse.Namespace) -> int:
         )
     fitted = EngineTrials(settings).llama.fitted(program, trial_model(settings, store, read_cpu()))
     telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", str(program)]
-    minded = command_of(sys.executable, telling, [*guard(), str(fitted), *options.arguments])
-    os.execvpe(minded[0], minded, child_environment(without=WAITING_VARIABLES))
+    command = [*guard(), str(fitted), *options.arguments]
+    become(command, telling, child_environment(without=WAITING_VARIABLES))
 
 
 def _verify(options: argparse.Namespace) -> int:

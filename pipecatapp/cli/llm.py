@@ -6,13 +6,12 @@ It owns the command's arguments; which engine and model is `app.engines`'.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from pipecatapp.adapters.child_trial import guard
 from pipecatapp.adapters.cpu import read_cpu
 from pipecatapp.adapters.llm_key import ensure_llm_key
-from pipecatapp.adapters.minder import command_of
+from pipecatapp.adapters.minder import become
 from pipecatapp.app.models import model_store
 from pipecatapp.app.own_llm import OwnLlm
 from pipecatapp.settings import child_environment, load_settings
@@ -44,5 +43,4 @@ def _llm(options: argparse.Namespace) -> int:
     key = settings.llm_api_key.get_secret_value() or ensure_llm_key(settings.data_dir)
     environment["LLAMA_API_KEY"] = key
     telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", own.doubted]
-    minded = command_of(sys.executable, telling, [*guard(), *command])
-    os.execvpe(minded[0], minded, environment)
+    become([*guard(), *command], telling, environment)

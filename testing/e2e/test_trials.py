@@ -24,6 +24,7 @@ from pipecatapp.adapters.llm_server import HOST, free_ports
 from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
 from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
+from pipecatapp.app.measuring import PROFILE_FILE
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError
@@ -32,6 +33,7 @@ from pipecatapp.settings import Settings
 from testing.conformance.llm_suite import collect, text_of
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.processes import eventually
+from testing.plans import PROFILES
 from testing.planted import path_with, plant_package, plant_variant
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -101,14 +103,23 @@ def test_every_program_runs_without_the_library_that_dies(cache: Path) -> None:
     assert sorted(path.name for path in fitted.parent.glob("libggml-cpu-*.so")) != [PLANTED]
 
 
-def test_the_commands_use_and_tell_it(cache: Path) -> None:
+def test_the_commands_use_and_tell_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of the models only the one that llama.cpp is tried with.
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / SMOLLM).symlink_to(model(SMOLLM))
+    monkeypatch.setenv("TWIN_MODELS_DIR", str(tmp_path / "models"))
+    profile = next(PROFILES.glob("*.json"))
+    (tmp_path / "data").mkdir()
+    shutil.copy(profile, tmp_path / "data" / PROFILE_FILE)
     shown = twin("trials")
     assert f"set aside  {PLANTED}: when it computed a token it ended by SIGILL" in shown.stdout, shown.stderr
     told = twin("doctor").stdout
     assert f"warn set aside on this CPU: {PLANTED}: when it computed a token it ended by SIGILL" in told
-    measured = twin("measure", "--json")
-    assert measured.returncode == 0, measured.stderr
-    assert list(json.loads(measured.stdout)["set_aside"]) == [PLANTED]
+    # What has measured itself before adds it to its profile, and does not measure anew.
+    shown_profile = json.loads(twin("measure", "--json").stdout)
+    assert list(shown_profile.pop("set_aside")) == [PLANTED]
+    assert shown_profile == json.loads(profile.read_text(encoding="utf-8"))
+    assert PLANTED in (tmp_path / "data" / PROFILE_FILE).read_text(encoding="utf-8")
     run = twin("artifacts", "run", "llama-bench", "-m", str(model(SMOLLM)), "-p", "4", "-n", "1", "-r", "1")
     assert run.returncode == 0, run.stderr
     path = twin("artifacts", "path", "llama.cpp", "llama-server").stdout.strip()

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.minder import command_of
-
 pytestmark = pytest.mark.integration
 
 
 def minded(tmp_path: Path, script: str) -> list[str]:
-    telling = ["sh", "-c", f'echo "$0" >{tmp_path}/told']
-    return command_of(sys.executable, telling, ["sh", "-c", script])
+    commands = (["sh", "-c", script], ["sh", "-c", f'echo "$0" >{tmp_path}/told'])
+    start = f"import os; from pipecatapp.adapters.minder import become; become(*{commands!r}, os.environ)"
+    return [sys.executable, "-c", start]
 
 
 def test_an_illegal_instruction_is_told_and_counts_as_shells_count_it(tmp_path: Path) -> None:
