@@ -2,8 +2,8 @@
 
 The process that chose the program becomes it, run as a file by an interpreter without site packages, so that
 it costs little memory. Usage: minder.py DESCRIPTOR, from which it reads a JSON list of two commands: the
-program's, and one that is run, with how it ended as its last argument, when the program ended by SIGILL. (Its own
-command line does not show the program's, so that who looks for a process finds one.) Not here: starting the
+program's, and one that is run, with how it ended as its last argument, when the program ended by SIGILL. (Its
+own command line does not show the program's, so that who looks for it finds one.) Not here: starting the
 program again, which is the service manager's.
 """
 

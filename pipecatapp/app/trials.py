@@ -111,7 +111,7 @@ class EngineTrials:
             with self._memory.one_at_a_time():
                 outcome = self._memory.recall(name, build) or self._try(name, build, model)
         set_for_libraries(outcome.environment)
-        return outcome.reason
+        return _sentence(name, outcome)
 
     async def ask(self, name: str, model: Path = Path()) -> str:
         """Return `why_not` without holding the loop: a trial takes seconds."""
@@ -151,7 +151,7 @@ class EngineTrials:
         for subject, outcome in self._current().items():
             told |= outcome.set_aside
             if outcome.reason and not outcome.set_aside:
-                told[NATIVES[subject].label if subject in NATIVES else subject] = outcome.reason
+                told[NATIVES[subject].label] = outcome.reason
         return told
 
     def notes(self) -> dict[str, str]:
@@ -160,7 +160,7 @@ class EngineTrials:
         for subject, outcome in self._current().items():
             part = NATIVES[subject].part if subject in NATIVES else "llm"
             told = [f"{name} is set aside: {why}" for name, why in outcome.set_aside.items()]
-            notes.setdefault(part, []).extend([outcome.reason] if outcome.reason else told)
+            notes.setdefault(part, []).extend([_sentence(subject, outcome)] if outcome.reason else told)
         return {part: "; ".join(told) for part, told in notes.items() if told}
 
     def _current(self) -> dict[str, Outcome]:
@@ -189,11 +189,9 @@ class EngineTrials:
                 return Outcome(build=build)
             first = first or ending.fault
         else:
-            outcome = Outcome(
-                build=build, reason=f"{native.label} does not work on this CPU: it ended by {first}"
-            )
+            outcome = Outcome(build=build, reason=f"it ended by {first}")
         self._memory.keep(name, outcome)
-        for what in (outcome.reason, *outcome.set_aside.values()):
+        for what in (_sentence(name, outcome), *outcome.set_aside.values()):
             if what:
                 log.warning(what)
         return outcome
@@ -205,6 +203,11 @@ class EngineTrials:
         why = f"it ended by {first}; it works with {limits}"
         aside = {f"what {native.label} would use of this CPU": why}
         return Outcome(build=build, set_aside=aside, environment=dict(environment))
+
+
+def _sentence(name: str, outcome: Outcome) -> str:
+    """Return why a native engine cannot be used; "" when it can."""
+    return f"{NATIVES[name].label} does not work on this CPU: {outcome.reason}" if outcome.reason else ""
 
 
 def _build(libraries: Mapping[str, str], model: Path) -> str:

@@ -73,7 +73,7 @@ async def test_the_memory_finds_by_numpy_where_faiss_dies(
     await memory.store.close()
     assert [fact.text for fact in found] == ["The dog is called Biscuit."]
     why = "FAISS does not work on this CPU: it ended by SIGILL, an instruction"
-    assert why in EngineTrials(settings()).set_aside()["FAISS"]
+    assert EngineTrials(settings()).set_aside()["FAISS"].startswith("it ended by SIGILL, an instruction")
     assert why in EngineTrials(settings()).notes()["memory"]
 
 
@@ -84,7 +84,7 @@ def test_doctor_says_what_is_set_aside(
     EngineTrials(settings()).why_not("faiss")
     main(["doctor"])
     said = capsys.readouterr().out
-    assert "warn set aside on this CPU: FAISS: FAISS does not work on this CPU: it ended by SIGILL" in said
+    assert "warn set aside on this CPU: FAISS: it ended by SIGILL" in said
     assert "twin trials --again" in said
 
 
