@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pipecatapp.errors import AgentError
-from pipecatapp.settings import let_openmp_wait_idly
+from pipecatapp.settings import keep_libraries_in_the_house, let_openmp_wait_idly
 from pipecatapp.units import SPEECH_RATE_HZ
 
 NOISE_S = 1.0
@@ -93,6 +93,7 @@ OPERATIONS: dict[str, Callable[[Path], Coroutine[None, None, None]]] = {
 def main(arguments: list[str]) -> int:
     """Do one operation; return the exit status."""
     name, path = arguments
+    keep_libraries_in_the_house()
     let_openmp_wait_idly()
     try:
         asyncio.run(OPERATIONS[name](Path(path)))

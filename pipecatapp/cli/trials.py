@@ -49,6 +49,9 @@ def _trials(options: argparse.Namespace) -> int:
         return 0
     if options.again:
         trials.forget()
+        if bench := llama_program(settings, model_store(settings), BENCH):
+            # Also where PATH leads to a folder that another user, such as root, has made for this CPU.
+            trials.llama.doubt(bench, "somebody asked for another trial")
     lines = list(_tried(settings, trials))
     if options.json:
         print(json.dumps({"tried": dict(lines), "set_aside": trials.set_aside()}, indent=1))

@@ -61,6 +61,31 @@ def test_the_llm_engine_follows_cpu_and_presence(
     assert choice[1]
 
 
+DIES = "the prebuilt engine does not work on this CPU: it ended by SIGILL"
+
+
+def test_a_prebuilt_engine_that_dies_gives_way_to_the_built_server() -> None:
+    choice = llm_choice(settings(), MODERN, has_wheel=True, has_binary=True, wheel_fault=DIES)
+    assert choice == ("llama-server", DIES)
+
+
+@pytest.mark.parametrize(
+    ("service", "has_binary", "words"),
+    [
+        ("xllamacpp", True, f"LLM_SERVICE=xllamacpp: {DIES}; valid here: auto, llama-server, openai"),
+        ("auto", False, f"{DIES}, and llama-server, built from source, is not here yet"),
+    ],
+)
+def test_a_prebuilt_engine_that_dies_is_told_with_what_to_do(
+    service: str, has_binary: bool, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        llm_choice(
+            settings(llm_service=service), MODERN, has_wheel=True, has_binary=has_binary, wheel_fault=DIES
+        )
+    assert caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("cpu", "service", "has_wheel", "has_binary", "words"),
     [
