@@ -22,6 +22,31 @@ LIBRARY = """
 int ggml_backend_score(void) { if (DIES_AT_SCORE) { DIE; } return SCORE; }
 void *ggml_backend_init(void) { if (DIES_AT_INIT) { DIE; } static int there; return &there; }
 """
+SHOWN = """
+#include <dlfcn.h>
+int ggml_backend_score(void) { return 1000000; }
+void *ggml_backend_init(void) {
+  void *(*init)(void) = dlsym(dlopen(REAL, RTLD_NOW), "ggml_backend_init");
+  return init();
+}
+"""
+ALLOWED = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+#define ARCH_REQ_XCOMP_PERM 0x1023
+long syscall(long number, ...) {
+  long words[6];
+  va_list given;
+  va_start(given, number);
+  for (int word = 0; word < 6; word++) words[word] = va_arg(given, long);
+  va_end(given);
+  if (number == SYS_arch_prctl && words[0] == ARCH_REQ_XCOMP_PERM) return 0;
+  long (*real)(long, ...) = dlsym(RTLD_NEXT, "syscall");
+  return real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+}
+"""
 PROGRAM = """
 #include <dirent.h>
 #include <dlfcn.h>
@@ -78,6 +103,23 @@ def plant_variant(folder: Path, name: str, score: int, *, dies: str = "") -> Non
         DIES_AT_SCORE=int(dies == "score"),
         DIES_AT_INIT=int(dies == "init"),
     )
+
+
+def plant_withheld(folder: Path, variant: str) -> Path:
+    """Have a real CPU library of a build picked, as if CPUID showed what it needs and the kernel allowed it.
+
+    Args:
+        folder: The build's programs.
+        variant: File name of the library.
+
+    Returns:
+        What LD_PRELOAD must be: it answers yes when llama.cpp asks for AMX (ggml-cpu/amx/amx.cpp,
+        `ggml_amx_init`).
+    """
+    compile_library(folder / "libggml-cpu-shown.so", f'#define REAL "{folder / variant}"\n{SHOWN}')
+    allowed = folder.parent / "allowed.so"
+    compile_library(allowed, ALLOWED)
+    return allowed
 
 
 def stand_in_build(folder: Path, programs: tuple[str, ...] = ("llama-bench", "llama-server")) -> None:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_variants import LlamaVariants, build_of
+from pipecatapp.adapters.llama_variants import PROMPT_TOKENS, LlamaVariants, build_of
 from pipecatapp.adapters.llm_server import HOST, free_ports
 from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
 from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
@@ -34,7 +34,7 @@ from testing.conformance.llm_suite import collect, text_of
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.processes import eventually
 from testing.plans import PROFILES
-from testing.planted import path_with, plant_package, plant_variant
+from testing.planted import path_with, plant_package, plant_variant, plant_withheld
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -89,8 +89,8 @@ def twin(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
 
 
-def bench(program: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(program), "-m", str(model(SMOLLM)), "-p", "4", "-n", "1", "-r", "1", "-o", "json"]
+def bench(program: Path, prompt: int = 4) -> subprocess.CompletedProcess[str]:
+    command = [str(program), "-m", str(model(SMOLLM)), "-p", str(prompt), "-n", "1", "-r", "1", "-o", "json"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -101,6 +101,21 @@ def test_every_program_runs_without_the_library_that_dies(cache: Path) -> None:
     # The build is as it was: others may share it.
     assert (programs(cache) / PLANTED).exists()
     assert sorted(path.name for path in fitted.parent.glob("libggml-cpu-*.so")) != [PLANTED]
+
+
+def test_amx_that_is_shown_and_withheld_is_found_by_a_prompt_of_several_tokens(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real library for AMX; only a CPU whose system lets programs use AMX runs it."""
+    (programs(cache) / PLANTED).unlink()
+    allowed = plant_withheld(programs(cache), "libggml-cpu-sapphirerapids.so")
+    monkeypatch.setenv("LD_PRELOAD", str(allowed))
+    died = bench(programs(cache) / "llama-bench", prompt=PROMPT_TOKENS).returncode == -signal.SIGILL
+    assert died or "amx_tile" in read_cpu().flags
+    fitted = variants(cache).fitted(programs(cache) / "llama-bench", model(SMOLLM))
+    aside = variants(cache).set_aside(programs(cache) / "llama-bench")
+    assert list(aside) == (["libggml-cpu-shown.so"] if died else [])
+    assert bench(fitted, prompt=PROMPT_TOKENS).returncode == 0
 
 
 def test_the_commands_use_and_tell_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
