@@ -42,7 +42,10 @@ class CallConnected(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallEnded(Event):
-    """Audio flows no more. `reason`: hung-up, lost, idle, replaced, failed or shutdown."""
+    """Audio flows no more, or never did.
+
+    `reason`: hung-up, lost, unreached (the client never connected), idle, replaced, failed or shutdown.
+    """
 
     kind: ClassVar[str] = "call_ended"
     pc_id: str

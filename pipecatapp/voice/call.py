@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,7 @@ from pipecatapp.settings import Settings
 from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import SPEECH_RATE_HZ
 from pipecatapp.voice.hearing import HearingService
+from pipecatapp.voice.presence import CONNECT_TIMEOUT_S, until_gone
 from pipecatapp.voice.room import Room
 from pipecatapp.voice.speaking import PreparedSpeech, SpeakingService
 from pipecatapp.voice.spoken import SpokenMeter
@@ -67,10 +69,8 @@ OUTPUT_RATE_HZ = 24_000
 """Sample rate of the pipeline's speech (hertz); Opus on the wire is 48 kHz whatever this is."""
 OUTPUT_CHUNK_10MS = 2
 """Sound is sent 20 ms at a time, one Opus packet, so that an interruption is heard at once."""
-PING_CHECK_S = 1.0
-"""How often the client's pings are looked for (seconds)."""
-LOST_CHECKS = 3
-"""Checks in a row without a ping in the last 3 s (pipecat's own bound) after which the client is lost."""
+TEARDOWN_TIMEOUT_S = 5.0
+"""Longest wait for each part of a call to end (seconds); it takes some 0.1 s, or for ever."""
 GREETING_TURN = "greeting"
 """The greeting's turn id; it answers nothing and is not part of the conversation."""
 
@@ -83,6 +83,16 @@ class VoiceEngines:
     tts: TextToSpeech
 
 
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """How long a call waits for others."""
+
+    connect_s: float = CONNECT_TIMEOUT_S
+    """For its client to connect (seconds, > 0)."""
+    teardown_s: float = TEARDOWN_TIMEOUT_S
+    """For each part of it to end (seconds, > 0)."""
+
+
 class Call:
     """One call of one session.
 
@@ -92,6 +102,7 @@ class Call:
         engines: The shared engines.
         settings: Voice settings.
         is_alone: Says whether this is the only call of the process.
+        limits: How long the client and the teardown are waited for.
     """
 
     def __init__(
@@ -102,11 +113,15 @@ class Call:
         settings: Settings,
         *,
         is_alone: Callable[[], bool],
+        limits: CallLimits,
     ) -> None:
         self.connection = connection
         self.room = room
         self._settings = settings
+        self._limits = limits
         self._end_reason = "hung-up"
+        self._is_over = asyncio.Event()
+        self._pipeline: asyncio.Task[None] | None = None
         self._context = LLMContext()
         self._speaker = Speaker(engines.tts)
         self._prepared = PreparedSpeech(self._speaker)
@@ -119,25 +134,33 @@ class Call:
         """The connection's name on the wire."""
         return str(self.connection.pc_id)
 
-    async def run(self) -> None:
-        """Talk until either side ends the call."""
+    async def talk(self) -> None:
+        """Talk until either side ends the call; what is left of it then is `leave`'s."""
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(self._worker)
-        watch = asyncio.create_task(self._watch_pings(), name="call-pings")
+        self._pipeline = asyncio.create_task(runner.run(), name="call-pipeline")
+        self._pipeline.add_done_callback(lambda _: self._is_over.set())
+        watch = asyncio.create_task(self._watch_client(), name="call-client")
         try:
-            await runner.run()
+            await self._is_over.wait()
         finally:
             watch.cancel()
-            self._prepared.clear()
-            await self._thinking.spoken("", interrupted=True)
-            await self.connection.disconnect()
-            self.room.publish(CallEnded(pc_id=self.pc_id, reason=self._end_reason))
-            log.info("Call ended", extra={"session": self.room.session.id, "reason": self._end_reason})
 
-    async def end(self, reason: str) -> None:
-        """End the call now. `reason` is one of `CallEnded`'s."""
-        self._end_reason = reason
-        await self._worker.cancel()
+    def end(self, reason: str) -> None:
+        """End the call now. `reason` is one of `CallEnded`'s; the first one counts."""
+        if not self._is_over.is_set():
+            self._end_reason = reason
+            self._is_over.set()
+
+    async def leave(self) -> None:
+        """Tear down what `talk` left: every part is tried, and none is waited for longer than the limit."""
+        async with AsyncExitStack() as parts:
+            # The last one goes first.
+            parts.callback(self._say_ended)
+            parts.push_async_callback(hang_up, self.connection, self._limits.teardown_s)
+            parts.push_async_callback(self._thinking.spoken, "", interrupted=True)
+            parts.callback(self._prepared.clear)
+            parts.push_async_callback(self._stop_pipeline)
 
     async def say(self, text: str) -> None:
         """Take typed `text` as the user's next turn, over whatever is being said."""
@@ -219,7 +242,7 @@ class Call:
                 await worker.queue_frame(TTSSpeakFrame(greeting, append_to_context=True))
 
         async def disconnected(_transport: Any, _client: Any) -> None:
-            await worker.cancel()
+            self.end("hung-up")
 
         async def spoken(_aggregator: Any, message: Any) -> None:
             if self.room.is_greeting:
@@ -234,7 +257,7 @@ class Call:
                 await self._thinking.spoken(message.content, interrupted=message.interrupted)
 
         async def idle(_worker: Any) -> None:
-            await self.end("idle")
+            self.end("idle")
 
         async def failed(_worker: Any, frame: Any) -> None:
             log.warning("The pipeline reported an error", extra={"pii_text": frame.error})
@@ -245,19 +268,37 @@ class Call:
         worker.add_event_handler("on_idle_timeout", idle)
         worker.add_event_handler("on_pipeline_error", failed)
 
-    async def _watch_pings(self) -> None:
-        """End the call of a client that was killed: it stops pinging long before ICE gives up (30 s)."""
-        misses = 0
-        was_connected = False
-        while True:
-            await asyncio.sleep(PING_CHECK_S)
-            if self.connection.is_connected():
-                was_connected, misses = True, 0
-                continue
-            misses += 1
-            if was_connected and misses >= LOST_CHECKS:
-                await self.end("lost")
-                return
+    async def _watch_client(self) -> None:
+        self.end(await until_gone(self.connection, connect_timeout_s=self._limits.connect_s))
+
+    async def _stop_pipeline(self) -> None:
+        pipeline = self._pipeline
+        if pipeline is None:
+            return
+        await self._worker.cancel()
+        await asyncio.wait({pipeline}, timeout=self._limits.teardown_s)
+        if not pipeline.done():
+            log.warning("The pipeline of a call did not end in time")
+            pipeline.cancel()
+        elif not pipeline.cancelled() and (failure := pipeline.exception()) is not None:
+            self._end_reason = "failed"
+            log.error("The pipeline of a call failed", exc_info=failure)
+
+    def _say_ended(self) -> None:
+        self.room.publish(CallEnded(pc_id=self.pc_id, reason=self._end_reason))
+        log.info("Call ended", extra={"session": self.room.session.id, "reason": self._end_reason})
+
+
+async def hang_up(connection: SmallWebRTCConnection, timeout_s: float) -> None:
+    """Close `connection`, and wait for that at most `timeout_s` seconds.
+
+    A second close waits for the first one, and for ever when that one was cancelled in the middle.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.disconnect()
+    except TimeoutError:
+        log.warning("A connection did not close in time")
 
 
 class _SpokenText(FrameProcessor):

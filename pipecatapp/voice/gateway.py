@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 from aiortc.sdp import candidate_from_sdp
@@ -17,7 +18,7 @@ from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, Clock, IceCandidate
 from pipecatapp.settings import Settings
-from pipecatapp.voice.call import Call, VoiceEngines
+from pipecatapp.voice.call import Call, CallLimits, VoiceEngines, hang_up
 from pipecatapp.voice.ice import prepare_webrtc
 from pipecatapp.voice.room import Room
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 END_TIMEOUT_S = 5.0
 """Longest wait for calls to end when the process stops (seconds)."""
+OFFER_TIMEOUT_S = 10.0
+"""Longest time that aiortc may take over an offer (seconds); a name ending in .local takes it one."""
 
 
 class WebRtcGateway:
@@ -35,14 +38,23 @@ class WebRtcGateway:
         engines: The shared engines.
         settings: Voice settings.
         clock: Time.
+        limits: How long a call waits for its client and for its end.
     """
 
-    def __init__(self, service: TwinService, engines: VoiceEngines, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        service: TwinService,
+        engines: VoiceEngines,
+        settings: Settings,
+        clock: Clock,
+        limits: CallLimits = CallLimits(),  # noqa: B008 - it cannot be changed
+    ) -> None:
         prepare_webrtc()
         self._service = service
         self._engines = engines
         self._settings = settings
         self._clock = clock
+        self._limits = limits
         self._calls: dict[str, Call] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._opening = 0
@@ -55,10 +67,11 @@ class WebRtcGateway:
         """
         call = self._calls.get(offer.pc_id) if offer.pc_id else None
         if call is not None:
-            try:
-                await call.connection.renegotiate(sdp=offer.sdp, type=offer.type, restart_pc=offer.restart_pc)
-            except (ValueError, KeyError, IndexError, AssertionError) as exc:
-                raise _bad_sdp() from exc
+            with _told_in_words():
+                async with asyncio.timeout(OFFER_TIMEOUT_S):
+                    await call.connection.renegotiate(
+                        sdp=offer.sdp, type=offer.type, restart_pc=offer.restart_pc
+                    )
             return _answer(call)
         if len(self._calls) + self._opening >= self._settings.max_calls:
             raise VoiceError(
@@ -116,38 +129,72 @@ class WebRtcGateway:
     async def close(self) -> None:
         """End every call; clients are told by the closing connection."""
         for call in list(self._calls.values()):
-            await call.end("shutdown")
+            call.end("shutdown")
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=END_TIMEOUT_S)
 
     async def _open(self, offer: CallOffer) -> CallAnswer:
         session = await self._service.resume(offer.session_id)
-        connection = SmallWebRTCConnection(ice_servers=None)
-        try:
-            await connection.initialize(sdp=offer.sdp, type=offer.type)
-            if not any(item.kind == "audio" for item in connection.pc.getTransceivers()):
-                raise ValueError("no audio track")
-        except (ValueError, KeyError, IndexError, AssertionError, AttributeError, TypeError) as exc:
-            await connection.disconnect()
-            raise _bad_sdp() from exc
-        for other in list(self._calls.values()):
-            if other.room.session.id == session.id:
-                await other.end("replaced")
-        room = Room(session, self._clock, logs_latency=self._settings.benchmark_mode)
-        call = Call(connection, room, self._engines, self._settings, is_alone=lambda: len(self._calls) <= 1)
+        async with AsyncExitStack() as undo:
+            connection = SmallWebRTCConnection(ice_servers=None)
+            undo.push_async_callback(hang_up, connection, self._limits.teardown_s)
+            with _told_in_words():
+                async with asyncio.timeout(OFFER_TIMEOUT_S):
+                    await connection.initialize(sdp=offer.sdp, type=offer.type)
+                if not any(item.kind == "audio" for item in connection.pc.getTransceivers()):
+                    raise ValueError("no audio track")
+            for other in list(self._calls.values()):
+                if other.room.session.id == session.id:
+                    other.end("replaced")
+            room = Room(session, self._clock, logs_latency=self._settings.benchmark_mode)
+            call = Call(
+                connection,
+                room,
+                self._engines,
+                self._settings,
+                is_alone=lambda: len(self._calls) <= 1,
+                limits=self._limits,
+            )
+            answer = _answer(call)
+            undo.pop_all()
         self._calls[call.pc_id] = call
         task = asyncio.create_task(self._keep(call), name=f"call-{call.pc_id}")
         self._tasks[call.pc_id] = task
-        return _answer(call)
+        return answer
 
     async def _keep(self, call: Call) -> None:
         call.room.session.attach()
         try:
-            await call.run()
+            await call.talk()
         finally:
-            call.room.session.detach()
+            # Its place first: what follows waits for others.
             self._calls.pop(call.pc_id, None)
-            self._tasks.pop(call.pc_id, None)
+            call.room.session.detach()
+            try:
+                await call.leave()
+            finally:
+                self._tasks.pop(call.pc_id, None)
+
+
+@contextmanager
+def _told_in_words() -> Iterator[None]:
+    """Make of what aiortc raises over an offer an error for its caller.
+
+    Raises:
+        VoiceError: Malformed SDP (422), or it took too long (503).
+    """
+    try:
+        yield
+    except TimeoutError as exc:
+        raise VoiceError(
+            "offer-timeout",
+            f"The call could not be prepared within {OFFER_TIMEOUT_S:g} s.",
+            hint="Try again; when it stays so, `twin doctor` on the agent's machine.",
+            retryable=True,
+            status=503,
+        ) from exc
+    except (ValueError, KeyError, IndexError, AssertionError, AttributeError, TypeError) as exc:
+        raise _bad_sdp() from exc
 
 
 def _answer(call: Call) -> CallAnswer:

@@ -14,8 +14,8 @@ import { offerCall, sendCandidates } from "./api.js";
 const PING_MS = 1000;
 /** How long a broken path may mend itself before the call is made anew. */
 const MENDING_MS = 2500;
-/** How long a call may take to connect. */
-const CONNECT_MS = 15000;
+/** How long a call may take to connect; the agent gives it up after 15 s and says so. */
+const CONNECT_MS = 17000;
 const RETRY_DELAYS_MS = [500, 1000, 2000, 4000, 8000];
 /** What is still on its way when the agent falls silent has arrived by then. */
 const MUTE_MS = 900;

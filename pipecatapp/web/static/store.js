@@ -48,6 +48,7 @@ export const MAX_ITEMS = 400;
 /** Why a call ended, for a person; a reason that is not here needs no word. @type {Record<string, string>} */
 const ENDINGS = {
   lost: "The call was lost.",
+  unreached: "The call found no way here. Something between us holds UDP back: a firewall, a VPN, a network for guests.",
   idle: "The call ended because nobody spoke for a while.",
   replaced: "The call moved to another window.",
   failed: "The call failed.",
@@ -117,7 +118,10 @@ const HANDLERS = {
   call_ended: (state, event) => {
     if (state.pcId && state.pcId !== event.pc_id) return state;
     const ended = { ...state, pcId: "", userSpeaking: false, botSpeaking: false };
-    return event.reason in ENDINGS ? note(ended, ENDINGS[event.reason], "warning") : ended;
+    const text = ENDINGS[event.reason];
+    const last = state.items[state.items.length - 1];
+    // The page calls again by itself; what stops each of these calls is said once.
+    return !text || (last?.role === "note" && last.text === text) ? ended : note(ended, text, "warning");
   },
   user_started_speaking: (state) => ({ ...state, userSpeaking: true }),
   user_stopped_speaking: (state) => ({ ...state, userSpeaking: false }),

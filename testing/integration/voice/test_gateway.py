@@ -7,6 +7,7 @@ speaking with real engines is tested end to end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 
 from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.adapters.voice_client import WIRE_RATE_HZ, _microphone
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import VoiceError
-from pipecatapp.ports import CallOffer, IceCandidate
+from pipecatapp.ports import CallAnswer, CallOffer, IceCandidate
 from pipecatapp.settings import Settings
-from pipecatapp.voice.call import VoiceEngines
+from pipecatapp.voice import gateway as gateway_module
+from pipecatapp.voice.call import CallLimits, VoiceEngines
 from pipecatapp.voice.gateway import WebRtcGateway
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_stt import FakeStt
@@ -31,18 +34,24 @@ from testing.fakes.scripted_workflow import ScriptedWorkflow
 
 pytestmark = pytest.mark.integration
 
+PATIENT = CallLimits(connect_s=30.0)
+"""For callers who do come, on a machine that may be busy."""
+HASTY = CallLimits(connect_s=1.0, teardown_s=1.0)
+
 
 class Agent:
     """A gateway with its service, and calls into it."""
 
-    def __init__(self, folder: Path, greeting: str) -> None:
-        self.settings = Settings(TWIN_DATA_DIR=folder, TWIN_MAX_CALLS=2, TWIN_GREETING=greeting)  # type: ignore[call-arg]
+    def __init__(
+        self, folder: Path, greeting: str = "", max_calls: int = 2, limits: CallLimits = PATIENT
+    ) -> None:
+        self.settings = Settings(TWIN_DATA_DIR=folder, TWIN_MAX_CALLS=max_calls, TWIN_GREETING=greeting)  # type: ignore[call-arg]
         self.workflow = ScriptedWorkflow(["One short answer."])
         self.tts = FakeTts()
         states = StateFolder(self.settings.data_dir / "states")
         self.service = TwinService(self.workflow, FakeMemory(), SystemClock(), self.settings, states)
         self.gateway = WebRtcGateway(
-            self.service, VoiceEngines(FakeStt(), self.tts), self.settings, SystemClock()
+            self.service, VoiceEngines(FakeStt(), self.tts), self.settings, SystemClock(), limits
         )
         self._peers: list[RTCPeerConnection] = []
 
@@ -64,6 +73,19 @@ class Agent:
         channel.send("ping")
         return answer, peer
 
+    async def offer_and_stay_away(self) -> CallAnswer:
+        """Offer a call and never connect: nobody answers at the addresses in the offer any more."""
+        peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        peer.createDataChannel("chat")
+        peer.addTrack(_microphone(lambda: np.zeros(WIRE_RATE_HZ // 50, np.int16)))
+        await peer.setLocalDescription(await peer.createOffer())
+        sdp = peer.localDescription.sdp
+        await peer.close()
+        return await self.gateway.offer(CallOffer(sdp, "offer"))
+
+    def is_on_calls(self) -> bool:
+        return self.gateway.status()["active"] > 0
+
     async def close(self) -> None:
         await self.gateway.close()
         await self.service.close()
@@ -71,17 +93,36 @@ class Agent:
             await peer.close()
 
 
+@contextlib.asynccontextmanager
+async def running(folder: Path, **options: Any) -> AsyncIterator[Agent]:
+    made = Agent(folder, **options)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
-    made = Agent(tmp_path, greeting="")
-    yield made
-    await made.close()
+    async with running(tmp_path) as made:
+        yield made
 
 
 async def until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not is_true():  # noqa: ASYNC110 - the gateway has no event for it
             await asyncio.sleep(0.02)
+
+
+def open_udp_sockets() -> int:
+    """Return how many UDP sockets this process has."""
+    tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("udp", "udp6")]
+    udp = {f"socket:[{line.split()[9]}]" for table in tables for line in table}
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += str(descriptor.readlink()) in udp
+    return count
 
 
 async def events_until(agent: Agent, session_id: str, kind: str) -> list[dict[str, Any]]:
@@ -180,14 +221,11 @@ async def test_an_answer_without_words_ends_its_turn_in_silence(agent: Agent) ->
 
 
 async def test_the_greeting_is_spoken_and_is_no_turn(tmp_path: Path) -> None:
-    agent = Agent(tmp_path, greeting="Hello, I am Twin.")
-    try:
+    async with running(tmp_path, greeting="Hello, I am Twin.") as agent:
         answer, _ = await agent.call()
         events = await events_until(agent, answer.session_id, "turn_finished")
         assert events[-1]["text"] == "Hello, I am Twin."
         assert agent.service.get(answer.session_id).turns == ()
-    finally:
-        await agent.close()
 
 
 async def test_hanging_up_ends_the_call_and_keeps_the_session(agent: Agent) -> None:
@@ -203,3 +241,93 @@ async def test_a_new_call_of_the_same_session_replaces_the_old_one(agent: Agent)
     again, _ = await agent.call(answer.session_id)
     assert again.session_id == answer.session_id
     await until(lambda: agent.gateway.status()["active"] == 1)
+
+
+async def test_a_caller_who_never_connects_leaves_nothing_behind(tmp_path: Path) -> None:
+    sockets_before = open_udp_sockets()
+    async with running(tmp_path, limits=HASTY) as agent:
+        answer = await agent.offer_and_stay_away()
+        session = agent.service.get(answer.session_id)
+        assert agent.is_on_calls()
+        assert open_udp_sockets() > sockets_before
+
+        await until(lambda: not agent.is_on_calls())
+        events = await events_until(agent, answer.session_id, "call_ended")
+
+        assert events[-1]["reason"] == "unreached"
+        assert not session.is_in_use
+        await until(lambda: open_udp_sockets() == sockets_before)
+
+
+async def test_callers_who_never_connect_do_not_keep_the_next_one_out(tmp_path: Path) -> None:
+    async with running(tmp_path, max_calls=8, limits=HASTY) as agent:
+        for _ in range(8):
+            await agent.offer_and_stay_away()
+        with pytest.raises(VoiceError, match="8 calls"):
+            await agent.offer_and_stay_away()
+
+        await until(lambda: not agent.is_on_calls(), timeout_s=30)
+        agent.gateway._limits = PATIENT
+        answer, _ = await agent.call()
+
+        await events_until(agent, answer.session_id, "call_connected")
+        assert agent.gateway.status()["active"] == 1
+
+
+async def test_a_place_is_free_before_the_connection_has_closed(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, peer = await agent.call()
+    await events_until(agent, answer.session_id, "call_connected")
+    may_close = asyncio.Event()
+    close = SmallWebRTCConnection.disconnect
+
+    async def close_late(connection: SmallWebRTCConnection) -> None:
+        await may_close.wait()
+        await close(connection)
+
+    monkeypatch.setattr(SmallWebRTCConnection, "disconnect", close_late)
+    await peer.close()
+
+    await until(lambda: not agent.is_on_calls())
+    assert not agent.service.get(answer.session_id).is_in_use
+    may_close.set()
+    await events_until(agent, answer.session_id, "call_ended")
+
+
+async def test_a_connection_that_never_closes_is_left_after_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, limits=CallLimits(connect_s=30.0, teardown_s=0.2)) as agent:
+        answer, peer = await agent.call()
+        await events_until(agent, answer.session_id, "call_connected")
+        close = SmallWebRTCConnection.disconnect
+        left: list[SmallWebRTCConnection] = []
+
+        async def close_never(connection: SmallWebRTCConnection) -> None:
+            left.append(connection)
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(SmallWebRTCConnection, "disconnect", close_never)
+        await peer.close()
+
+        ended = (await events_until(agent, answer.session_id, "call_ended"))[-1]
+        assert (ended["reason"], agent.gateway._tasks) == ("hung-up", {})
+        await close(left[0])
+
+
+async def test_an_offer_that_takes_too_long_is_told_so_and_leaves_nothing(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_connection: SmallWebRTCConnection, **_options: str) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway_module, "OFFER_TIMEOUT_S", 0.1)
+        patch.setattr(SmallWebRTCConnection, "initialize", never)
+        for _ in range(3):
+            with pytest.raises(VoiceError) as caught:
+                await agent.offer_and_stay_away()
+            assert (caught.value.code, caught.value.status) == ("offer-timeout", 503)
+
+    await agent.call()

@@ -142,6 +142,14 @@ test("a lost call says so, a hung-up one does not", () => {
   assert.equal(play([{ kind: "call_ended", pc_id: "a#1", reason: "hung-up" }], live).items.length, 0);
 });
 
+test("a call that found no way says what may hold it back, once for each time it is made again", () => {
+  const ended = (/** @type {string} */ pc_id) => ({ kind: "call_ended", pc_id, reason: "unreached" });
+  const state = play([ended("a#1"), ended("b#2")]);
+  assert.equal(state.items.length, 1);
+  assert.match(state.items[0].text, /UDP/);
+  assert.equal(play([{ kind: "user_transcript", text: "hello", final: true }, ended("c#3")], state).items.length, 3);
+});
+
 test("the end of an older call does not end the newer one", () => {
   const state = play([{ kind: "call_connected", pc_id: "b#2" }, { kind: "call_ended", pc_id: "a#1", reason: "replaced" }]);
   assert.equal(state.pcId, "b#2");
