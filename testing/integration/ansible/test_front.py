@@ -33,14 +33,25 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "ansible/roles/ingress"
 START_TIMEOUT_S = 20.0
 ASKED = 20
+READING = ("GET", "HEAD")
+WRITING = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Worker(http.server.ThreadingHTTPServer):
-    """Answers with its name: 503 while it is not `ready`, 503 to what is posted when it `ends`."""
+    """Answers with its name: with 503 while it `refuses`, not at all when it `falls_silent`, and counts the askers.
+
+    HAProxy's health checks are no askers, and are answered by what `ready` says.
+    """
 
     def __init__(self, port: int, name: str) -> None:
         super().__init__(("127.0.0.1", port), Answer)
-        self.worker_name, self.ready, self.ends, self.asked = name, True, False, 0
+        self.worker_name, self.ready, self.refuses, self.falls_silent, self.asked = (
+            name,
+            True,
+            False,
+            False,
+            0,
+        )
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def end(self) -> None:
@@ -52,13 +63,18 @@ class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Worker
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked += 1
-        self._answer(self.server.ready and not self.server.ends)
-
     def do_GET(self) -> None:
-        self._answer(self.server.ready)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/health":
+            self._answer(self.server.ready)
+            return
+        self.server.asked += 1
+        if self.server.falls_silent:
+            self.close_connection = True
+        else:
+            self._answer(self.server.ready and not self.server.refuses)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -68,7 +84,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if does else 503)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def neighbours() -> int:
@@ -151,8 +168,11 @@ def front(written: Written) -> Iterator[str]:
             process.terminate()
 
 
-def ask(address: str) -> tuple[int, str]:
-    request = urllib.request.Request(f"{address}/api/chat", b"{}", {"Content-Type": "application/json"})
+def ask(address: str, method: str = "POST", path: str = "/api/chat") -> tuple[int, str]:
+    body = None if method in READING else b"{}"
+    request = urllib.request.Request(
+        f"{address}{path}", body, {"Content-Type": "application/json"}, method=method
+    )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -160,12 +180,43 @@ def ask(address: str) -> tuple[int, str]:
         return exc.code, exc.read().decode()
 
 
-def test_a_worker_that_ends_keeps_nobody_from_the_other(written: Written, workers: list[Worker]) -> None:
-    workers[0].ends = True
+@pytest.mark.parametrize("method", [*READING, *WRITING])
+def test_a_worker_that_is_gone_keeps_nobody_from_the_other(
+    written: Written, workers: list[Worker], method: str
+) -> None:
+    workers[0].end()
     with front(written) as address:
-        answers = [ask(address) for _ in range(ASKED)]
+        answers = {ask(address, method)[0] for _ in range(ASKED)}
 
-    assert set(answers) == {(200, "w2 answers")}
+    assert answers == {200}
+    assert workers[1].asked == ASKED
+
+
+@pytest.mark.parametrize("method", WRITING)
+def test_what_may_have_been_done_is_asked_once(written: Written, workers: list[Worker], method: str) -> None:
+    for worker in workers:
+        worker.falls_silent = True
+    with front(written) as address:
+        code, _ = ask(address, method)
+    assert (code, workers[0].asked + workers[1].asked) == (502, 1)
+
+    for worker in workers:
+        worker.falls_silent, worker.refuses = False, True
+    with front(written) as address:
+        code, _ = ask(address, method)
+    assert (code, workers[0].asked + workers[1].asked) == (503, 2)
+
+
+@pytest.mark.parametrize("failure", ["falls_silent", "refuses"])
+@pytest.mark.parametrize("method", READING)
+def test_what_only_reads_is_asked_of_the_other_worker(
+    written: Written, workers: list[Worker], method: str, failure: str
+) -> None:
+    setattr(workers[0], failure, True)
+    with front(written) as address:
+        answers = {ask(address, method)[0] for _ in range(ASKED)}
+
+    assert answers == {200}
     assert workers[0].asked > 0, "nobody tried it"
 
 
