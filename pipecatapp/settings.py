@@ -7,11 +7,12 @@ what is valid; which engine a name stands for is decided in `app`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipecatapp.errors import ConfigError
@@ -22,6 +23,9 @@ LlmService = Literal["auto", "xllamacpp", "llama-server", "openai"]
 EmbedderService = Literal["auto", "minilm", "openai"]
 Profile = Literal["auto", "embedded", "hub"]
 MemoryChoice = Literal["local", "remote"]
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+"""A host name, or an address: IPv6 in it has no brackets."""
 
 _REPO = Path(__file__).resolve().parent.parent
 
@@ -41,6 +45,8 @@ class Settings(BaseSettings):
     """HTTP port."""
     tls_port: int = Field(8443, alias="TWIN_TLS_PORT", ge=0, le=65535)
     """HTTPS port; 0 serves no HTTPS here (a front does)."""
+    host_names: str = Field("", alias="TWIN_HOST_NAMES")
+    """Further names or addresses of the house, with commas between; what asks for another name is refused."""
     data_dir: Path = Field(default_factory=lambda: _home_dir(".local/share"), alias="TWIN_DATA_DIR")
     """State that must not be lost: memory, saved states, certificates."""
     cache_dir: Path = Field(default_factory=lambda: _home_dir(".cache"), alias="TWIN_CACHE_DIR")
@@ -176,6 +182,21 @@ class Settings(BaseSettings):
     """Certificate (PEM text) by which `twin expert` and its workers know each other."""
     expert_certificate_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_CERTIFICATE_KEY")
     """Key (PEM text) of that certificate."""
+
+    @property
+    def further_names(self) -> tuple[str, ...]:
+        """The names in `host_names`, in small letters."""
+        return tuple(
+            name for each in self.host_names.lower().split(",") if (name := each.strip().rstrip("."))
+        )
+
+    @field_validator("host_names")
+    @classmethod
+    def _only_names(cls, given: str) -> str:
+        for name in filter(None, (each.strip() for each in given.split(","))):
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name or address; write it without http:// and port")
+        return given
 
     @property
     def expert_api_key(self) -> str:

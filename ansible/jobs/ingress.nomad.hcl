@@ -72,6 +72,11 @@ job "ingress" {
       name = "ingress"
       port = "http"
 
+      # What this machine calls itself: by that name too its page may be asked for.
+      meta {
+        host = "${attr.unique.hostname}"
+      }
+
       # HAProxy itself answers, also while no worker is ready.
       check {
         name     = "front"

@@ -153,6 +153,17 @@ def local_names() -> list[str]:
     return list(dict.fromkeys([*names, *_addresses()]))
 
 
+def certificate_names(certificate: Path) -> tuple[str, ...]:
+    """Return the names and addresses that a certificate (PEM) is good for; none where it cannot be read."""
+    try:
+        loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+        held = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return ()
+    addresses = held.get_values_for_type(x509.IPAddress)
+    return (*held.get_values_for_type(x509.DNSName), *(str(address) for address in addresses))
+
+
 def _addresses() -> Iterable[str]:
     """Return the global addresses of all interfaces, as iproute2 tells them; none where it is absent."""
     try:

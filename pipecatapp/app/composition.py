@@ -34,6 +34,7 @@ from pipecatapp.app.health import Health, probes_of
 from pipecatapp.app.lines import Lines
 from pipecatapp.app.memory import AgentMemory, faiss_works, pick_memory
 from pipecatapp.app.models import model_store
+from pipecatapp.app.names import host_names
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.pool import ExpertPool
@@ -192,8 +193,18 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         gc.collect()
         gc.freeze()
         speak = Lines(tts).wav
+        names = host_names(settings, mind.directory)
         yield Parts(
-            settings, service, calls, services.toolbox, health.checks, describe, experts, speak, gateway
+            settings,
+            service,
+            calls,
+            services.toolbox,
+            health.checks,
+            describe,
+            experts,
+            speak,
+            gateway,
+            names,
         )
 
 

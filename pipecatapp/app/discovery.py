@@ -21,6 +21,7 @@ from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.adapters.static_directory import StaticDirectory
 from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
 from pipecatapp.app.external_keys import read_external_keys
+from pipecatapp.app.names import FRONT_SERVICE
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.external import ExternalExpert, load_external
 from pipecatapp.experts.names import (
@@ -115,7 +116,7 @@ async def open_directory(
     if not settings.consul_url:
         return StaticDirectory(clock, elsewhere)
     directory = await ConsulDirectory.open(
-        consul_http(settings), clock, prefixes=(EXPERT_PREFIX,), services=(MEMORY_SERVICE,)
+        consul_http(settings), clock, prefixes=(EXPERT_PREFIX,), services=(MEMORY_SERVICE, FRONT_SERVICE)
     )
     log.info(
         "Following services",

@@ -42,7 +42,7 @@ def _serve(options: argparse.Namespace) -> int:
     listeners = [Listener(bind(settings.host, settings.port, "TWIN_PORT"))]
     if settings.tls_port:
         bound = bind(settings.host, settings.tls_port, "TWIN_TLS_PORT")
-        files = ensure_certificates(settings.data_dir / "tls", local_names())
+        files = ensure_certificates(settings.data_dir / "tls", [*local_names(), *settings.further_names])
         listeners.append(Listener(bound, files.certificate, files.key))
     asyncio.run(_run(settings, listeners))
     return 0

@@ -40,7 +40,7 @@ def create_app(parts: Parts) -> FastAPI:
     install_error_handlers(app)
     if parts.gateway is not None:
         app.add_middleware(v1.V1, gateway=parts.gateway)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, names=parts.host_names)
     for module in (calls, chat, state, status, sockets):
         app.include_router(module.router)
     app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")

@@ -1,10 +1,11 @@
-"""Guards in front of every route: size, origin and security headers.
+"""Guards in front of every route: size, name, origin and security headers.
 
 It owns what a browser or a stranger may do over HTTP; the conversation's own limits are the agent's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError
 from pipecatapp.web.errors import body_for
+from pipecatapp.web.names import asked_name, is_ours
 
 MAX_BODY_BYTES = 1_000_000
 """Largest request body; the largest useful one is an SDP of some 10 kB."""
@@ -32,17 +34,31 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "microphone=(self), camera=(self), geolocation=()",
 }
+UNKNOWN_NAME = AgentError(
+    "unknown-name",
+    "No machine of this house is known by the name that you asked for.",
+    hint="Use its address or its host name, or add this name to the setting TWIN_HOST_NAMES "
+    "(docs/settings.md).",
+    status=421,
+)
+"""Answers who asks by another name; the front says the same (role `ingress`)."""
 
 
 class Guard:
     """ASGI middleware.
 
-    A page of another origin may not make the visitor's browser speak to Twin: requests that carry a
-    foreign `Origin` are refused, WebSockets too. Programs send no `Origin` and are let through.
+    A page of another origin may not make the visitor's browser speak to Twin: requests that ask by another
+    name than ours (`names`), or carry a foreign `Origin`, are refused, WebSockets too. Programs send no
+    `Origin` and are let through.
+
+    Args:
+        app: What is guarded.
+        names: Returns the names and addresses of the house, in small letters.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, names: Callable[[], Collection[str]]) -> None:
         self._app = app
+        self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass or refuse one connection."""
@@ -50,6 +66,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if not is_ours(asked_name(headers), self._names()):
+            await _refuse(scope, receive, send, UNKNOWN_NAME)
+            return
         if not _same_origin(headers):
             foreign = AgentError("foreign-origin", "This page may not talk to Twin.", status=403)
             await _refuse(scope, receive, send, foreign)
@@ -100,6 +119,8 @@ def _limit_of(path: str) -> int:
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: AgentError) -> None:
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message})
-        return
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message})
+            return
+    # Of a WebSocket, Starlette makes the answer to its handshake.
     await JSONResponse(body_for(scope["path"], error), error.status)(scope, receive, send)

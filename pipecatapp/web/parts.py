@@ -5,7 +5,7 @@ It owns the bundle that the composition root fills; the parts themselves are of 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ class Parts:
         experts: Returns who may answer and where, for `/api/experts`.
         speak: Returns a sentence as a WAV file.
         gateway: The models for other programs; None for an agent that has none to give.
+        host_names: Returns the names and addresses by which the house may be asked for, in small letters.
     """
 
     settings: Settings
@@ -43,6 +44,7 @@ class Parts:
     experts: Callable[[], Mapping[str, Any]]
     speak: Callable[[str], Awaitable[bytes]]
     gateway: Gateway | None = None
+    host_names: Callable[[], Collection[str]] = frozenset
 
 
 def _parts(connection: HTTPConnection) -> Parts:

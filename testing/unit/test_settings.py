@@ -29,6 +29,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
         ("STT_SERVICE", "ears", "pocketsphinx"),
         ("TTS_SERVICE", "mouth", "piper"),
         ("TWIN_PORT", "0", "greater"),
+        ("TWIN_HOST_NAMES", "mypc.fritz.box, http://other:8000", "'http://other:8000' is no name"),
+        ("TWIN_HOST_NAMES", "*", "no name"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_is_valid(
@@ -39,6 +41,11 @@ def test_a_wrong_value_names_the_variable_and_what_is_valid(
         load_settings()
     assert variable in caught.value.message
     assert valid in caught.value.message
+
+
+def test_further_names_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_HOST_NAMES", " MyPC.fritz.box., ,2001:DB8::5")
+    assert load_settings().further_names == ("mypc.fritz.box", "2001:db8::5")
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,143 +5,43 @@ The workers are small HTTP servers: HAProxy and its settings are what is tried h
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
-import shutil
-import socket
-import subprocess
-import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import yaml
 
-from pipecatapp.adapters.llm_server import free_ports
-from testing.e2e.experts.workers import make_pair
-from testing.e2e.processes import is_open
+from pipecatapp.web.guard import UNKNOWN_NAME
+from testing.fronts import START_TIMEOUT_S, Worker, Written, front, told, write_settings
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).resolve().parents[3]
-ROLE = ROOT / "ansible/roles/ingress"
-START_TIMEOUT_S = 20.0
 ASKED = 20
 READING = ("GET", "HEAD")
+OUR_NAMES = (
+    *(
+        "localhost",
+        "LOCALHOST:8000",
+        "localhost.",
+        "127.0.0.1:8000",
+        "[::1]:8000",
+        "10.1.2.3",
+        "192.168.178.20:8443",
+    ),
+    *("172.31.0.1", "169.254.3.4", "[fe80::1]:8000", "[FD00::5]", "mypc:8000", "MyPC.Fritz.Box.:8000"),
+)
+OTHER_NAMES = (
+    *("evil.example:8000", "mypc.evil.example", "localhost.evil.example", "127.0.0.1.evil.example"),
+    *("other.fritz.box", "203.0.113.9:8000", "172.32.0.1", "[2001:db8::8]", "evil@localhost", "2130706433"),
+)
 WRITING = ("POST", "PUT", "PATCH", "DELETE")
-
-
-class Worker(http.server.ThreadingHTTPServer):
-    """Answers with its name: with 503 while it `refuses`, not at all when it `falls_silent`, and counts the askers.
-
-    HAProxy's health checks are no askers, and are answered by what `ready` says.
-    """
-
-    def __init__(self, port: int, name: str) -> None:
-        super().__init__(("127.0.0.1", port), Answer)
-        self.worker_name, self.ready, self.refuses, self.falls_silent, self.asked = (
-            name,
-            True,
-            False,
-            False,
-            0,
-        )
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    def end(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Worker
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path == "/health":
-            self._answer(self.server.ready)
-            return
-        self.server.asked += 1
-        if self.server.falls_silent:
-            self.close_connection = True
-        else:
-            self._answer(self.server.ready and not self.server.refuses)
-
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _answer(self, does: bool) -> None:
-        body = f"{self.server.worker_name} {'answers' if does else 'does not'}".encode()
-        self.send_response(200 if does else 503)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-
-def neighbours() -> int:
-    """Return a port that is free, as the one after it."""
-    while True:
-        port = free_ports(1)[0]
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
-            return port
-
-
-def write_settings(folder: Path, http_port: int, https_port: int, first_worker: int) -> None:
-    """Have Ansible write what the role would on a machine that stands alone, with two workers."""
-    (folder / "tls").mkdir()
-    make_pair(folder).combined.rename(folder / "tls/node.pem")
-    own = (yaml.safe_load((ROLE / part / "main.yaml").read_text()) for part in ("defaults", "vars"))
-    values = {name: value for part in own for name, value in part.items()} | {
-        "ansible_python_interpreter": sys.executable,
-        "ingress_http_port": http_port,
-        "ingress_https_port": https_port,
-        "ingress_workers": 2,
-        "twin_mode": "standalone",
-        "twin_init": "systemd",
-        "twin_config_dir": str(folder),
-        "twin_data_dir": str(folder),
-        "twin_ports": {"worker_base": first_worker - 1},
-    }
-    play = {
-        "hosts": "localhost",
-        "gather_facts": False,
-        "vars": values,
-        "tasks": [
-            {"ansible.builtin.template": {"src": f"{ROLE}/templates/{name}.j2", "dest": f"{folder}/{name}"}}
-            for name in ("haproxy.cfg", "unavailable.http", "unavailable.json")
-        ],
-    }
-    (folder / "play.yaml").write_text(yaml.safe_dump([play]))
-    ansible = Path(sys.executable).with_name("ansible-playbook")
-    subprocess.run([ansible, "-i", "localhost,", "-c", "local", folder / "play.yaml"], cwd=folder, check=True)
-
-
-@dataclass(frozen=True)
-class Written:
-    """Where the settings are, the front's port and that of the first worker."""
-
-    folder: Path
-    port: int
-    first_worker: int
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    folder = tmp_path_factory.mktemp("front")
-    port, https_port = free_ports(2)
-    first_worker = neighbours()
-    write_settings(folder, port, https_port, first_worker)
-    return Written(folder, port, first_worker)
+    return write_settings(tmp_path_factory.mktemp("front"))
 
 
 @pytest.fixture
@@ -150,22 +50,6 @@ def workers(written: Written) -> Iterator[list[Worker]]:
     yield begun
     for worker in begun:
         worker.end()
-
-
-@contextlib.contextmanager
-def front(written: Written) -> Iterator[str]:
-    """HAProxy with these settings, just begun; yields its address."""
-    program = shutil.which("haproxy")
-    assert program, "haproxy is not installed"
-    with subprocess.Popen([program, "-db", "-q", "-f", str(written.folder / "haproxy.cfg")]) as process:
-        try:
-            end_s = time.monotonic() + START_TIMEOUT_S
-            while not is_open(written.port):
-                assert time.monotonic() < end_s, "HAProxy does not listen"
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{written.port}"
-        finally:
-            process.terminate()
 
 
 def ask(address: str, method: str = "POST", path: str = "/api/chat") -> tuple[int, str]:
@@ -241,3 +125,43 @@ def test_when_no_worker_runs_a_program_is_told_when_to_come_back(written: Writte
 
     assert code == 503
     assert json.loads(answer)["error"]["code"] == "starting"
+
+
+@pytest.fixture(scope="module")
+def port(written: Written) -> Iterator[int]:
+    """The port of a front with a worker behind it."""
+    worker = Worker(written.first_worker, "w1")
+    with front(written):
+        yield written.port
+    worker.end()
+
+
+@pytest.mark.parametrize("name", OUR_NAMES)
+def test_by_our_names_and_private_addresses_people_are_let_through(port: int, name: str) -> None:
+    status, body = told(port, "GET /api/memory HTTP/1.1", f"Host: {name}", f"Origin: http://{name}")
+    assert (status, body) == (200, "w1 answers")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+@pytest.mark.parametrize("path", ["/", "/api/memory", "/health", "/v1/models", "/ws"])
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_by_another_name_nobody_is_let_through(port: int, name: str, path: str, method: str) -> None:
+    status, body = told(port, f"{method} {path} HTTP/1.1", f"Host: {name}", "Content-Length: 0")
+    assert (status, json.loads(body)) == (421, UNKNOWN_NAME.to_wire())
+
+
+def test_an_event_stream_by_another_name_is_refused(port: int) -> None:
+    upgrade = (
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    )
+    head = "GET /ws HTTP/1.1"
+    assert told(port, head, "Host: evil.example:8000", "Origin: http://evil.example:8000", *upgrade)[0] == 421
+
+
+def test_who_names_nobody_is_refused(port: int) -> None:
+    assert told(port, "GET /api/memory HTTP/1.0")[0] == 421
+    assert told(port, "GET /api/memory HTTP/1.1", "Host:")[0] in (400, 421)
+    assert told(port, "GET /api/memory HTTP/1.1", "Host: localhost", "Host: evil.example")[0] == 400
+    assert told(port, "GET http://evil.example/ HTTP/1.1", "Host: localhost")[0] == 400

@@ -85,11 +85,15 @@ def test_the_rule_knows_every_secret_of_the_settings() -> None:
 def test_a_key_among_the_settings_goes_to_the_jobs_variable_and_not_into_the_job(tmp_path: Path) -> None:
     settings = {"LLM_API_KEY": KEY, "OPENAI_API_KEY": KEY, "TWIN_GREETING": "Good evening."}
     made = dict.fromkeys(("memory_token", "expert_key", "external_keys"), "made")
-    own = f"pipecatapp_house_settings: {settings}, cluster_secrets_values: {made}"
+    own = f"pipecatapp_house_settings: {settings}, cluster_secrets_values: {made}, twin_page_names: [den]"
     inventory = ALONE.replace("ansible_connection: local", f"ansible_connection: local, {own}")
     told = {"job": "{{ _pipecatapp_job_values.settings }}", "secrets": "{{ _pipecatapp_job_secrets }}"}
     found = values(tmp_path, inventory, ["pipecatapp"], told)["localhost"]
-    assert found["job"] == {"BENCHMARK_MODE": "false", "TWIN_GREETING": "Good evening."}
+    assert found["job"] == {
+        "BENCHMARK_MODE": "false",
+        "TWIN_GREETING": "Good evening.",
+        "TWIN_HOST_NAMES": "den",
+    }
     assert found["secrets"] == {
         "LLM_API_KEY": KEY,
         "OPENAI_API_KEY": KEY,

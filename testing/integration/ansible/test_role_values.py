@@ -100,6 +100,18 @@ def test_a_machine_alone_needs_the_language_models_port(tmp_path: Path) -> None:
     assert found["localhost"]["ports"] == [8000, 8443, 8080]
 
 
+@pytest.mark.parametrize("where", ["pipecatapp_settings", "pipecatapp_house_settings"])
+def test_the_owners_names_come_from_the_first_controllers_settings(tmp_path: Path, where: str) -> None:
+    own = f"{{{where}: {{TWIN_HOST_NAMES: 'Twin.fritz.box, ,twin.example.org'}}, ansible_host: 10.9.0.1, "
+    inventory = CLUSTER.replace("{ansible_host: 10.9.0.1, ", own)
+    found = values(tmp_path, inventory, [], {"names": "{{ twin_further_names }}"})
+    assert found["den"] == found["attic"] == {"names": ["Twin.fritz.box", "twin.example.org"]}
+
+
+def test_without_such_a_setting_there_are_no_further_names(tmp_path: Path) -> None:
+    assert values(tmp_path, ALONE, [], {"names": "{{ twin_further_names }}"})["localhost"]["names"] == []
+
+
 def test_later_joins_reach_a_machine_where_its_ssh_is(tmp_path: Path) -> None:
     template = ROOT / "ansible/roles/join/templates/inventory.yaml.j2"
     written = dict.fromkeys(("controller_nodes", "worker_nodes"), {"hosts": {}})

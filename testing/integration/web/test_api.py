@@ -76,7 +76,17 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
     service = TwinService(workflow, memory, FakeClock(), settings, StateFolder(settings.data_dir / "states"))
-    parts = Parts(settings, service, BusyGateway(), FakeToolBox(), lambda: checks, dict, lambda: EXPERTS, say)
+    parts = Parts(
+        settings,
+        service,
+        BusyGateway(),
+        FakeToolBox(),
+        lambda: checks,
+        dict,
+        lambda: EXPERTS,
+        say,
+        host_names=lambda: {"twin"},
+    )
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://twin:8000") as http:
         yield http
@@ -137,6 +147,22 @@ async def test_a_foreign_page_may_not_speak_to_twin(client: httpx.AsyncClient) -
     foreign = await client.post("/api/chat", json={"text": "hi"}, headers={"Origin": "http://evil.example"})
     own = await client.post("/api/chat", json={"text": "hi"}, headers={"Origin": "http://twin:8000"})
     assert (foreign.status_code, own.status_code) == (403, 200)
+
+
+async def test_a_page_whose_name_was_made_to_lead_here_is_refused(client: httpx.AsyncClient) -> None:
+    rebound = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000"}
+    for method, path in (
+        ("GET", "/"),
+        ("GET", "/health"),
+        ("GET", "/api/memory"),
+        ("DELETE", "/api/memory"),
+        ("POST", "/api/chat"),
+        ("POST", "/api/state/load"),
+        ("GET", "/ca.crt"),
+    ):
+        reply = await client.request(method, path, headers=rebound)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (421, "unknown-name"), path
+        assert "TWIN_HOST_NAMES" in reply.json()["error"]["hint"]
 
 
 async def test_busy_is_503_with_retry_after(client: httpx.AsyncClient) -> None:

@@ -133,7 +133,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         app = FastAPI()
         install_error_handlers(app)
         app.add_middleware(V1, gateway=gateway)
-        app.add_middleware(Guard)
+        app.add_middleware(Guard, names=lambda: {"twin"})
         listener = Listener(bind("127.0.0.1", 0, "TWIN_PORT"))
         running = Servers(app, [listener], logs_requests=False)
         task = asyncio.create_task(running.run())
@@ -419,8 +419,13 @@ async def test_a_key_that_was_revoked_is_good_nowhere(tmp_path: Path) -> None:
 
 
 async def test_a_page_by_another_name_is_not_this_machine(tmp_path: Path) -> None:
-    async with house(tmp_path, RawUpstream(whole(ANSWER))) as it, it.client(Host="evil.example") as http:
-        assert (await http.get("/v1/models")).status_code == 401
+    async with house(tmp_path, RawUpstream(whole(ANSWER))) as it:
+        async with it.client(Host="twin") as http:
+            assert (await http.get("/v1/models")).status_code == 401
+        async with it.client(Host="evil.example") as http:
+            refused = await http.get("/v1/models")
+    assert refused.status_code == 421
+    assert "TWIN_HOST_NAMES" in error_of(refused)["message"]
 
 
 async def test_a_limit_is_told_with_the_time_to_wait(tmp_path: Path) -> None:

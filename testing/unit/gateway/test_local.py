@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.web.local import is_local, is_loopback
+from pipecatapp.web.local import is_local
+from pipecatapp.web.names import is_loopback
 
 pytestmark = pytest.mark.unit
 

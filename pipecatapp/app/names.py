@@ -1,0 +1,38 @@
+"""By which names the house may be asked for.
+
+It owns where they come from: this machine, its certificate, the fronts that Consul knows, and the owner. What
+is done with another name is `web`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipecatapp.adapters.local_ca import certificate_names
+from pipecatapp.adapters.own_names import house_domains, names_of, own_names
+from pipecatapp.ports import ServiceDirectory
+from pipecatapp.settings import Settings
+
+FRONT_SERVICE = "ingress"
+"""The front of each node in Consul; its `host` says how that machine calls itself."""
+
+
+def host_names(settings: Settings, directory: ServiceDirectory) -> Callable[[], frozenset[str]]:
+    """Return a question for the names and addresses of the house at this moment, in small letters."""
+    certificate = certificate_names(settings.data_dir / "tls" / "node.crt")
+    fixed = own_names() | {name.lower() for name in certificate} | set(settings.further_names)
+    domains = house_domains()
+    seen = (-1, fixed)
+
+    def now() -> frozenset[str]:
+        nonlocal seen
+        version = directory.version
+        if seen[0] != version:
+            found = set(fixed)
+            for front in directory.known(FRONT_SERVICE):
+                found |= {front.address.lower()}
+                found |= names_of(front.node, domains) | names_of(front.meta.get("host", ""), domains)
+            seen = (version, frozenset(found))
+        return seen[1]
+
+    return now
