@@ -1,6 +1,6 @@
 """Every setting, with its unit, its default and its environment variable.
 
-It is the only reader of the environment. A wrong value stops the start with a sentence that says
+Only it and `environment` read the environment. A wrong value stops the start with a sentence that says
 what is valid; which engine a name stands for is decided in `app`.
 """
 
@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipecatapp.environment import DEFAULT_PORT
 from pipecatapp.errors import ConfigError
 
 SttService = Literal["auto", "embedded", "faster-whisper", "realtimestt", "pocketsphinx", "openai"]
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
 
     host: str = Field("0.0.0.0", alias="TWIN_HOST")  # noqa: S104 - the page is for the whole LAN
     """Address to listen on."""
-    port: int = Field(8000, alias="TWIN_PORT", ge=1, le=65535)
+    port: int = Field(DEFAULT_PORT, alias="TWIN_PORT", ge=1, le=65535)
     """HTTP port."""
     tls_port: int = Field(8443, alias="TWIN_TLS_PORT", ge=0, le=65535)
     """HTTPS port; 0 serves no HTTPS here (a front does)."""
@@ -235,34 +236,6 @@ def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
     """Return this process's environment for a child, without secrets and the variables named in `without`."""
     dropped = {*secret_variables(), *without}
     return {name: value for name, value in os.environ.items() if name not in dropped}
-
-
-_QUIET_LIBRARIES = {
-    # onnxruntime reports its use to its vendor unless it is told not to.
-    "ORT_DISABLE_TELEMETRY": "1",
-    # Models are the supply's business: the library that faster-whisper brings must not ask the hub.
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-}
-
-
-def keep_libraries_in_the_house() -> None:
-    """Make the libraries of this process, and of its children, send nothing outside.
-
-    It must be called before an engine is imported. A user's own setting is overruled.
-    """
-    os.environ.update(_QUIET_LIBRARIES)
-
-
-def let_openmp_wait_idly() -> None:
-    """Make this process's OpenMP threads sleep between two pieces of work instead of spinning.
-
-    Spinning threads of the recogniser take the cores from the sound. It must be called before an engine is
-    imported, and must not reach an LLM server, which it makes half as quick (docs/latency.md).
-    """
-    for name, value in {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}.items():
-        os.environ.setdefault(name, value)
 
 
 def set_for_libraries(environment: Mapping[str, str]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipecatapp.environment import keep_libraries_in_the_house, let_openmp_wait_idly
 from pipecatapp.errors import AgentError
-from pipecatapp.settings import keep_libraries_in_the_house, let_openmp_wait_idly
 from pipecatapp.units import SPEECH_RATE_HZ
 
 NOISE_S = 1.0

@@ -11,37 +11,42 @@ import sys
 from collections.abc import Sequence
 
 from pipecatapp import __version__
+from pipecatapp.environment import keep_libraries_in_the_house
 from pipecatapp.errors import AgentError
-from pipecatapp.settings import keep_libraries_in_the_house
 
-COMMANDS = (
-    "serve",
-    "llm",
-    "memory",
-    "talk",
-    "chat",
-    "status",
-    "cluster",
-    "check_experts",
-    "expert",
-    "measure",
-    "benchmark",
-    "plan",
-    "doctor",
-    "models",
-    "artifacts",
-    "trials",
-    "workflow",
-    "tls",
-    "token",
-    "keys",
-)
-"""Modules of this package, in the order of `twin --help`; each has `add_parser(subparsers)`."""
+COMMANDS = {
+    "serve": "run the agent",
+    "llm": "run the LLM server that fits this machine, in the foreground",
+    "memory": "run, check, fill or copy the long-term memory",
+    "talk": "speak WAV files to a running agent",
+    "chat": "write with a running agent",
+    "status": "say how a running agent is",
+    "cluster": "look at the cluster",
+    "check-experts": "ask every expert of the cluster a real question",
+    "expert": "serve an expert of the house, the best model that works",
+    "measure": "measure what this machine can do, once",
+    "benchmark": "measure how quick this machine's language model is",
+    "plan": "propose which expert runs where",
+    "doctor": "check this machine, its models and its ports",
+    "models": "list, fetch and verify the models",
+    "artifacts": "list, fetch or build, and verify the binaries",
+    "trials": "try the native engines on this CPU, and say which are set aside",
+    "workflow": "check, run and draw workflows",
+    "tls": "make the local CA and this node's certificate",
+    "token": "make, list and revoke the tokens that machines join by",
+    "keys": "make, list and revoke the keys that programs use /v1 by",
+}
+"""Every command with its line of `twin --help`, in that order; `module_of` says where each is."""
 
 EXIT_ERROR = 1
 """Something failed; the message says what and what to do."""
 EXIT_INTERRUPTED = 130
 """Ctrl-C, as shells count it."""
+
+
+def module_of(command: str) -> str:
+    """Return the module of a command; it has `add_parser(subparsers)`."""
+    return f"pipecatapp.cli.{command.replace('-', '_')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,10 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"twin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     words = sys.argv[1:] if arguments is None else arguments
-    # A command that is named is imported alone: all of them together take seconds on an old machine.
-    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
-        importlib.import_module(f"pipecatapp.cli.{name}").add_parser(subparsers)
-    options = parser.parse_args(arguments)
+    named = next((word for word in words if not word.startswith("-")), "")
+    # Only the command that is named is imported: all of them together take seconds on an old machine.
+    for command, line in COMMANDS.items():
+        if command == named:
+            importlib.import_module(module_of(command)).add_parser(subparsers)
+        else:
+            subparsers.add_parser(command, help=line)
+    options = parser.parse_args(words)
     keep_libraries_in_the_house()
     try:
         return int(options.func(options))

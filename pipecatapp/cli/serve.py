@@ -14,7 +14,8 @@ import signal
 from pipecatapp.adapters.local_ca import ensure_certificates, local_names
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
 from pipecatapp.app.trials import EngineTrials
-from pipecatapp.settings import Settings, let_openmp_wait_idly, load_settings
+from pipecatapp.environment import let_openmp_wait_idly
+from pipecatapp.settings import Settings, load_settings
 from pipecatapp.web.serving import Listener, Serving, bind
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from pipecatapp.cli.server import client_for, raise_for_reply
+from pipecatapp.cli.server import get_json
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,10 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _status(options: argparse.Namespace) -> int:
-    with client_for(options.url) as client:
-        response = client.get("/api/status")
-        raise_for_reply(response)
-        status: dict[str, Any] = response.json()
+    status: dict[str, Any] = get_json(options.url, "/api/status")
     ready = all(check["ok"] for check in status["checks"].values())
     if options.json:
         print(json.dumps(status, indent=2))

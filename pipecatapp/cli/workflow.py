@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
-from pipecatapp.app.trials import EngineTrials
+from pipecatapp.app.logs import set_up_logging
 from pipecatapp.errors import ConfigError, WorkflowDefinitionError
 from pipecatapp.settings import Settings, load_settings
 from pipecatapp.workflow.draw import draw_dot, draw_text
@@ -118,6 +118,8 @@ def _keys(config: type[NodeConfig]) -> list[str]:
 
 def _run(options: argparse.Namespace, open_services: OpenServices | None = None) -> int:
     settings = load_settings()
+    # What is printed is the answer; of the log only what is wrong, and all of it with TWIN_LOG_LEVEL=debug.
+    set_up_logging("debug" if settings.log_level == "debug" else "error")
     if options.llm_url:
         settings = settings.model_copy(update={"llm_base_url": options.llm_url})
     return asyncio.run(_run_once(options, settings, open_services or _app_services))
@@ -125,9 +127,7 @@ def _run(options: argparse.Namespace, open_services: OpenServices | None = None)
 
 @asynccontextmanager
 async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
-    # The libraries of calls are imported too, and must have been tried before.
-    await EngineTrials(settings).require("silero", "the agent needs it")
-    from pipecatapp.app.composition import thinking  # heavy: it knows every engine
+    from pipecatapp.app.thinking import thinking  # heavy: it knows every engine
 
     async with thinking(settings) as mind:
         yield mind.services

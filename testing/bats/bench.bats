@@ -50,6 +50,7 @@ setup() {
   [ "$(needs voice_latency --url=http://twin:8000)" = python ]
   [ "$(needs split --help)" = python ]
   [ "$(needs router --passes 1)" = cluster ]
+  [ "$(needs start --rounds 3)" = python ]
 }
 
 @test "bench: a benchmark gets its arguments, and its output is alone on standard output" {

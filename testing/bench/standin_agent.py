@@ -18,8 +18,8 @@ from pipecatapp import __version__
 from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.composition import runner_of
 from pipecatapp.app.logs import set_up_logging
+from pipecatapp.app.thinking import runner_of
 from pipecatapp.ports import CheckResult, Transcript
 from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools

@@ -21,8 +21,8 @@ SENTENCE = "know-france.flac"
 
 
 async def pick() -> dict[str, Any]:
-    from pipecatapp.app.composition import model_store
     from pipecatapp.app.engines import pick_stt
+    from pipecatapp.app.models import model_store
     from pipecatapp.app.own_llm import llm_choice
     from pipecatapp.settings import Settings
 

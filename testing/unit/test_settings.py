@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipecatapp.environment import keep_libraries_in_the_house, own_port
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import (
     Settings,
     child_environment,
-    keep_libraries_in_the_house,
     load_settings,
     secret_variables,
 )
@@ -46,6 +46,24 @@ def test_a_wrong_value_names_the_variable_and_what_is_valid(
 def test_further_names_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_HOST_NAMES", " MyPC.fritz.box., ,2001:DB8::5")
     assert load_settings().further_names == ("mypc.fritz.box", "2001:db8::5")
+
+
+@pytest.mark.parametrize("value", ["", "8123", "1", "65535"])
+def test_the_port_is_read_alike_with_and_without_all_settings(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    if value:
+        monkeypatch.setenv("TWIN_PORT", value)
+    assert own_port() == load_settings().port
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "http", "8000.5"])
+def test_a_wrong_port_is_told_alike(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TWIN_PORT", value)
+    for read in (own_port, load_settings):
+        with pytest.raises(ConfigError, match="TWIN_PORT=") as caught:
+            read()
+        assert caught.value.hint
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.cli import COMMANDS
+from pipecatapp.cli import COMMANDS, module_of
 from verification.repo.tree import REPO, files, matching, report, text_of
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(120)]
@@ -76,7 +76,7 @@ def twin_commands() -> dict[str, set[str]]:
     parser = argparse.ArgumentParser()
     top = parser.add_subparsers()
     for name in COMMANDS:
-        importlib.import_module(f"pipecatapp.cli.{name}").add_parser(top)
+        importlib.import_module(module_of(name)).add_parser(top)
     return {
         name: {
             choice
