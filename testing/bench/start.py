@@ -1,8 +1,8 @@
 """How long a command of `twin` takes to begin, against a bare Python: `python -c pass`.
 
-It owns the measurement: the commands take turns, so that what else the machine does befalls all of them, and both
-the best and the median of each count. Usage: scripts/bench start [--rounds 10] [--json]. What the quick ones may
-import is a test's (testing/integration/cli).
+It owns the measurement: the commands take turns, so that what else the machine does befalls all of them, and
+the best and the median of each count. Usage: scripts/bench start [--rounds 10] [--json]. What the quick ones
+may import is a test's (testing/integration/cli).
 """
 
 from __future__ import annotations
