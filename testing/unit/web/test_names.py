@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from pipecatapp.web.names import asked_name, is_ours
+from pipecatapp.web.names import PRIVATE, asked_name, is_ours
+from testing.ansible_code import ROOT
 
 pytestmark = pytest.mark.unit
 
+FRONT = ROOT / "ansible/roles/ingress/templates/haproxy.cfg.j2"
 NAMES = {"mypc", "mypc.fritz.box", "2001:db8::7"}
 
 
@@ -80,3 +82,8 @@ def test_other_names_addresses_of_strangers_and_nonsense_are_not(host: str) -> N
 def test_no_name_and_two_names_are_none() -> None:
     assert asked() == ""
     assert asked("localhost", "localhost") == ""
+
+
+def test_the_front_lets_the_same_addresses_in() -> None:
+    lines = [line for line in FRONT.read_text(encoding="utf-8").splitlines() if "-m ip " in line]
+    assert sorted(network for line in lines for network in line.split("-m ip ")[1].split()) == sorted(PRIVATE)
