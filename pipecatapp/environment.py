@@ -47,7 +47,7 @@ def own_port() -> int:
     Raises:
         ConfigError: It is no port.
     """
-    given = os.environ.get("TWIN_PORT", "").strip() or str(DEFAULT_PORT)
+    given = os.environ.get("TWIN_PORT", str(DEFAULT_PORT)).strip()
     if not given.isdecimal() or not 1 <= int(given) <= 65535:
         raise ConfigError(
             "settings",

@@ -57,7 +57,7 @@ def test_the_port_is_read_alike_with_and_without_all_settings(
     assert own_port() == load_settings().port
 
 
-@pytest.mark.parametrize("value", ["0", "65536", "-1", "http", "8000.5"])
+@pytest.mark.parametrize("value", ["", "0", "65536", "-1", "http", "8000.5"])
 def test_a_wrong_port_is_told_alike(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TWIN_PORT", value)
     for read in (own_port, load_settings):
