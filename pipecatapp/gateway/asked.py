@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.response_format import binds, bound_fields, check_format, refuse_format
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 
 KEPT_BACK = ("id_slot", "lora")
 """Fields of llama.cpp's own that are not passed on: they would disturb the prompt caches of conversations."""
 LLAMA_FIELDS = frozenset(
     {
-        *("cache_prompt", "dynatemp_exponent", "dynatemp_range", "ignore_eos", "json_schema", "min_keep"),
+        *("cache_prompt", "dynatemp_exponent", "dynatemp_range", "ignore_eos", "min_keep"),
         *("mirostat", "mirostat_eta", "mirostat_tau", "n_indent", "n_keep", "n_predict", "n_probs"),
         *("parse_tool_calls", "post_sampling_probs", "reasoning_format", "repeat_last_n", "repeat_penalty"),
         *("response_fields", "return_progress", "return_tokens", "samplers", "t_max_predict_ms"),
@@ -29,8 +30,20 @@ LLAMA_FIELDS = frozenset(
 )
 """Other fields of llama.cpp's own, which another server may refuse
 (github.com/ggml-org/llama.cpp, tools/server/README.md, `POST /completion`)."""
-GRAMMARS = ("grammar", "grammar_lazy", "grammar_triggers")
+GRAMMARS = ("grammar", "grammar_lazy", "grammar_triggers", "json_schema")
 """The same; without them an answer would not be what was asked for."""
+
+TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "stop": ((str, list), "a string or a list of strings"),
+    "user": ((str,), "a string"),
+    "logit_bias": ((dict, list), "an object: tokens and what is added to each"),
+    "stream_options": ((dict,), "an object"),
+}
+"""Fields that llama.cpp passes over when they have another type, and what they must be."""
+CHAT_TYPES = {**TYPES, "logprobs": ((bool,), "true or false; top_logprobs is the number")}
+"""The same in a chat."""
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+"""Who speaks in a chat; llama.cpp passes any word on to the model's template."""
 
 MAX_SCHEME_CHARS = 40
 """Where in a text `://` makes a URL of it; base64, in which a picture may come, has none at all."""
@@ -56,11 +69,14 @@ class Asked:
         """Return what is sent to `upstream`: `raw` wherever that will do.
 
         Raises:
-            GatewayError: It takes no grammar, and one is asked for.
+            GatewayError: It takes no grammar, and one is asked for; or a schema that it would not keep to.
         """
-        if not upstream.model and not any(name in self.fields for name in KEPT_BACK):
+        if upstream.model:
+            return json.dumps(fields_for(upstream, self.fields)).encode()
+        fields = bound_fields(self.fields) if binds(self.fields) else self.fields
+        if fields is self.fields and not any(name in fields for name in KEPT_BACK):
             return self.raw
-        return json.dumps(fields_for(upstream, self.fields)).encode()
+        return json.dumps(fields_for(upstream, fields)).encode()
 
 
 def fields_for(upstream: Upstream, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,13 +143,31 @@ def read_asked(raw: bytes, needed: str) -> Asked:
         raise GatewayError("invalid_type", "stream must be true or false.", param="stream")
     if needed == "messages":
         _check_messages(fields["messages"])
+        check_format(fields)
+    else:
+        refuse_format(fields)
+    _check_types(fields, CHAT_TYPES if needed == "messages" else TYPES)
     return Asked(raw, fields, text_field(fields, "model", DEFAULT) or DEFAULT, is_stream)
+
+
+def _check_types(fields: Mapping[str, Any], types: Mapping[str, tuple[tuple[type, ...], str]]) -> None:
+    for name, (kinds, told) in types.items():
+        value = fields.get(name)
+        is_right = value is None or isinstance(value, kinds)
+        if name == "stop" and isinstance(value, list):
+            is_right = all(isinstance(word, str) for word in value)
+        if not is_right:
+            raise GatewayError("invalid_type", f"{name} must be {told}.", param=name)
 
 
 def _check_messages(messages: Any) -> None:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise GatewayError("invalid_type", "messages must be a list of objects.", param="messages")
-    for message in messages:
+    for number, message in enumerate(messages):
+        if (role := message.get("role")) not in ROLES:
+            where = f"messages[{number}].role"
+            text = f"{where} is {', '.join(ROLES)}; {role!r} is none of them."
+            raise GatewayError("invalid_value", text, param=where)
         content = message.get("content")
         for part in content if isinstance(content, list) else ():
             _check_part(part)

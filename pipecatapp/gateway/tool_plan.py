@@ -15,6 +15,8 @@ from typing import Any
 
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.asked import Asked, fields_for
+from pipecatapp.gateway.response_format import FIELD, bound_fields, format_of, schema_of
+from pipecatapp.gateway.schemas import bound_schema
 from pipecatapp.gateway.upstreams import Upstream
 
 WORD_TOOL = "reply"
@@ -50,7 +52,9 @@ class ToolPlan:
 
     Args:
         asked: As it came.
-        fields: What is sent in its place.
+        fields: What is sent in its place, but for the form of the answer.
+        tools: The functions that may be called, by name; none leaves the answer's form to the caller.
+        words: The schema of an answer in words; None when there must be a call.
         word_tool: Name of the tool that stands for words.
         words_are_text: Words are words; else they are JSON of the caller's own schema.
         wants_usage: The caller wants the number of tokens at the end of a stream.
@@ -58,6 +62,8 @@ class ToolPlan:
 
     asked: Asked
     fields: Mapping[str, Any]
+    tools: Mapping[str, Mapping[str, Any]]
+    words: Mapping[str, Any] | None
     word_tool: str
     words_are_text: bool
     wants_usage: bool
@@ -66,11 +72,34 @@ class ToolPlan:
         """Return what is sent to `upstream`.
 
         Raises:
-            GatewayError: It takes no grammar, and one is asked for.
+            GatewayError: It takes no grammar, and one is asked for; or a schema that it would not keep to; or
+                numbers of tokens, which a call that is read from them has no more.
         """
         if upstream.calls_tools:
             return self.asked.body_for(upstream)
-        return json.dumps(fields_for(upstream, self.fields)).encode()
+        if self.asked.fields.get("logprobs"):
+            raise GatewayError("invalid_value", "With tools there are no logprobs.", param="logprobs")
+        is_llama = not upstream.model
+        if self.tools:
+            fields = {**self.fields, FIELD: format_of(self._schema(is_llama=is_llama))}
+        elif wanted := self.asked.fields.get(FIELD):
+            fields = {**self.fields, **(bound_fields({FIELD: wanted}) if is_llama else {FIELD: wanted})}
+        else:
+            fields = dict(self.fields)
+        return json.dumps(fields_for(upstream, fields)).encode()
+
+    def _schema(self, *, is_llama: bool) -> dict[str, Any]:
+        """Return the schema of a call, or of words; for llama.cpp one that it keeps to."""
+        arguments = {
+            name: _bound_arguments(name, function) if is_llama else _parameters(function)
+            for name, function in self.tools.items()
+        }
+        if self.words is not None:
+            words = self.words
+            if is_llama:
+                words = bound_schema(words, f"{FIELD}.json_schema.schema", param=FIELD)
+            arguments[self.word_tool] = _object({WORDS: words})
+        return _schema(arguments)
 
 
 def needs_plan(fields: Mapping[str, Any]) -> bool:
@@ -102,17 +131,14 @@ def plan_of(asked: Asked, prompts: ToolPrompts) -> ToolPlan:
         shown = {**chosen, word_tool: _word_tool(prompts.words, words)} if allows_words else chosen
         examples = _examples(chosen, word_tool, prompts.examples) if allows_words else []
         messages = _told(messages, _instructions(shown, prompts.how), examples)
-        schema = _schema(shown)
-        wrapped = {"name": "answer", "strict": True, "schema": schema}
-        kept["response_format"] = {"type": "json_schema", "json_schema": wrapped}
-    elif fields.get("response_format"):
-        kept["response_format"] = fields["response_format"]
     if asked.is_stream:
         kept["stream_options"] = {"include_usage": True}
     options = fields.get("stream_options")
     return ToolPlan(
         asked,
         {**kept, "messages": messages},
+        chosen,
+        words if allows_words else None,
         word_tool,
         words == {"type": "string"},
         isinstance(options, dict) and bool(options.get("include_usage")),
@@ -156,15 +182,8 @@ def _chosen(
 
 
 def _schema_of_words(wanted: Any) -> Mapping[str, Any]:
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind == "json_object":
-        return {"type": "object"}
-    if kind == "json_schema":
-        named = wanted.get("json_schema")
-        schema = named.get("schema") if isinstance(named, dict) else None
-        if isinstance(schema, dict):
-            return schema
-        raise GatewayError("invalid_value", "json_schema has no schema.", param="response_format")
+    if isinstance(wanted, dict) and wanted.get("type") != "text":
+        return schema_of(wanted)
     return {"type": "string"}
 
 
@@ -173,12 +192,26 @@ def _word_tool(description: str, words: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": description, "parameters": _object({WORDS: words})}
 
 
+def _parameters(function: Mapping[str, Any]) -> Mapping[str, Any]:
+    return function.get("parameters") or _object({})
+
+
+def _bound_arguments(name: str, function: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a function's arguments, for llama.cpp.
+
+    What it cannot keep to is left out, as OpenAI's models keep to a schema no more than they will; unless the
+    function is `strict`.
+    """
+    place = f"The parameters of {name}"
+    return bound_schema(_parameters(function), place, param="tools", is_strict=function.get("strict") is True)
+
+
 def _schema(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the schema of a call of one of `tools`."""
+    """Return the schema of a call of one of `tools`, which are the schemas of their arguments by name."""
     definitions: dict[str, Any] = {}
     branches = []
-    for number, (name, function) in enumerate(tools.items()):
-        arguments = _hoisted(function.get("parameters") or _object({}), f"t{number}_", definitions)
+    for number, (name, parameters) in enumerate(tools.items()):
+        arguments = _hoisted(parameters, f"t{number}_", definitions)
         branches.append(_object({"tool": {"const": name}, "arguments": arguments}))
     schema = dict(branches[0]) if len(branches) == 1 else {"anyOf": branches}
     return {**schema, "$defs": definitions} if definitions else schema

@@ -35,7 +35,7 @@ def plan(**fields: Any) -> ToolPlan:
 
 
 def schema_of(made: ToolPlan) -> Any:
-    return made.fields["response_format"]["json_schema"]["schema"]
+    return json.loads(made.body_for(PLAIN))["response_format"]["json_schema"]["schema"]
 
 
 def names_in(schema: Any) -> list[str]:
@@ -109,9 +109,9 @@ def test_definitions_of_two_tools_do_not_meet() -> None:
         )
 
     schema = schema_of(plan(tools=[with_place("string"), with_place("integer")]))
-    assert schema["$defs"] == {"t0_Place": {"type": "string"}, "t1_Place": {"type": "integer"}}
+    assert schema["$defs"] == {"t0_d0": {"type": "string"}, "t1_d0": {"type": "integer"}}
     second = schema["anyOf"][1]["properties"]["arguments"]["properties"]["to"]
-    assert second == {"$ref": "#/$defs/t1_Place"}
+    assert second == {"$ref": "#/$defs/t1_d0"}
 
 
 def test_words_follow_the_callers_own_schema() -> None:
@@ -119,6 +119,50 @@ def test_words_follow_the_callers_own_schema() -> None:
     made = plan(response_format=wanted)
     words = schema_of(made)["anyOf"][1]["properties"]["arguments"]["properties"]["text"]
     assert (words, made.words_are_text) == ({"type": "integer"}, False)
+
+
+def test_arguments_are_bound_as_far_as_llama_cpp_keeps_to_them() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"url": {"type": "string", "pattern": "(?<=x)y"}, "many": {"type": "array"}},
+        "required": ["url"],
+        "minProperties": 1,
+    }
+    made = plan(tools=[tool("open", **schema)], tool_choice="required")
+    assert schema_of(made)["properties"]["arguments"] == {
+        "type": "object",
+        "properties": {"url": {"type": "string"}, "many": {"type": "array"}},
+        "required": ["url"],
+    }
+
+
+def test_a_strict_tool_is_refused_where_its_arguments_could_not_be_kept_to() -> None:
+    strict = tool("open", type="object", properties={"url": {"type": "string", "format": "path"}})
+    strict["function"]["strict"] = True
+    with pytest.raises(
+        GatewayError, match=r"of open cannot be enforced at #/properties/url/format"
+    ) as caught:
+        plan(tools=[strict]).body_for(PLAIN)
+    assert caught.value.param == "tools"
+
+
+def test_another_server_gets_schemas_as_they_came() -> None:
+    schema = {"type": "object", "properties": {"v": {"type": "string", "pattern": "(?<=x)y"}}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    other = Upstream("http://c/v1", "c", model="gpt-x")
+    made = plan(tools=[tool("open", **schema)], response_format=wanted)
+    sent = json.loads(made.body_for(other))["response_format"]["json_schema"]["schema"]["anyOf"]
+    assert [one["properties"]["arguments"] for one in sent][0] == schema
+    assert sent[1]["properties"]["arguments"]["properties"]["text"] == schema
+    with pytest.raises(GatewayError, match="lookbehind"):
+        made.body_for(PLAIN)
+
+
+def test_numbers_of_tokens_are_refused_where_a_call_is_read_from_them() -> None:
+    with pytest.raises(GatewayError, match="no logprobs") as caught:
+        plan(logprobs=True).body_for(PLAIN)
+    assert caught.value.param == "logprobs"
+    assert plan(logprobs=True).body_for(NATIVE)
 
 
 def test_a_model_that_calls_tools_gets_the_request_as_it_came() -> None:
