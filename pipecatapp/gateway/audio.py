@@ -2,7 +2,7 @@
 
 It owns the requests' and the answers' shapes, and that people's calls go on meanwhile: recogniser and voice
 do one thing after the other, so what a program wants is handed to them in small pieces. There is one of each;
-the names of models and voices choose nothing.
+which names mean it is said by `own_names`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from pipecatapp.adapters.stt_embedded import piece_end
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.asked import text_field
 from pipecatapp.gateway.forms import Form
+from pipecatapp.gateway.own_names import RECOGNISERS, SPEECH_MODELS, check_model, check_voice
 from pipecatapp.ports import SpeechToText, TextToSpeech
 from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
 
 LONGEST_S = 1800.0
 """Longest sound that is written down (seconds): an old desktop takes some minutes for it."""
+SHORTEST_S = 0.1
+"""Shortest sound that is written down (seconds), as OpenAI has it; in a shorter one nothing can be heard."""
 MAX_INPUT_CHARS = 4096
 """Longest text that is spoken, as OpenAI has it."""
 NO_WORDS = "Nothing in input can be said: it has no words, only signs, pictures or code."
@@ -61,6 +64,7 @@ class Ears:
             GatewayError: The request is wrong; the message says what is valid.
             AdapterError: The sound cannot be read, or the recogniser failed.
         """
+        check_model(form.fields.get("model", ""), self._stt.name, RECOGNISERS)
         wanted = form.fields.get("response_format") or "json"
         if wanted not in TEXT_FORMS:
             message = f"response_format is {', '.join(TEXT_FORMS)}; {wanted!r} is none of them."
@@ -73,6 +77,9 @@ class Ears:
         if "file" not in form.files:
             raise GatewayError("missing_required_parameter", "There is no file.", param="file")
         pcm = await asyncio.to_thread(read_sound, form.files["file"], longest_s=LONGEST_S)
+        if len(pcm) < SHORTEST_S * SPEECH_RATE_HZ * BYTES_PER_SAMPLE:
+            message = f"The sound must be at least {SHORTEST_S:g} seconds long."
+            raise GatewayError("audio_too_short", message, param="file")
         # One at a time, or two programs would leave a call every third turn only.
         async with self._turn:
             segments = await self._segments(pcm)
@@ -156,6 +163,15 @@ class Mouth:
 
     def __init__(self, tts: TextToSpeech) -> None:
         self._speaker = Speaker(tts)
+
+    def check_names(self, fields: Mapping[str, Any]) -> None:
+        """Check the model and the voice that a request names.
+
+        Raises:
+            GatewayError: There is none of that name; the message lists those there are.
+        """
+        check_model(text_field(fields, "model"), self._speaker.voice.name, SPEECH_MODELS)
+        check_voice(text_field(fields, "voice"), self._speaker.voice.name)
 
     async def speak(self, wish: Wish) -> AsyncGenerator[bytes, None]:
         """Yield a sound file while it is made, a sentence at a time; it is never without sound.

@@ -1,6 +1,6 @@
 """Embeddings in OpenAI's form, by the agent's own embedder.
 
-It owns the request's and the answer's shape. There is one embedder: the name of a model chooses nothing.
+It owns the request's and the answer's shape. There is one embedder; its names are those of `own_names`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.asked import text_field
+from pipecatapp.gateway.own_names import EMBEDDERS, check_model
 from pipecatapp.ports import Embedder
 
 MAX_TEXTS = 2048
@@ -27,7 +28,7 @@ async def embeddings(embedder: Embedder, fields: Mapping[str, Any]) -> dict[str,
         AdapterError: The embedder failed.
     """
     texts = _texts(fields.get("input"))
-    text_field(fields, "model")
+    check_model(text_field(fields, "model"), embedder.name, EMBEDDERS)
     packing = text_field(fields, "encoding_format", "float")
     if packing not in ("float", "base64"):
         raise GatewayError("invalid_value", "encoding_format is float or base64.", param="encoding_format")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,11 @@ WHOLE_TIMEOUT_S = 600.0
 """Longest wait for an answer in one piece (seconds): what OpenAI's own clients wait."""
 TAIL_BYTES = 4096
 """How much of a stream's end is kept, for the numbers in it (bytes); llama.cpp's last event is below 1000."""
+_GARBLED = "The model produced output that does not match"
+"""How llama.cpp says that a model did not keep to the form of an answer (common/chat.cpp,
+`common_chat_peg_parse`): neither the request's fault nor the server's."""
+_FIELD = re.compile(r"Field '(\w+)': (?:\[json\.exception\.[\w.]+\] )?")
+"""How llama.cpp begins what it says of a field (tools/server/server-schema.cpp)."""
 _ASK_ANOTHER = {401, 403, 404, 408, 425, 429}
 """Statuses below 500 that concern the server and not the request: another may answer."""
 
@@ -205,6 +211,11 @@ def tokens_in(data: bytes) -> int:
 
 def _refusal(upstream: Upstream, status: int, body: bytes) -> AgentError:
     if words := refusal_of_llama(status, body):
+        if words.startswith(_GARBLED):
+            message = (
+                "The model's answer was not of the form that was asked for; ask again, or another model."
+            )
+            return _NotTaken("garbled_answer", message, status=500)
         return _NotTaken("invalid_request", words)
     reason, param = _reason(body)
     if status >= 500 or status in _ASK_ANOTHER:
@@ -219,7 +230,11 @@ def _reason(body: bytes) -> tuple[str, str]:
     try:
         error: Any = json.loads(body).get("error")
         if isinstance(error, dict):
-            return str(error.get("message") or ""), str(error.get("param") or "")
+            message, param = str(error.get("message") or ""), str(error.get("param") or "")
+            if found := _FIELD.match(message):
+                param = param or found[1]
+                message = f"{param}: {message[found.end() :]}"
+            return message, param
         return str(error or ""), ""
     except (ValueError, AttributeError):
         return "", ""

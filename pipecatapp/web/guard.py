@@ -79,8 +79,7 @@ class Guard:
         length = headers.get("content-length", "0")
         limit = _limit_of(scope["path"])
         if not length.isdigit() or int(length) > limit:
-            large = AgentError("too-large", f"The request is larger than {limit} bytes.", status=413)
-            await _refuse(scope, receive, send, large)
+            await _refuse(scope, receive, send, _too_large(limit))
             return
 
         received = 0
@@ -90,7 +89,8 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                return {"type": "http.disconnect"}
+                # What reads the body ends with it; a caller that told no length is answered all the same.
+                raise _too_large(limit)
             return message
 
         async def guarded(message: Message) -> None:
@@ -114,6 +114,10 @@ def _limit_of(path: str) -> int:
     if not path.startswith("/v1/"):
         return MAX_BODY_BYTES
     return MAX_UPLOAD_BYTES if path.startswith("/v1/audio/transcriptions") else MAX_GATEWAY_BYTES
+
+
+def _too_large(limit: int) -> AgentError:
+    return AgentError("too-large", f"The request is larger than {limit} bytes.", status=413)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: AgentError) -> None:

@@ -225,7 +225,9 @@ class V1:
             await call.json(told)
 
     async def _speak(self, call: _Call) -> None:
-        wish = read_wish(object_in(call.body))
+        fields = object_in(call.body)
+        self._gateway.mouth.check_names(fields)
+        wish = read_wish(fields)
         await call.stream(wish.media_type, self._gateway.mouth.speak(wish))
 
 
@@ -245,7 +247,7 @@ async def _refuse(call: _Call, error: AgentError) -> None:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """Return the body, whose size the guard bounds; None when the caller left, or sent too much."""
+    """Return the body, whose size the guard bounds; None when the caller left."""
     pieces = []
     while True:
         message = await receive()

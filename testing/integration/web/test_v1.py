@@ -452,6 +452,13 @@ async def test_a_streams_tokens_are_counted(tmp_path: Path) -> None:
             assert (await http.get("/v1/models")).status_code == 429
 
 
+async def pieces_of(size_bytes: int) -> AsyncIterator[bytes]:
+    """Yield a body of some size, whose length is told only where a header tells it."""
+    piece = bytes(64 * 1024)
+    for start in range(0, size_bytes, len(piece)):
+        yield piece[: size_bytes - start]
+
+
 async def test_errors_have_openais_shape(tmp_path: Path) -> None:
     async with house(tmp_path, RawUpstream(whole(ANSWER))) as it, it.client() as http:
         unknown = await http.get("/v1/nothing")
@@ -459,10 +466,11 @@ async def test_errors_have_openais_shape(tmp_path: Path) -> None:
         no_json = await http.post("/v1/chat/completions", content=b"hello")
         foreign = await http.get("/v1/models", headers={"Origin": "http://evil.example"})
         large = await http.post("/v1/chat/completions", content=b"x" * (MAX_GATEWAY_BYTES + 1))
-    statuses = [r.status_code for r in (unknown, wrong_method, no_json, foreign, large)]
-    assert statuses == [404, 405, 400, 403, 413]
+        endless = await http.post("/v1/chat/completions", content=pieces_of(MAX_GATEWAY_BYTES + 1))
+    statuses = [r.status_code for r in (unknown, wrong_method, no_json, foreign, large, endless)]
+    assert statuses == [404, 405, 400, 403, 413, 413]
     assert "/v1/chat/completions" in error_of(unknown)["message"]
-    assert all(error_of(response) for response in (wrong_method, no_json, foreign, large))
+    assert all(error_of(response) for response in (wrong_method, no_json, foreign, large, endless))
 
 
 async def test_a_bug_is_told_in_openais_shape_without_a_stack_trace(
@@ -509,7 +517,7 @@ async def test_embeddings_come_as_numbers_or_packed(tmp_path: Path) -> None:
         plain = (
             await http.post("/v1/embeddings", json={"model": "default", "input": ["a dog", "a cat"]})
         ).json()
-        body = {"model": "x", "input": "a dog", "encoding_format": "base64"}
+        body = {"model": "fake embedder", "input": "a dog", "encoding_format": "base64"}
         packed = (await http.post("/v1/embeddings", json=body)).json()
     assert [item["index"] for item in plain["data"]] == [0, 1] and plain["usage"]["total_tokens"] == 4
     unpacked = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
@@ -524,6 +532,7 @@ async def test_embeddings_come_as_numbers_or_packed(tmp_path: Path) -> None:
         ({"input": [1, 2]}, "input"),
         ({"input": " "}, "input"),
         ({"input": ["a"] * 2049}, "input"),
+        ({"input": "a", "model": 7}, "model"),
         ({"input": "a", "dimensions": 7}, "dimensions"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format"),
     ],

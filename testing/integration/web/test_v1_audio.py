@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.speech.speaker import LINE_PAUSE_S, Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
 from testing.fakes.fake_tts import TONE_HZ, FakeTts
-from testing.integration.web.test_v1 import error_of, house
+from testing.integration.web.test_v1 import error_of, house, pieces_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -63,7 +64,7 @@ async def test_a_file_is_written_down(tmp_path: Path, form: str) -> None:
 async def test_a_long_file_is_written_down_in_pieces(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
         sent = {"file": ("x.wav", to_wav(tone(70.0, 8000), 8000), "audio/wav")}
-        form = {"model": "x", "response_format": "verbose_json"}
+        form = {"model": "default", "response_format": "verbose_json"}
         told = (await http.post("/v1/audio/transcriptions", data=form, files=sent)).json()
         text = await http.post("/v1/audio/transcriptions", data={"response_format": "text"}, files=sent)
     assert told["text"] == "Part 1. Part 2. Part 3. Part 4." and told["duration"] == pytest.approx(
@@ -97,6 +98,111 @@ async def test_what_cannot_be_written_down_is_told(
     async with house(tmp_path) as it, it.client() as http:
         reply = await http.post("/v1/audio/transcriptions", data=form, files=files)
     assert reply.status_code == 400 and said in error_of(reply)["message"]
+
+
+def wav(
+    data: bytes, *, rate_hz: int = 16_000, channels: int = 1, bits: int = 16, told_bytes: int | None = None
+) -> bytes:
+    """Return a WAV file whose header says what it is told to."""
+    size = len(data) if told_bytes is None else told_bytes
+    block = channels * bits // 8 & 0xFFFF
+    form = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, rate_hz * block & 0xFFFF_FFFF, block, bits)
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(size + 36, 0xFFFF_FFFF))
+        + b"WAVEfmt "
+        + form
+        + b"data"
+        + struct.pack("<I", size)
+        + data
+    )
+
+
+def as_24_bit_stereo(pcm: bytes) -> bytes:
+    samples = np.repeat(np.frombuffer(pcm, "<i2").astype("<i4") * 256, 2)
+    return samples.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+
+
+SECOND = tone(1.0, 16_000)
+
+
+@pytest.mark.parametrize(
+    ("file", "duration"),
+    [
+        (wav(as_24_bit_stereo(tone(1.0, 1000)), rate_hz=1000, channels=2, bits=24), 1.0),
+        # What a program writes that streams it, and does not know its length.
+        (wav(SECOND, told_bytes=0xFFFF_FFFF), 1.0),
+        (wav(SECOND, told_bytes=0), 1.0),
+        (wav(SECOND, told_bytes=100_000_000), 1.0),
+        (wav(SECOND, told_bytes=16_000), 0.5),
+        (wav(SECOND[:-1]), 1.0),
+    ],
+)
+async def test_a_wav_with_an_odd_header_is_written_down(tmp_path: Path, file: bytes, duration: float) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        form = {"model": "whisper-1", "response_format": "verbose_json"}
+        reply = await http.post("/v1/audio/transcriptions", data=form, files={"file": ("x.wav", file)})
+    assert reply.status_code == 200 and reply.json()["text"] == "Part 1."
+    assert reply.json()["duration"] == pytest.approx(duration, abs=0.01)
+    assert heard(read_sound(file, longest_s=10)) == pytest.approx(TONE_HZ, abs=2)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        wav(SECOND, rate_hz=0),
+        wav(SECOND, channels=0),
+        wav(SECOND, channels=65_535),
+        wav(SECOND, bits=0),
+        wav(SECOND, rate_hz=0xFFFF_FFFF),
+        wav(SECOND, rate_hz=1),
+        wav(b""),
+        wav(bytes(320)),
+    ],
+)
+async def test_a_wav_with_an_impossible_header_or_no_sound_is_refused(tmp_path: Path, file: bytes) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post("/v1/audio/transcriptions", files={"file": ("x.wav", file)})
+    assert reply.status_code == 400
+    words = ("cannot be read", "up to 30 minutes", "at least 0.1 seconds")
+    assert any(word in error_of(reply)["message"] for word in words)
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+async def test_a_file_of_200_megabytes_is_refused_before_it_is_read(
+    tmp_path: Path, tells_length: bool
+) -> None:
+    size = 200_000_000
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    if tells_length:
+        headers["Content-Length"] = str(size)
+    async with house(tmp_path) as it, it.client() as http:
+        reply = await http.post("/v1/audio/transcriptions", content=pieces_of(size), headers=headers)
+        after = await http.get("/v1/audio/nothing")
+    assert (reply.status_code, error_of(reply)["code"]) == (413, "too-large")
+    assert "26214400 bytes" in error_of(reply)["message"]
+    assert after.status_code == 404, "it goes on answering"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "param", "valid"),
+    [
+        ("speech", {"model": "tts-9"}, 404, "model", "default, fake voice, tts-1, tts-1-hd"),
+        ("speech", {"voice": "nobody"}, 400, "voice", "default, fake voice, alloy, ash"),
+        ("transcriptions", {"model": "ear-1"}, 404, "model", "whisper-1, gpt-4o-transcribe"),
+    ],
+)
+async def test_a_voice_or_model_that_does_not_exist_lists_those_that_do(
+    tmp_path: Path, path: str, fields: dict[str, str], status: int, param: str, valid: str
+) -> None:
+    async with house(tmp_path) as it, it.client() as http:
+        if path == "speech":
+            reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
+        else:
+            files = {"file": ("x.wav", wav(SECOND))}
+            reply = await http.post("/v1/audio/transcriptions", data=fields, files=files)
+    error = error_of(reply)
+    assert (reply.status_code, error["param"]) == (status, param) and valid in error["message"]
 
 
 @pytest.mark.parametrize(
