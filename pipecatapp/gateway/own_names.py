@@ -1,4 +1,4 @@
-"""The names by which a program may ask for what the agent has one of: its recogniser, its voice, its embedder.
+"""The names by which a program may ask for the agent's one recogniser, one voice and one embedder.
 
 It owns the list. OpenAI's own names mean the house's, because most programs send one and cannot be told
 otherwise; any other name that nothing here has is refused, so that nobody takes one voice for another.

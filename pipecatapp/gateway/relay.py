@@ -17,6 +17,7 @@ from pipecatapp.adapters.http_exchange import Exchange, HttpServers
 from pipecatapp.adapters.llama_refusal import refusal_of_llama
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
 from pipecatapp.gateway.asked import Asked
+from pipecatapp.gateway.gathered import Gathered, as_stream
 from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
 from pipecatapp.gateway.wire import error_body, event
 
@@ -26,6 +27,9 @@ FIRST_PIECE_TIMEOUT_S = 120.0
 """Longest wait for the next piece of a stream (seconds); the front of a house waits 130."""
 WHOLE_TIMEOUT_S = 600.0
 """Longest wait for an answer in one piece (seconds): what OpenAI's own clients wait."""
+MAX_STREAM_BYTES = 64_000_000
+"""Longest stream that is put together to a whole answer (bytes); a token takes some 300 in it, and with the
+probabilities of twenty others 3000."""
 TAIL_BYTES = 4096
 """How much of a stream's end is kept, for the numbers in it (bytes); llama.cpp's last event is below 1000."""
 _GARBLED = "The model produced output that does not match"
@@ -152,9 +156,10 @@ class Relay:
             GatewayError: The request itself is refused.
             AdapterError: This server does not answer; another may.
         """
+        is_gathered = not is_stream and not upstream.model
         exchange = await self._servers.post(
             upstream.base_url + path,
-            body,
+            as_stream(body) if is_gathered else body,
             api_key=upstream.api_key,
             timeout_s=FIRST_PIECE_TIMEOUT_S if is_stream else WHOLE_TIMEOUT_S,
             who=upstream.name,
@@ -164,13 +169,37 @@ class Relay:
             if status != 200:
                 raise _refusal(upstream, status, await exchange.read_whole())
             media_type = exchange.headers.get("content-type", "application/json")
-            first = await (exchange.read() if is_stream else exchange.read_whole())
+            if is_gathered and media_type.startswith("text/event-stream"):
+                first, media_type = await _gathered(upstream, exchange), "application/json"
+            else:
+                first = await (exchange.read() if is_stream else exchange.read_whole())
             if not first:
                 raise AdapterError("upstream-broke-off", f"{upstream.name} answered nothing.", retryable=True)
         except BaseException:
             exchange.close()
             raise
         return Answer(upstream, media_type, first, exchange)
+
+
+async def _gathered(upstream: Upstream, exchange: Exchange) -> bytes:
+    """Return a stream as a whole answer.
+
+    Raises:
+        GatewayError: The request is refused.
+        AdapterError: The stream broke off.
+    """
+    gathered, size = Gathered(upstream.name), 0
+    while piece := await exchange.read():
+        gathered.feed(piece)
+        size += len(piece)
+        if size > MAX_STREAM_BYTES:
+            message = f"{upstream.name} answered more than {MAX_STREAM_BYTES} bytes."
+            raise AdapterError("upstream-broke-off", message, retryable=True)
+        if gathered.error:
+            status = gathered.error.get("code")
+            body = json.dumps({"error": gathered.error}).encode()
+            raise _refusal(upstream, status if isinstance(status, int) else 500, body)
+    return gathered.answer()
 
 
 class Usage:

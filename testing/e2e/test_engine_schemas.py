@@ -44,7 +44,7 @@ ENGINES = ("xllamacpp", "llama-server")
 
 def telling_command(engine: str) -> CommandBuilder:
     """Return the command of an engine that tells its grammars."""
-    options = {"threads": 2, "context": 1024, "slots": 1}
+    options = {"threads": 1, "context": 1024, "slots": 1}
     if engine == "llama-server":
         return llama_server_command(llama_binary(), model(SMOLLM), **options, more=("--verbose",))
     plain = xllamacpp_command(model(SMOLLM), **options)
@@ -83,7 +83,7 @@ class Converter:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=ENGINES)
 async def converter(request: pytest.FixtureRequest) -> AsyncIterator[Converter]:
-    server = LlmServerProcess(telling_command(request.param), name=request.param)
+    server = LlmServerProcess(telling_command(request.param), name=request.param, nice=0)
     await server.start()
     headers = {"Authorization": f"Bearer {server.api_key}"}
     async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:

@@ -42,6 +42,8 @@ ANSWER = {
     "choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}],
     "usage": {"total_tokens": 50},
 }
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+"""What a request for a whole answer has when it reaches llama.cpp."""
 SOON_S = 10.0
 
 
@@ -158,7 +160,7 @@ async def test_an_answer_comes_back_as_it_was_given(tmp_path: Path) -> None:
         response = await http.post("/v1/chat/completions", json=CHAT)
     assert (response.status_code, response.json()) == (200, ANSWER)
     path, headers, body = server.requests[0]
-    assert (path, json.loads(body)) == ("/v1/chat/completions", CHAT)
+    assert (path, json.loads(body)) == ("/v1/chat/completions", {**CHAT, **STREAMED})
     assert headers["authorization"] == "Bearer the-server's-key"
 
 

@@ -1,4 +1,4 @@
-"""What OpenAI's own package makes of the gateway's refusals: the classes that OpenAI's server would lead to."""
+"""What OpenAI's own package makes of the gateway's refusals: the classes that OpenAI's server leads to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from testing.fakes.raw_upstream import CUT, OK, RawUpstream, chunk, event, stream, whole
-from testing.integration.web.test_v1 import ANSWER, SOON_S, House, house
+from testing.integration.web.test_v1 import ANSWER, SOON_S, STREAMED, House, house
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -223,6 +223,7 @@ async def test_fields_that_are_the_servers_reach_it_and_unknown_ones_do_no_harm(
         "no_such_field": [1],
         "metadata": {"a": "b"},
         **fields,
+        **STREAMED,
     }
 
 
