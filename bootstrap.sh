@@ -31,23 +31,33 @@
 #   LLM_BASE_URL     OpenAI-compatible server, ending in /v1, for --external-model-server
 #   TWIN_MIRROR_URL  a server in the house that has models and binaries
 #   TWIN_JOIN_TOKEN  what a worker joins by
-#   PIP_*, UV_*, *_proxy, SSL_CERT_*  the registries' settings, handed on to pip, uv and apt
+#   TWIN_PATH        folders of programs, in place of the system's: PATH and all else of the shell's is left out
+#   PIP_*, UV_*, *_proxy, SSL_CERT_*  where packages come from (not where they go), handed on to pip, uv and apt
 set -euo pipefail
 umask 022 # what is installed is for the service's user to read, whatever root's own files are
+
+# shellcheck source=initial-setup/bootstrap/environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/initial-setup/bootstrap/environment.sh"
+clean_environment # before a variable is set here that the caller's shell may have too
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
 readonly PREFIX="${TWIN_PREFIX:-/opt/twin}" CACHE="${TWIN_CACHE:-/var/cache/twin}" CONFIG="${TWIN_CONFIG:-/etc/twin}"
 readonly CONTROL_NODE_FILE="$CONFIG/control_node" STATE="$CACHE/bootstrap.state" LOG="$CACHE/bootstrap.log" PROGRESS="$CACHE/progress"
 PACKAGES=(python3 python3-venv python3-apt ca-certificates iproute2) # what Ansible needs before it can install the rest
-HANDED_ON='^(PIP_|UV_|SSL_CERT_|LLM_|TWIN_|(http|https|no|all)_proxy$)' # variables that sudo and a container get
-step="the start" at_work="" at_work_pid="" # what works quietly, in the background
+step="the start" at_work="" at_work_pid="" log_begin=0 # what works quietly, in the background
 
 user="" tags="" role=all verbose=0 debug="" dry_run="" resume="" watch_target=""
 standalone="" external="" run_local="" benchmark="" clean="" system_cleanup=""
 controller_ip="" purge_jobs="" leave_running="" deploy_docker="" container="" home_assistant=""
 mode=standalone why="" init=supervisord
 
+# shellcheck source=initial-setup/bootstrap/failures.sh
+source "$ROOT/initial-setup/bootstrap/failures.sh"
+# shellcheck source=initial-setup/bootstrap/python.sh
+source "$ROOT/initial-setup/bootstrap/python.sh"
+# shellcheck source=initial-setup/bootstrap/packages.sh
+source "$ROOT/initial-setup/bootstrap/packages.sh"
 # shellcheck source=initial-setup/bootstrap/options.sh
 source "$ROOT/initial-setup/bootstrap/options.sh"
 # shellcheck source=initial-setup/bootstrap/mode.sh
@@ -77,8 +87,9 @@ confirm() { # confirm QUESTION: go on only after a person's yes
   [[ "$answer" == [yY]* ]] || die "nothing was done."
 }
 
-quietly() { # quietly CMD...: its output goes to the log; on a terminal its last line is shown
+logged() { # logged CMD...: its output goes to the log; on a terminal its last line is shown
   if [[ -n "$dry_run" ]]; then run "$@"; return; fi
+  log_begin="$(stat -c %s "$LOG" 2>/dev/null || printf 0)"
   "$@" >>"$LOG" 2>&1 &
   at_work="${1##*/} ${2:-}" at_work_pid=$!
   local status=0
@@ -89,8 +100,9 @@ quietly() { # quietly CMD...: its output goes to the log; on a terminal its last
   [[ ! -t 2 ]] || printf '\r\033[K' >&2
   wait "$at_work_pid" || status=$?
   at_work_pid=""
-  ((status == 0)) || { tail -n 15 "$LOG" >&2; die "'$*' failed; all it said is in $LOG."; }
+  return "$status"
 }
+quietly() { logged "$@" || fail_logged "$@"; }
 
 usage() { sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; }
 
@@ -123,36 +135,6 @@ ask_model_server() {
     read -r -p "Address of the model server (http://HOST:PORT/v1): " LLM_BASE_URL
   fi
   [[ "$LLM_BASE_URL" == http*://*/v1 ]] || die "LLM_BASE_URL is '$LLM_BASE_URL'; it is like http://HOST:PORT/v1."
-}
-
-install_packages() {
-  step=packages
-  local missing=() name
-  for name in "${PACKAGES[@]}"; do
-    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
-  done
-  if ((${#missing[@]} == 0)); then say "Debian packages: in order"; return; fi
-  say "Debian packages: installing ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  quietly apt-get update
-  quietly apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}"
-}
-
-use_registry_of_pip() { # uv reads no pip configuration; hand the registry on
-  local index
-  index="$("$PREFIX/bootstrap/bin/pip" config get global.index-url 2>/dev/null || true)"
-  index="${PIP_INDEX_URL:-$index}"
-  if [[ -n "$index" && -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]]; then export UV_DEFAULT_INDEX="$index"; fi
-}
-
-install_ansible() {
-  step=ansible
-  local lock="$ROOT/requirements-bootstrap.txt" mark="$PREFIX/bootstrap/requirements.txt"
-  if cmp -s "$lock" "$mark" && "$PREFIX/bootstrap/bin/python" -c '' 2>/dev/null; then say "Ansible: in order"; return; fi
-  say "Ansible: installing into $PREFIX/bootstrap"
-  quietly python3 -m venv --clear "$PREFIX/bootstrap"
-  quietly "$PREFIX/bootstrap/bin/pip" install --require-hashes -r "$lock"
-  run cp "$lock" "$mark"
 }
 
 variables() { # what is handed on to Ansible, as JSON
@@ -220,20 +202,23 @@ main() {
   use_kept_options "$@"
   set -- "${given[@]}"
   parse "$@"
+  tell_left_out
   if [[ -n "$clean" ]]; then clean_checkout; fi
   if [[ -n "$external" ]]; then ask_model_server; export LLM_BASE_URL; fi
   become_root "$@"
   trap interrupted INT TERM
   if [[ -n "$system_cleanup" ]]; then clean_system; fi
-  if [[ -z "$dry_run" ]]; then mkdir -p "$CACHE" "$PREFIX"; fi
+  if [[ -z "$dry_run" ]]; then install -d -m 0755 "$CACHE" "$PREFIX"; fi
+  prepare_environment
   if [[ -n "$container" ]]; then keep_options "$@"; run_in_container "$@"; forget_run; return; fi
   check_machine
   if [[ "$role" == worker ]]; then join_cluster; return; fi
   keep_options "$@"
   install_packages
   install_ansible
-  use_registry_of_pip
-  export ANSIBLE_CONFIG="$ROOT/ansible.cfg" LC_ALL=C.UTF-8 HOME="${HOME:-/root}"
+  ! has_proxy || spare_proxy "$(machine_name)" "$(lan_address || true)"
+  export ANSIBLE_CONFIG="$ROOT/ansible.cfg" PYTHONDONTWRITEBYTECODE=1 # no file of root's among the checkout's
+  check_inventory
   name_this_machine
   if [[ -n "$purge_jobs" ]]; then purge_cluster_jobs; run sed -i '/^--purge-jobs$/d' "$OPTIONS"; fi # once
   run_playbooks

@@ -4,9 +4,15 @@
 # shellcheck disable=SC2034,SC2153,SC2154 # variables are bootstrap.sh's
 set -euo pipefail
 
-is_alone() { # whether the inventory names no machine yet but this one
-  awk '/^[a-z]/ {group = $1} group == "controller_nodes:" && /^    [a-z0-9-]+:/ {found = 1; if ($1 != "localhost:") other = 1}
-    END {exit !(found && !other)}' "$ROOT/inventory.yaml"
+is_alone() { # whether the inventory names no machine yet but this one: nothing but groups and `localhost`, in YAML or INI
+  awk '{sub(/\r$/, "")} /^ *(#|;|---|$)/ {next} {match($0, /^ */); indent = RLENGTH}
+    inside && indent > depth {next} # variables, of the machine or of a group
+    {inside = 0}
+    /^\[.*:vars\]/ {ini = "vars"; next} /^\[.*:children\]/ {ini = "children"; next} /^\[.*\]/ {ini = "hosts"; next}
+    ini == "vars" || ini == "children" {next}
+    $1 ~ /^(all|children|hosts|controller_nodes|worker_nodes|pxe_server):$/ {if ($0 ~ /[{].*[a-z]/) other = 1; next}
+    $1 == "vars:" || $1 ~ /^localhost:?$/ {if ($1 != "vars:") found = 1; inside = 1; depth = indent; next}
+    {other = 1} END {exit !(found && !other)}' "$ROOT/inventory.yaml"
 }
 
 wanted_version() { # wanted_version PROGRAM: the version that the catalogue means by its name
@@ -72,7 +78,7 @@ machine_name() { # this machine's name without the house's
 }
 
 can_be_named() { # whether a cluster's inventory takes this machine's name
-  [[ "$1" =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ && "$1" != localhost ]]
+  [[ "$1" =~ ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ && ! "$1" =~ ^[0-9]+$ && "$1" != localhost ]]
 }
 
 runs_alone() { # whether this machine is set up already, without a cluster
@@ -147,15 +153,24 @@ lan_address() { # this machine's address in the house's network
     ip -4 -o addr show scope global 2>/dev/null | awk '{sub("/.*", "", $4); print $4; exit}'
 }
 
+inventory_program() { # inventory_program ACTION ARG...: the editor that knows what an inventory may say
+  run env PYTHONPATH="$ROOT/ansible/module_utils" PYTHONDONTWRITEBYTECODE=1 "$PREFIX/bootstrap/bin/python" -m inventory_file "$1" \
+    "$ROOT/inventory.yaml" "${@:2}" >/dev/null
+}
+
+check_inventory() { # before Ansible says the same in more words
+  inventory_program check || die "inventory.yaml is not right, and no machine was spoken to; the line above says what to write there."
+}
+
 name_this_machine() { # a cluster's inventory has names and addresses in place of `localhost`
   local name address
   [[ "$mode" == cluster ]] && is_alone || return 0
   name="$(machine_name)"
   address="$(lan_address || true)"
   can_be_named "$name" ||
-    die "this machine's name is '$name'; in a cluster it has small letters, digits and dashes. Give it one: hostnamectl set-hostname den"
+    die "this machine's name is '$name'; in a cluster it has small letters, digits and dashes, not digits alone. Give it one: hostnamectl set-hostname den"
   [[ -n "$address" ]] || die "this machine has no address in a network; see initial-setup/setup.conf."
   say "Inventory: this machine is the controller '$name' at $address"
-  run env PYTHONPATH="$ROOT/ansible/module_utils" PYTHONDONTWRITEBYTECODE=1 "$PREFIX/bootstrap/bin/python" -m inventory_file \
-    name-this "$ROOT/inventory.yaml" "$name" "ansible_host=$address" ansible_connection=local >/dev/null
+  inventory_program name-this "$name" "ansible_host=$address" ansible_connection=local ||
+    die "the inventory was not changed; the line above says why."
 }

@@ -82,6 +82,7 @@ check_options() {
   if [[ -z "$controller_ip" && -r "$CONTROL_NODE_FILE" ]]; then controller_ip="$(<"$CONTROL_NODE_FILE")"; fi
   [[ -n "$controller_ip" ]] || die "--role worker needs --controller-ip, the controller's address in the house's network."
   [[ "$controller_ip" =~ ^[A-Za-z0-9.:-]+$ ]] || die "'$controller_ip' is no address."
+  [[ "$controller_ip" != *:* ]] || die "'$controller_ip' is an IPv6 address, and nodes talk to each other over IPv4; give the controller's IPv4 address."
   [[ -z "$tags$resume$watch_target$benchmark$external$purge_jobs" ]] ||
     die "a worker is set up by its controller; --tags, --continue, --watch, --benchmark, --external-model-server and --purge-jobs belong there."
 }
