@@ -2,16 +2,24 @@
 """Check or change the inventory file, as a task.
 
 It owns nothing but the call: the rules and the edit are those of `module_utils/inventory_file`. It runs on
-the control node with Ansible's own Python (`ansible_playbook_python`), which has PyYAML.
+the control node with Ansible's own Python (`ansible_playbook_python`), whose Ansible reads the inventory.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.inventory_file import ACTIONS, GROUPS, InventoryError, apply, change_file
+from ansible.module_utils.inventory_file import (
+    ACTIONS,
+    GROUPS,
+    InventoryError,
+    apply,
+    change_file,
+    read_shaped,
+)
 
 DOCUMENTATION = """
 module: inventory_edit
@@ -22,8 +30,8 @@ options:
   action:
     type: str
     required: true
-    choices: [check, add, move, remove, name-this]
-    description: What to do.
+    choices: [read, check, add, move, remove, name-this]
+    description: What to do; `read` returns the groups as they are written, in `groups`.
   name: {type: str, default: "", description: Name of the machine.}
   variables: {type: dict, default: {}, description: Variables of an added machine.}
   group: {type: str, default: "", description: Group that the machine goes to.}
@@ -37,7 +45,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "action": {"type": "str", "required": True, "choices": list(ACTIONS)},
+            "action": {"type": "str", "required": True, "choices": ["read", *ACTIONS]},
             "name": {"type": "str", "default": ""},
             "variables": {"type": "dict", "default": {}},
             "group": {"type": "str", "default": "", "choices": ["", *GROUPS]},
@@ -66,6 +74,9 @@ def main() -> None:
         )
 
     try:
+        if given["action"] == "read":
+            groups = read_shaped(Path(given["path"]).read_text(encoding="utf-8"))
+            module.exit_json(changed=False, groups={name: asdict(group) for name, group in groups.items()})
         changed = change_file(Path(given["path"]), change, dry_run=module.check_mode)
     except InventoryError as exc:
         module.fail_json(msg=f"{given['path']}: {exc}")

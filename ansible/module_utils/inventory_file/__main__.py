@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .changes import ACTIONS, apply
 from .files import change_file
-from .rules import GROUPS, InventoryError
+from .reading import InventoryError
+from .rules import GROUPS
 
 
 def main() -> int:

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from .lines import Lines
-from .rules import ALONE, CONTROLLERS, GROUPS, NAME, WORKERS, InventoryError, check, load
+from .reading import InventoryError, at
+from .rules import ALONE, CONTROLLERS, GROUPS, WORKERS, address_fault, check, load, name_fault, read_shaped
 
 PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 """A value that YAML reads as written, if it reads as text at all."""
@@ -64,10 +65,12 @@ def add(text: str, name: str, variables: Mapping[str, str], group: str = WORKERS
     lines = Lines(text)
     fresh = [f"{name}:\n"] + [f"  {key}: {_scalar(value)}\n" for key, value in variables.items()]
     if place:
-        lines.replace(group, name, fresh)
+        lines.replace(_written_in(text, name, group), name, fresh)
     else:
         lines.insert(group, fresh)
-    hosts[group][name] = dict(variables)
+    for known in GROUPS:
+        if known == group or name in hosts[known]:
+            hosts[known][name] = dict(variables)
     return _proven(lines.text(), hosts, allow_even=False)
 
 
@@ -86,7 +89,7 @@ def move(text: str, name: str, group: str, *, allow_even: bool = False) -> str:
     if place == CONTROLLERS:
         _keep_first(hosts, name)
     lines = Lines(text)
-    lines.insert(group, lines.take(place, name))
+    lines.insert(group, lines.take(_written_in(text, name, place), name))
     hosts[group][name] = hosts[place].pop(name)
     return _proven(lines.text(), hosts, allow_even=allow_even)
 
@@ -110,8 +113,10 @@ def remove(text: str, name: str, *, allow_even: bool = False, gone: bool = False
     if CONTROLLERS in places and not gone:
         _keep_first(hosts, name)
     lines = Lines(text)
+    for group, content in read_shaped(text).items():
+        if name in content.hosts:
+            lines.take(group, name)
     for group in places:
-        lines.take(group, name)
         hosts[group].pop(name)
     return _proven(lines.text(), hosts, allow_even=allow_even or CONTROLLERS not in places)
 
@@ -136,15 +141,17 @@ def name_this(text: str, name: str, variables: Mapping[str, str]) -> str:
     _check_host(name, variables)
     lines = Lines(text)
     fresh = [f"{name}:\n"] + [f"  {key}: {_scalar(value)}\n" for key, value in variables.items()]
-    for group in [group for group in GROUPS if ALONE in hosts[group]]:
-        own = variables if group == CONTROLLERS else {}
-        # What reaches the machine is said anew; settings stay.
-        kept = {key: value for key, value in hosts[group][ALONE].items() if not key.startswith("ansible_")}
-        block = fresh if group == CONTROLLERS else [f"{name}:\n"]
-        settings = [f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in kept.items()]
-        lines.replace(group, ALONE, block + settings)
+    # What reaches the machine is said anew; settings stay.
+    alone = hosts[CONTROLLERS].get(ALONE, {})
+    kept = {key: value for key, value in alone.items() if not key.startswith("ansible_")}
+    settings = [f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in kept.items()]
+    written = [group for group, content in read_shaped(text).items() if ALONE in content.hosts]
+    first = _written_in(text, ALONE, CONTROLLERS) if controllers else ""
+    for group in written:
+        lines.replace(group, ALONE, fresh + settings if group == first else [f"{name}:\n"])
+    for group in GROUPS:
         hosts[group] = {
-            (name if host == ALONE else host): ({**own, **kept} if host == ALONE else of_host)
+            (name if host == ALONE else host): ({**variables, **kept} if host == ALONE else of_host)
             for host, of_host in hosts[group].items()
         }
     if not controllers:
@@ -154,16 +161,28 @@ def name_this(text: str, name: str, variables: Mapping[str, str]) -> str:
 
 
 def _check_host(name: str, variables: Mapping[str, str]) -> None:
-    if not NAME.fullmatch(name) or name == ALONE:
-        raise InventoryError(
-            f"'{name}' is no name of a machine in the house: small letters, digits and dashes, 63 at most."
-        )
+    fault = "is the name of a machine that is alone" if name == ALONE else name_fault(name)
+    if fault:
+        raise InventoryError(f"'{name}' {fault}.")
     address = variables.get("ansible_host", "")
     if address:
         try:
             ipaddress.ip_address(address)
         except ValueError as exc:
             raise InventoryError(f"'{address}' is no address; it is like 192.168.1.21.") from exc
+        if address_fault(address):
+            raise InventoryError(f"The address {address} {address_fault(address)}.")
+
+
+def _written_in(text: str, name: str, place: str) -> str:
+    """The group that a machine stands in itself: the known one, or one below it."""
+    groups = read_shaped(text)
+    below = [place]
+    for group in below:
+        if name in groups[group].hosts:
+            return group
+        below += groups[group].children
+    raise InventoryError(f"'{name}'{at(text, name)} is not in {place}.")
 
 
 def _group_of(hosts: Mapping[str, Mapping[str, Any]], name: str) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .rules import InventoryError
+from .reading import InventoryError
 
 LOCK_TIMEOUT_S = 30.0
 """How long a change waits for another one that is at work (seconds)."""

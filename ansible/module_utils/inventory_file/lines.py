@@ -6,16 +6,30 @@ It owns the edit that keeps comments and order; whether a change is right is `ru
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import yaml
 
-from .rules import InventoryError
+from .reading import InventoryError, at, is_ini, range_of
+
+AS_YAML = "ansible-inventory -i FILE --list --export --yaml --output inventory.yaml"
+"""The command that makes YAML of an inventory of another form."""
 
 
 class Lines:
-    """The file's lines, and where YAML finds groups and hosts in them."""
+    """The file's lines, and where YAML finds groups and hosts in them, in groups of groups too.
+
+    Raises:
+        InventoryError: The text is INI, which is not changed here.
+    """
 
     def __init__(self, text: str) -> None:
+        if is_ini(text):
+            raise InventoryError(
+                f"This inventory is INI (line 1), and only YAML is changed by a program: {AS_YAML} "
+                f"makes one of "
+                "it, or change it by hand."
+            )
         self._lines = (text if text.endswith("\n") or not text else text + "\n").splitlines(keepends=True)
 
     def text(self) -> str:
@@ -46,10 +60,10 @@ class Lines:
             if hosts.flow_style:
                 raise InventoryError(f"Write every machine of '{group}' on a line of its own, not in braces.")
             column = hosts.value[0][0].start_mark.column
-            _, at, _ = self._place(group, hosts.value[-1][0].value)
+            _, where, _ = self._place(group, hosts.value[-1][0].value)
         else:
-            at, column = self._open(group, key)
-        self._lines[at:at] = [" " * column + line if line.strip() else line for line in block]
+            where, column = self._open(group, key)
+        self._lines[where:where] = [" " * column + line if line.strip() else line for line in block]
 
     def _open(self, group: str, key: yaml.Node | None) -> tuple[int, int]:
         """Make `hosts:` of an empty group ready for lines below it; return where, and their column."""
@@ -58,10 +72,19 @@ class Lines:
             self._lines += ["\n", f"{group}:\n", "  hosts:\n"]
             return len(self._lines), 4
         if key is None:
-            begin = content[0].start_mark.line
-            self._lines[begin] = f"{group}:\n"
-            self._lines.insert(begin + 1, "  hosts:\n")
-            return begin + 2, 4
+            name, inner = content
+            begin, column = name.start_mark.line, name.start_mark.column
+            if isinstance(inner, yaml.MappingNode) and inner.value:
+                if inner.flow_style:
+                    raise InventoryError(
+                        f"Write '{group}' (line {begin + 1}) on several lines, not in braces."
+                    )
+                below = inner.value[0][0].start_mark.column
+            else:
+                below = column + 2
+                self._lines[begin] = " " * column + f"{group}:\n"
+            self._lines.insert(begin + 1, " " * below + "hosts:\n")
+            return begin + 2, below + 2
         line = key.start_mark.line
         self._lines[line] = re.sub(r"hosts:\s*(\{\s*\}|null|~)?", "hosts:", self._lines[line].rstrip()) + "\n"
         return line + 1, key.start_mark.column + 2
@@ -73,20 +96,29 @@ class Lines:
         self._lines[line] = self._lines[line].replace("hosts:", "hosts: {}", 1)
 
     def _group(self, group: str) -> tuple[yaml.Node, yaml.Node] | None:
+        """The group's name and content; where it stands several times, the one with machines."""
         root = yaml.compose(self.text(), Loader=yaml.SafeLoader)
-        pairs = root.value if isinstance(root, yaml.MappingNode) else []
-        return next(((key, value) for key, value in pairs if key.value == group), None)
+        found = list(_groups_named(root, group))
+        return next(
+            (pair for pair in found if _hosts_in(pair[1])[0] is not None), found[0] if found else None
+        )
 
     def _hosts(self, group: str) -> tuple[yaml.Node | None, yaml.Node | None]:
         pair = self._group(group)
-        inner = pair[1].value if pair and isinstance(pair[1], yaml.MappingNode) else []
-        return next(((key, value) for key, value in inner if key.value == "hosts"), (None, None))
+        return _hosts_in(pair[1]) if pair else (None, None)
 
     def _place(self, group: str, name: str) -> tuple[int, int, int]:
         """First line of a host with the comment above it, the line after its last one, and its column."""
         _, hosts = self._hosts(group)
-        assert isinstance(hosts, yaml.MappingNode)
-        key = next(key for key, _ in hosts.value if key.value == name)
+        pairs = hosts.value if isinstance(hosts, yaml.MappingNode) else []
+        key = next((key for key, _ in pairs if key.value == name), None)
+        if key is None or not isinstance(hosts, yaml.MappingNode):
+            pattern = range_of(self.text(), name)
+            stands = f"is one of {pattern}" if pattern else "does not stand as a name of its own"
+            raise InventoryError(
+                f"'{name}'{at(self.text(), name)} {stands}; write each machine on a line of its own, then do "
+                "this again."
+            )
         begin, column = key.start_mark.line, key.start_mark.column
         if hosts.flow_style:
             raise InventoryError(f"Write every machine of '{group}' on a line of its own, not in braces.")
@@ -103,3 +135,17 @@ class Lines:
         while begin > 0 and above.match(self._lines[begin - 1]):
             begin -= 1
         return begin, end, column
+
+
+def _groups_named(groups: yaml.Node | None, name: str) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    for key, content in groups.value if isinstance(groups, yaml.MappingNode) else []:
+        if key.value == name:
+            yield key, content
+        for part, inner in content.value if isinstance(content, yaml.MappingNode) else []:
+            if part.value == "children":
+                yield from _groups_named(inner, name)
+
+
+def _hosts_in(content: yaml.Node) -> tuple[yaml.Node | None, yaml.Node | None]:
+    inner = content.value if isinstance(content, yaml.MappingNode) else []
+    return next(((key, value) for key, value in inner if key.value == "hosts"), (None, None))

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -89,6 +89,14 @@ def play(path: Path, text: str, playbook: str = "playbook.yaml", **given: str) -
             "  hosts: [attic]\nother:\n    attic",
             "`hosts:` of 'worker_nodes' is a mapping",
         ),
+        (
+            "attic",
+            "101",
+            "'101' in 'worker_nodes' (line 6) is no name of a machine: small letters, digits and dashes",
+        ),
+        ("attic", "Attic_2", "'Attic_2' (line 6) is no name of a machine: small letters, digits and dashes"),
+        ("attic", "fd00::2", "'fd00::2' in 'worker_nodes' (line 6) is no name of a machine"),
+        ("127.0.0.2", "fd00::2", "The address of 'attic' (line 6), fd00::2, is IPv6, and nodes talk"),
     ],
 )
 def test_wrong_inventory_ends_in_a_sentence_before_any_machine_is_spoken_to(
@@ -108,10 +116,36 @@ def test_wrong_inventory_ends_in_a_sentence_before_any_machine_is_spoken_to(
         ear.accept()
 
 
-def test_inventory_that_is_right_is_gone_on_with(tmp_path: Path, ear: socket.socket) -> None:
+def below_all(text: str) -> str:
+    """The same with every group below `all:`, in a group of groups."""
+    lines = [f"        {line}\n" for line in text.splitlines()]
+    return "all:\n  children:\n    house:\n      children:\n" + "".join(lines)
+
+
+def as_ini(text: str) -> str:
+    """The same as INI, the worker as a range of one."""
+    port = text.split("ansible_port: ")[1].split(",")[0]
+    return (
+        f"[controller_nodes]\nden ansible_host=127.0.0.1\n[worker_nodes]\nattic[1:1] ansible_host=127.0.0.2\n"
+        f"[all:vars]\nansible_port={port}\nansible_user=root\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("inventory.yaml", str),
+        ("inventory.yaml", below_all),
+        ("hosts.ini", as_ini),
+        ("inventory.yaml", as_ini),
+    ],
+)
+def test_inventory_that_is_right_is_gone_on_with(
+    tmp_path: Path, ear: socket.socket, name: str, form: Callable[[str], str]
+) -> None:
     """The proof that the ear hears: the first machine is spoken to, and no ssh server answers there."""
     ear.settimeout(TIMEOUT_S)
-    with play(tmp_path / "inventory.yaml", inventory(ear.getsockname()[1])) as run:
+    with play(tmp_path / name, form(inventory(ear.getsockname()[1]))) as run:
         ear.accept()[0].close()
         said, _ = run.communicate(timeout=TIMEOUT_S)
 
@@ -125,6 +159,23 @@ def test_a_machine_that_no_inventory_has_is_removed_only_as_gone(tmp_path: Path,
         said, _ = run.communicate(timeout=TIMEOUT_S)
     assert "'barn' is no machine of the inventory; they are: den, attic" in said
     assert "-e gone=true" in said
+    with pytest.raises(BlockingIOError):
+        ear.accept()
+
+
+@pytest.mark.parametrize(
+    ("playbook", "machine"), [("remove_node", "attic1"), ("promote_controller", "attic1")]
+)
+def test_a_change_that_the_inventorys_form_does_not_let_be_is_refused_before_any_machine_is_spoken_to(
+    tmp_path: Path, ear: socket.socket, playbook: str, machine: str
+) -> None:
+    text = as_ini(inventory(ear.getsockname()[1]))
+    with play(
+        tmp_path / "hosts.ini", text, f"playbooks/{playbook}.yaml", hostname=machine, allow_even="true"
+    ) as run:
+        said, _ = run.communicate(timeout=TIMEOUT_S)
+    assert "This inventory is INI (line 1), and only YAML is changed by a program" in said
+    assert run.returncode != 0
     with pytest.raises(BlockingIOError):
         ear.accept()
 

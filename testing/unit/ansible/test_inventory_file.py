@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from testing.ansible_code import ROOT, load_package
 
 pytestmark = pytest.mark.unit
 
+importlib.import_module("ansible.plugins.loader")  # looks up a name when it is imported, which no test may
 inventory = load_package("ansible/module_utils/inventory_file")
 
 SHIPPED = (ROOT / "inventory.yaml").read_text(encoding="utf-8")
@@ -137,14 +139,17 @@ def test_a_name_that_is_not_there_lists_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
-        (THREE.replace("pxe_server", "workers"), "unknown group 'workers'; known: controller_nodes"),
+        (THREE.replace("worker_nodes", "workers"), "unknown group 'workers'; known: controller_nodes"),
         (THREE.replace("10.0.0.3", "10.0.0.2"), "'attic' and 'cellar' have the same address, 10.0.0.2; each"),
         (THREE.replace("    cellar:", "    attic:"), "'attic' is there twice"),
         (
             THREE.replace("    cellar:\n      ansible_host: 10.0.0.3\n", "    den:\n"),
-            "'den' is in controller_nodes and",
+            r"'den' \(line 6\) is in controller_nodes and",
         ),
-        (THREE.replace("    cellar:\n", "    Cellar Box:\n"), "'Cellar Box' is no name"),
+        (
+            THREE.replace("    cellar:\n", "    Cellar Box:\n"),
+            r"'Cellar Box' \(line 16\) is no name.*call it `cellar-box`",
+        ),
         (THREE.replace("10.0.0.3", "[10]"), "which is not text"),
         (
             THREE.replace("10.0.0.3", "10.0.0.3\n      ansible_user: [ada]"),
@@ -174,7 +179,9 @@ def test_a_wrong_inventory_says_what_is_wrong(broken: str, sentence: str) -> Non
     ("name", "address", "sentence"),
     [
         ("Barn", "10.0.0.9", "no name of a machine"),
-        ("localhost", "10.0.0.9", "no name of a machine"),
+        ("localhost", "10.0.0.9", "the name of a machine that is alone"),
+        ("101", "10.0.0.9", "call it `node101`"),
+        ("barn", "fd00::9", "is IPv6"),
         ("a\n  b", "10.0.0.9", "no name of a machine"),
         ("barn", "10.0.0.9\n      ansible_connection: local", "no address"),
         ("barn", "10.0.0.2", "same address"),
@@ -248,3 +255,160 @@ def test_a_second_change_waits_for_the_first_and_then_says_so(tmp_path: Path) ->
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(inventory.InventoryError, match="cannot be changed: No such file"):
         inventory.change_file(tmp_path / "inventory.yaml", lambda text: text)
+
+
+ALL = """---
+all:
+  vars:
+    ansible_user: root
+  children:
+    house:
+      children:
+        controller_nodes:
+          hosts:
+            den:
+              ansible_host: 10.0.0.1
+        worker_nodes:
+          children:
+            upstairs:
+              hosts:
+                attic:
+                  ansible_host: 10.0.0.2
+            downstairs:
+              hosts:
+                cellar: # damp
+                  ansible_host: 10.0.0.3
+"""
+INI = """# The house.
+[controller_nodes]
+den ansible_host=10.0.0.1
+
+[worker_nodes]
+node[01:03]
+
+[house:children]
+controller_nodes
+worker_nodes
+"""
+NAMES = ["den", "attic", "cellar"]
+
+
+def test_groups_of_groups_below_all_are_read_as_ansible_reads_them() -> None:
+    inventory.check(ALL)
+    assert hosts(ALL, "controller_nodes") == ["den"]
+    assert hosts(ALL, "worker_nodes") == ["attic", "cellar"]
+
+
+def test_ini_and_ranges_are_read_as_ansible_reads_them() -> None:
+    inventory.check(INI)
+    assert hosts(INI, "worker_nodes") == ["node01", "node02", "node03"]
+    ranges = (
+        "controller_nodes: {hosts: {den: }}\nworker_nodes:\n  hosts:\n    node[1:2]:\n    box-[a:c]: {}\n"
+    )
+    inventory.check(ranges)
+    assert hosts(ranges, "worker_nodes") == ["node1", "node2", "box-a", "box-b", "box-c"]
+
+
+def test_machines_below_all_are_added_moved_and_removed_and_every_other_line_stays() -> None:
+    added = change("add", ALL, "garage", ansible_host="10.0.0.4")
+    assert hosts(added, "worker_nodes") == ["garage", "attic", "cellar"]
+    assert [line for line in added.splitlines() if line not in ALL.splitlines()] == [
+        "            garage:",
+        "              ansible_host: 10.0.0.4",
+    ]
+    removed = change("remove", ALL, "cellar")
+    assert removed == ALL.replace(
+        "hosts:\n                cellar: # damp\n                  ansible_host: 10.0.0.3", "hosts: {}"
+    )
+    moved = change(
+        "move", change("move", ALL, "attic", "controller_nodes", True), "cellar", "controller_nodes"
+    )
+    assert hosts(moved, "controller_nodes") == NAMES
+    assert hosts(moved, "worker_nodes") == []
+    assert "            cellar: # damp\n              ansible_host: 10.0.0.3\n" in moved
+
+
+def test_a_new_address_below_all_replaces_the_old() -> None:
+    assert change("add", ALL, "cellar", ansible_host="10.0.0.9") == ALL.replace(
+        "10.0.0.3", "10.0.0.9"
+    ).replace(" # damp", "")
+
+
+def test_the_machine_that_is_alone_below_all_gets_its_name() -> None:
+    alone = ALL.split("        worker_nodes")[0].replace("den:", "localhost:")
+    named = change("name-this", alone, "den", ansible_host="10.0.0.1")
+    assert hosts(named, "controller_nodes") == ["den"]
+    assert named == alone.replace("localhost:", "den:")
+
+
+def test_a_machine_of_a_range_is_changed_by_nobody_but_a_person() -> None:
+    text = "controller_nodes: {hosts: {den: }}\nworker_nodes:\n  hosts:\n    node[1:3]:\n"
+    with pytest.raises(
+        inventory.InventoryError, match=r"'node2' \(line 4\) is one of node\[1:3\]; write each machine"
+    ):
+        change("remove", text, "node2")
+
+
+def test_ini_is_changed_by_nobody_but_a_person() -> None:
+    with pytest.raises(
+        inventory.InventoryError, match="is INI .*ansible-inventory -i FILE --list --export --yaml"
+    ):
+        change("remove", INI, "node02")
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        (
+            ALL.replace("cellar:", "Cellar_Box:"),
+            r"^'Cellar_Box' \(line 20\) is no name.*call it `cellar-box`\.$",
+        ),
+        (
+            ALL.replace("cellar:", "101:"),
+            r"^'101' in 'downstairs' \(line 20\) is no name.*call it `node101`\.$",
+        ),
+        (ALL.replace("cellar:", "'101':"), r"^'101' \(line 20\) is no name.*call it `node101`\.$"),
+        (
+            ALL.replace("cellar:", "fd00::3:"),
+            r"^'fd00::3' in 'downstairs' \(line 20\).*node1: {ansible_host: fd00::3}`\.$",
+        ),
+        (
+            ALL.replace("cellar:", "10.0.0.3:"),
+            r"^'10.0.0.3' \(line 20\).*node1: {ansible_host: 10.0.0.3}`\.$",
+        ),
+        (
+            ALL.replace("10.0.0.3", "fd00::3"),
+            r"^The address of 'cellar' \(line 20\), fd00::3, is IPv6.*its IPv4 address there\.$",
+        ),
+        (
+            ALL.replace("10.0.0.3", "10.0.0.2"),
+            r"^'attic' and 'cellar' have the same address.*one name \(line 20\)\.$",
+        ),
+        (
+            ALL.replace("worker_nodes", "workers"),
+            r"unknown group 'upstairs'.* 'attic' \(line 16\) would be left out",
+        ),
+        (ALL + "ungrouped:\n  hosts:\n    barn:\n", r"^'barn' \(line 24\) is in none of the groups"),
+        (
+            ALL.replace(
+                "              hosts:\n                cellar", "              host:\n                cellar"
+            ),
+            "put 'host' .line 19. below",
+        ),
+        (INI.replace("[house:children]", "[house:children"), "^Ansible cannot read the inventory, line 8: "),
+        (
+            INI.replace("node[01:03]", "Node_[01:03]"),
+            r"^'Node_01' \(line 6\) is no name.*call it `node-01`\.$",
+        ),
+        (
+            INI.replace("node[01:03]", "attic\n10.0.0.4"),
+            r"^'10.0.0.4' \(line 7\).*node1: {ansible_host: 10.0.0.4}`\.$",
+        ),
+    ],
+)
+def test_what_other_forms_say_wrong_is_told_with_its_line_and_what_to_write(
+    broken: str, sentence: str
+) -> None:
+    with pytest.raises(inventory.InventoryError, match=sentence) as refused:
+        inventory.check(broken)
+    assert "\n" not in str(refused.value)
