@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import threading
@@ -52,8 +53,41 @@ HINTS = (
         "There is no sudo on this machine. As root there: apt install sudo, then adduser USER sudo; "
         "or name root as its ansible_user in the inventory.",
     ),
+    (
+        r"Unable to (?:re|re-)?(?:start|load) service (\S+?)(?:\.service)?[:,]",
+        r"systemd started \1 and it ended. On this machine, what it said last: journalctl -u \1 -n 30; "
+        r"why systemd gave up: systemctl status \1.",
+    ),
+    (
+        r"(?:Could not get lock|lock was locked by|Failed to lock apt)",
+        "Another program on this machine is installing packages (ps -e shows it: apt, dpkg, "
+        "unattended-upgr). "
+        "When it has ended, run the same command again.",
+    ),
+    (
+        r"dpkg was interrupted",
+        "An installation on this machine was broken off. As root there: dpkg --configure -a, "
+        "then the same command again.",
+    ),
+    (
+        r"(?:Unable to fetch some archives|Failed to fetch|Failed to update apt cache)",
+        "Debian's packages cannot be fetched. On this machine, as root: apt-get update says which source "
+        "does not answer; see /etc/apt/sources.list.d, the network, and the proxy (http_proxy, "
+        "/etc/apt/apt.conf.d).",
+    ),
+    (
+        r"No space left on device",
+        "A disk of this machine is full: df -h says which; ./bootstrap.sh --system-cleanup frees what can be "
+        "had again.",
+    ),
+    (
+        r"(?:failed to execute|exec:?) (\S+): Permission denied",
+        r"Its user cannot run \1: each folder of that path must be open to it (namei -l \1), and "
+        r"not on a disk "
+        r"that is mounted noexec (findmnt -T \1).",
+    ),
 )
-"""What to do about what Ansible itself says, by a part of its words."""
+"""What to do about what a program says, by a pattern of its words; its groups are part of the answer."""
 
 
 def last_line(path: Path) -> str:
@@ -76,8 +110,9 @@ def failure_text(result: dict[str, Any]) -> str:
         if item.get("failed"):
             parts.append(failure_text(item))
     text = "\n".join(dict.fromkeys(parts)) or "It failed and said nothing."
-    hints = [hint for words, hint in HINTS if words in text and hint not in text]
-    return "\n".join([text, *hints])
+    found = [(re.search(words, text), hint) for words, hint in HINTS]
+    hints = [match.expand(hint) for match, hint in found if match]
+    return "\n".join([text, *(hint for hint in hints if hint not in text)])
 
 
 def roles_around(task: Any) -> set[str]:
