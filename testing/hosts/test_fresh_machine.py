@@ -1,7 +1,7 @@
 """The README's promise, on fresh machines: clone, `./bootstrap.sh`, speak, be answered; and again, in order.
 
-A machine with systemd (Debian 13) and one without (Debian 12). The caller is outside the machine, on the same
-network, as a browser in the house is.
+A machine with systemd (Debian 13) and one without (Debian 12), which has a Python of root's own first on
+PATH. The caller is outside the machine, on the same network, as a browser in the house is.
 """
 
 from __future__ import annotations
@@ -11,43 +11,33 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from testing.hosts.cluster import warm_caches
 from testing.hosts.machines import Machine
 from testing.hosts.network import Network
+from testing.hosts.strange import CLOSED, plant_interpreter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
-NEWCOMERS = ("bookworm", "trixie")
 ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / "build" / "hosts"
 FIRST_TIMEOUT_S = 1500.0
 AGAIN_TIMEOUT_S = 300.0
 CALL_TIMEOUT_S = 180.0
 READY_TIMEOUT_S = 90.0
-BOOTSTRAP = ("bash", "-c", "cd /root/twin && umask 077 && ./bootstrap.sh")
+BOOTSTRAP = "cd /root/twin && umask 077 && PATH={}$PATH ./bootstrap.sh"
 """As a person types it on a machine where what root writes is root's alone."""
+OWN_PYTHON = "bookworm"
+"""On this one another Python is first on root's PATH, in a folder that no other user gets to."""
 
 
 @pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    bridge = Network()
-    yield bridge
-    bridge.close()
-
-
-@pytest.fixture(scope="module", params=NEWCOMERS)
-def machine(request: pytest.FixtureRequest, network: Network) -> Iterator[Machine]:
-    lent = {"/srv/checkout": ROOT}
-    if os.environ.get("TWIN_HOSTS_WARM"):
-        lent |= warm_caches(request.param)
-    with Machine(request.param, network, lent) as fresh:
-        fresh.run("git", "clone", "--quiet", "/srv/checkout", "/root/twin")
-        yield fresh
+def machine(newcomer: Machine) -> Machine:
+    if newcomer.name.startswith(OWN_PYTHON):
+        plant_interpreter(newcomer)
+    return newcomer
 
 
 def counts(output: str) -> dict[str, int]:
@@ -60,7 +50,9 @@ def bootstrap(machine: Machine, name: str, timeout_s: float) -> tuple[str, dict[
     """Run bootstrap.sh and print the time it took; return its output and Ansible's counts."""
     LOGS.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
-    output = machine.run(*BOOTSTRAP, timeout_s=timeout_s, log=LOGS / f"{machine.name}-{name}.log").stdout
+    first = f"{CLOSED}/bin:" if machine.name.startswith(OWN_PYTHON) else ""
+    command = ("bash", "-c", BOOTSTRAP.format(first))
+    output = machine.run(*command, timeout_s=timeout_s, log=LOGS / f"{machine.name}-{name}.log").stdout
     took_s = time.monotonic() - began_s
     numbers = counts("\n".join(line for line in output.splitlines() if "changed=" in line))
     sys.stdout.write(f"\n{machine.name}: ./bootstrap.sh, {name}: {took_s:.0f} s, {numbers}\n")
@@ -99,6 +91,14 @@ def test_first_run_ends_with_a_spoken_answer(machine: Machine, network: Network)
     conversation = speak(network, machine, "tool-product", "know-france")
     assert "391" in conversation
     assert "Paris" in conversation
+
+
+def test_what_runs_stands_on_a_python_that_its_user_can_run(machine: Machine) -> None:
+    pythons = machine.run(
+        "readlink", "-f", "/opt/twin/bootstrap/bin/python", "/opt/twin/venv/bin/python"
+    ).stdout
+
+    assert {path.rsplit("/", 1)[0] for path in pythons.split()} == {"/usr/bin"}
 
 
 def test_second_run_changes_nothing(machine: Machine) -> None:
