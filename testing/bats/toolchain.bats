@@ -83,8 +83,10 @@ fake() { # fake NAME BODY: a program that comes first on PATH
   [[ "$output" == *"building needs Go"*"none can be had"* ]]
 }
 
-@test "a cluster gets its programs and those that it is upgraded from" {
+@test "a cluster gets its programs, and those that it is upgraded from only when they are asked for" {
   twin() { printf 'asked: %s\n' "$*" >&2; return 1; }
   run ensure_cluster_binaries
-  [[ "$output" == *"asked: artifacts fetch nomad consul nomad@"*" consul@"* ]]
+  [[ "$output" == *"asked: artifacts fetch nomad consul"$'\n'* ]]
+  run ensure_older_binaries
+  [[ "$output" == *"asked: artifacts fetch nomad@"*" consul@"* ]]
 }

@@ -111,7 +111,8 @@ def remove(machine: Machine) -> None:
     """Make it a machine again that has no Twin."""
     bash(
         machine,
-        "PURGE=DELETE /root/twin/scripts/uninstall --yes --purge-data && rm -rf /opt/twin/bootstrap /opt/twin/venv",
+        "PURGE=DELETE /root/twin/scripts/uninstall --yes --purge-data"
+        " && rm -rf /opt/twin/bootstrap /opt/twin/venv",
         timeout_s=120,
     )
 
