@@ -114,7 +114,9 @@ def test_without_such_a_setting_there_are_no_further_names(tmp_path: Path) -> No
 
 def test_later_joins_reach_a_machine_where_its_ssh_is(tmp_path: Path) -> None:
     template = ROOT / "ansible/roles/join/templates/inventory.yaml.j2"
-    written = dict.fromkeys(("controller_nodes", "worker_nodes"), {"hosts": {}})
+    written = dict.fromkeys(
+        ("controller_nodes", "worker_nodes"), {"hosts": {}, "children": [], "variables": {}}
+    )
     given = f"template_vars={{'_written': {written}}}"
     wanted = {"text": f"{{{{ lookup('ansible.builtin.template', '{template}', {given}) }}}}"}
     found = values(tmp_path, CLUSTER, ["join"], wanted)
@@ -137,13 +139,19 @@ def test_later_joins_keep_what_stands_with_a_group(tmp_path: Path) -> None:
         "ansible_become_password": "x",
         "ansible_port": 9,
     }
-    written = {"controller_nodes": {"hosts": {"den": None}, "vars": own}, "worker_nodes": {"hosts": {}}}
+    written = {
+        "controller_nodes": {"hosts": {"den": {}}, "children": [], "variables": own},
+        "worker_nodes": {"hosts": {}, "children": ["upstairs"], "variables": {}},
+        "upstairs": {"hosts": {"attic": {}}, "children": [], "variables": {"twin_workers": 2}},
+    }
     given = f"template_vars={{'_written': {written}}}"
     wanted = {"text": f"{{{{ lookup('ansible.builtin.template', \"{template}\", {given}) }}}}"}
     found = values(tmp_path, CLUSTER, ["join"], wanted)
     copy = yaml.safe_load(found["den"]["text"])
     assert copy["controller_nodes"]["vars"] == {"pipecatapp_settings": settings, "twin_workers": 1}
     assert "vars" not in copy["worker_nodes"]
+    assert copy["worker_nodes"]["children"] == {"upstairs": None}
+    assert copy["upstairs"] == {"hosts": {"attic": None}, "vars": {"twin_workers": 2}}
     assert list(inventory_file.load(found["den"]["text"])["worker_nodes"]) == ["attic", "cellar"]
 
 
