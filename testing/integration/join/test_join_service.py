@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -223,10 +224,12 @@ worker_nodes:
 def plan_with(folder: Path, playbook_does: str) -> Any:
     """A plan whose ansible-playbook is a script."""
     (folder / "bin").mkdir()
-    (folder / "bin/python").symlink_to(sys.executable)
-    program = folder / "bin/ansible-playbook"
-    program.write_text(f"#!/bin/sh\n{playbook_does}\n", encoding="utf-8")
-    program.chmod(0o755)
+    # A link to the interpreter would lose its environment's packages, which read an inventory.
+    programs = {"python": f'exec {shlex.quote(sys.executable)} "$@"', "ansible-playbook": playbook_does}
+    for name, does in programs.items():
+        program = folder / "bin" / name
+        program.write_text(f"#!/bin/sh\n{does}\n", encoding="utf-8")
+        program.chmod(0o755)
     inventory = folder / "inventory.yaml"
     inventory.write_text(INVENTORY, encoding="utf-8")
     (folder / "checkout").mkdir()
@@ -245,20 +248,6 @@ def ask(reception: Reception, address: str = "10.9.9.9") -> str:
     reception.store.use(tokens.parse(token), "attic")
     spool.Spool(reception.folder).put(spool.read_request(request))
     return token[:6]
-
-
-@pytest.fixture(autouse=True)
-def _interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The link to the interpreter loses its environment's packages; hand them on."""
-    packages = str(Path(pytest.__file__).parents[1])
-    original = subprocess.run
-
-    def run(command: list[str], **options: Any) -> Any:
-        if options.get("env", {}).get("PYTHONPATH", "").endswith("module_utils"):
-            options["env"]["PYTHONPATH"] += f":{packages}"
-        return original(command, **options)
-
-    monkeypatch.setattr(provision.subprocess, "run", run)
 
 
 def test_a_machine_is_tried_where_its_ssh_is() -> None:
