@@ -24,7 +24,8 @@ AUDIBLE = 0.02
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("page"), {"TWIN_GREETING": "", "TWIN_MAX_CALLS": "1"}).start()
+    settings = {"TWIN_GREETING": "", "TWIN_MAX_CALLS": "1", "TWIN_HOST_NAMES": "twin.test"}
+    service = Service(tmp_path_factory.mktemp("page"), settings).start()
     yield service
     service.stop()
 
