@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import yaml
 
 from testing.cluster.house import House, wait_for
 from testing.hosts.cluster import ROOT, Cluster, built_programs, warm_caches
@@ -31,6 +34,16 @@ KEPT = 2
 WELL_TIMEOUT_S = 180.0
 LOG = ROOT / "build" / "cluster" / "disks.log"
 SOFTWARE_LOG = LOG.with_name("disks-software.log")
+
+
+def packed() -> list[str]:
+    """All that the playbook packs and puts on machines, and what it is: files and folders of the checkout."""
+    roles = ROOT / "ansible" / "roles"
+    found = set(SOURCES)
+    for role, name in (("software", "software_paths"), ("join", "join_paths")):
+        defaults = yaml.safe_load((roles / role / "defaults" / "main.yaml").read_text(encoding="utf-8"))
+        found.update(defaults[name])
+    return sorted(found)
 
 
 def boot(layers: list[Path], disks: list[Path]) -> Cluster:
@@ -52,6 +65,14 @@ def wait_until_well(house: House) -> None:
     Raises:
         AssertionError: They did not become so in time.
     """
+    for node in house.nodes:
+        # Its own front: Consul still knows what passed before the machines were switched off.
+        ask = house.cluster.outside("curl", "-sfm", "5", f"http://{node.address}:8000/health")
+        wait_for(
+            f"the front of {node.name}",
+            lambda ask=ask: subprocess.run(ask, check=False, capture_output=True).returncode == 0,  # type: ignore[misc]
+            WELL_TIMEOUT_S,
+        )
     names = {node.name for node in house.nodes}
     wait_for("three ready nodes", lambda: house.ready() == names, WELL_TIMEOUT_S)
     for service, count in (("ingress", 3), ("pipecat-app", 2), ("memory-service", 1)):
@@ -92,7 +113,7 @@ def ensure_disks() -> tuple[Path, list[Path]]:
     began_s = time.monotonic()
     software = ensure_software()
     # Disks go with the layer that they were made on: another one has other files, whatever made it.
-    home = software.with_name("sets") / fingerprint(NUMBER)
+    home = software.with_name("sets") / fingerprint(NUMBER, packed(), {"__pycache__"})
     done = home / "complete"
     disks = [home / str(place) for place in range(COUNT)]
     with locked(home):

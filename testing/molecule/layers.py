@@ -15,7 +15,7 @@ import hashlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,14 +98,14 @@ def boot(name: str, layers: list[Path], own: Mapping[str, Path] | None = None) -
     return cluster
 
 
-def fingerprint(network: int, sources: Sequence[str] = SOURCES) -> str:
+def fingerprint(network: int, sources: Sequence[str] = SOURCES, left_out: Collection[str] = LEFT_OUT) -> str:
     """Twelve hex digits of all that disks on a network are made of."""
     total = hashlib.sha256(str(network).encode())
     total.update((ensure_image("node") / "var/lib/dpkg/status").read_bytes())
     for source in sources:
         top = ROOT / source
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file() and not LEFT_OUT & set(path.relative_to(ROOT).parts):
+            if path.is_file() and not set(left_out) & set(path.relative_to(ROOT).parts):
                 total.update(f"{path.relative_to(ROOT)}\n{path.stat().st_size}\n".encode())
                 total.update(path.read_bytes())
     return total.hexdigest()[:12]
