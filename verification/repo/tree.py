@@ -1,31 +1,25 @@
 """The files of the repository, for the checks beside this module.
 
-It owns what counts as a file of ours: tracked, or new and not ignored. What they must be, the checks say.
+It owns how they are read; what counts as a file of ours is `testing/run/suites.py`'s, what they must be, the
+checks say.
 """
 
 from __future__ import annotations
 
 import ast
-import subprocess
 from functools import cache
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[2]
+from testing.run import suites
+
+REPO = suites.ROOT
 """The checkout."""
 
 
 @cache
 def files() -> tuple[Path, ...]:
     """Return every file, relative to the checkout, sorted."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPO,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
-    found = sorted({Path(name) for name in listed.split("\0") if name})
-    return tuple(path for path in found if (REPO / path).is_file())
+    return tuple(sorted(Path(name) for name in suites.files()))
 
 
 def matching(*patterns: str) -> list[Path]:
