@@ -204,7 +204,6 @@ def test_what_it_is_good_at_goes_to_it_and_a_sum_does_not(house: House) -> None:
     assert "9.6" in house.chat(house.nodes[1], SUM)["text"]
 
 
-@pytest.mark.slow
 def test_other_programs_ask_it_by_name_when_they_have_a_key(house: House) -> None:
     made = house.nodes[0].run("twin", "keys", "create", "editor").stdout
     [key] = re.findall(r"^twin-[\w-]{40,}$", made, re.MULTILINE)
@@ -239,7 +238,6 @@ def test_a_worker_is_lost_in_mid_answer_and_the_question_is_answered(house: Hous
     wait_for("the expert", lambda: "creative" in answered(house, house.nodes[0], STORY)[1], SETTLE_TIMEOUT_S)
 
 
-@pytest.mark.slow
 def test_a_workers_cable_is_pulled_in_mid_answer_and_the_expert_goes_on(house: House) -> None:
     [there] = where(house, "llama-api-creative")
     lost = next(
@@ -327,7 +325,6 @@ def test_without_consul_it_is_still_asked(house: House) -> None:
     wait_for("Consul", lambda: where(house, "llama-api-creative"), SETTLE_TIMEOUT_S)
 
 
-@pytest.mark.slow
 def test_stopped_by_somebody_it_is_missed_and_comes_back_by_the_same_command(
     house: House, deploy: Deploy
 ) -> None:

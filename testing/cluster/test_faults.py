@@ -17,7 +17,7 @@ from testing.cluster.terminal import CTRL_C, Terminal
 from testing.hosts.cluster import ROOT, Cluster, Node, built_programs, warm_caches
 from testing.hosts.network import ip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 LOGS = ROOT / "build" / "cluster"
 PERSON, PASSWORD = "ada", "not-a-secret"

@@ -111,7 +111,6 @@ def test_an_even_number_of_controllers_is_refused(house: House) -> None:
     assert voters(house) == {house.nodes[0].name}
 
 
-@pytest.mark.slow
 def test_a_promotion_that_fails_is_undone(house: House) -> None:
     before = yaml.safe_load(house.cluster.inventory.read_text(encoding="utf-8"))
     names = [node.name for node in house.nodes[1:3]]

@@ -13,7 +13,7 @@ from testing.hosts.cluster import ROOT, Cluster, Node, warm_caches
 from testing.hosts.images import hosts_folder
 from testing.hosts.network import ip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 PLAYBOOKS = ("mirror", "software", "programs", "models")
 OFFLINE = {"twin_offline_nodes": True}

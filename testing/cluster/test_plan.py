@@ -55,7 +55,6 @@ def test_a_plan_is_made_of_what_they_published(house: House) -> None:
     assert plan["commands"]
 
 
-@pytest.mark.slow
 def test_a_plan_is_brought_about(house: House, tmp_path: Path) -> None:
     for entry in house.nomad("/v1/nodes"):
         (tmp_path / f"{entry['Name']}.json").write_text(published(house, entry["ID"]), encoding="utf-8")

@@ -16,7 +16,7 @@ import pytest
 from testing.cluster.house import House, say, wait_for
 from testing.hosts.cluster import Cluster, built_programs, warm_caches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 WAIT_S = 120.0
 GREETING = "Good evening, house."

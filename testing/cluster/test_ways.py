@@ -16,7 +16,7 @@ from testing.cluster.house import LOGS, ROOT, House, say, wait_for
 from testing.cluster.terminal import Terminal
 from testing.hosts.cluster import Cluster, Node, built_programs, warm_caches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 GREETING = "Good evening from the den."
 SETTING = f"      pipecatapp_settings: {{TWIN_GREETING: {GREETING}}}\n"

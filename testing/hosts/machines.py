@@ -23,7 +23,6 @@ from testing.hosts.network import Network
 
 BOOT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-CGROUP_TIMEOUT_S = 10.0
 LENT_VARIABLES = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
@@ -94,20 +93,6 @@ def remove_cgroup(cgroup: Path) -> None:
                 folder.rmdir()
         if cgroup.exists():
             time.sleep(0.2)
-
-
-def _remove_cgroup(cgroup: Path) -> None:
-    """Remove a branch of the cgroup tree; what still dies in it is waited for, for a moment."""
-    deadline_s = time.monotonic() + CGROUP_TIMEOUT_S
-    folders = [path for path in cgroup.rglob("*") if path.is_dir()]
-    for folder in [*sorted(folders, key=lambda path: -len(path.parts)), cgroup]:
-        while folder.is_dir():
-            try:
-                folder.rmdir()
-            except OSError:
-                if time.monotonic() > deadline_s:
-                    return  # an empty branch is harmless; the next boot makes its own
-                time.sleep(0.1)
 
 
 class Machine:

@@ -16,7 +16,7 @@ from testing.hosts.network import Network
 from testing.hosts.strange import SHELL, STRANGE, plant_hostile_files, proxy
 from testing.hosts.test_fresh_machine import LOGS, counts, speak
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 RUN_TIMEOUT_S = 1500.0
 LOCKED_S = 60
