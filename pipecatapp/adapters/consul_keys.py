@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from pipecatapp.adapters.consul_kv import ConsulKv, put_if
 from pipecatapp.adapters.key_file import keys_from_json, keys_to_json
 from pipecatapp.errors import AdapterError
-from pipecatapp.gateway_ports import ApiKey
-from pipecatapp.memory_ports import REPLICA_FENCED
+from pipecatapp.ports import REPLICA_FENCED, ApiKey
 
 log = logging.getLogger(__name__)
 

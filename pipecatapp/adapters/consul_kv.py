@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory_ports import REPLICA_AWAY, REPLICA_FENCED
+from pipecatapp.ports import REPLICA_AWAY, REPLICA_FENCED
 
 CONNECT_TIMEOUT_S = 1.0
 """Consul's agent is on this node and accepts within milliseconds (seconds)."""

@@ -19,7 +19,7 @@ from typing import Any
 from pipecatapp.adapters.consul_kv import BULK_TIMEOUT_S, ConsulKv, Operation, delete_below, put
 from pipecatapp.adapters.state_folder import check_state_name, unknown_state
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory_ports import SavedState
+from pipecatapp.ports import SavedState
 
 PIECE_BYTES = 256_000
 """Size of a piece; in base64, and with the rest of its transaction, within Consul's bound."""

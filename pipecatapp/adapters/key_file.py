@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.gateway_ports import ApiKey
+from pipecatapp.ports import ApiKey
 
 FILE_NAME = "gateway-keys.json"
 _KEYS: TypeAdapter[list[ApiKey]] = TypeAdapter(list[ApiKey])

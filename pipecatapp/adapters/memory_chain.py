@@ -14,8 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from pipecatapp.memory_ports import EventKind, KeptTurn, MemoryChange, MemoryEvent, MemoryItem
-from pipecatapp.ports import Fact
+from pipecatapp.ports import EventKind, Fact, KeptTurn, MemoryChange, MemoryEvent, MemoryItem
 
 GENESIS = "0" * 64
 """`prev` of the first event."""

@@ -19,8 +19,7 @@ from pipecatapp.adapters.memory_chain import key_of, ref_of
 from pipecatapp.adapters.memory_schema import insert_event
 from pipecatapp.adapters.memory_tables import EVENT_COLUMNS, FACT_COLUMNS, MemoryTables, turn_of
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import KeptTurn, MemoryChange, MemoryEvent, MemoryItem
-from pipecatapp.ports import Fact, MemoryState, StoredTurn
+from pipecatapp.ports import Fact, KeptTurn, MemoryChange, MemoryEvent, MemoryItem, MemoryState, StoredTurn
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -24,8 +24,7 @@ from pipecatapp.adapters.memory_chain import ChainReport
 from pipecatapp.adapters.memory_http import BULK_TIMEOUT_S, READ_TIMEOUT_S, WRITE_TIMEOUT_S, MemoryHttp
 from pipecatapp.adapters.state_folder import check_state_name
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory_ports import MemoryChange, SavedState
-from pipecatapp.ports import Clock, Fact, MemoryState, StoredTurn
+from pipecatapp.ports import Clock, Fact, MemoryChange, MemoryState, SavedState, StoredTurn
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ from pipecatapp.adapters.consul_kv import (
 )
 from pipecatapp.adapters.memory_chain import key_of
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import (
+from pipecatapp.ports import (
     REPLICA_FENCED,
     MemoryChange,
     MemoryEvent,

@@ -15,8 +15,7 @@ import time
 
 from pipecatapp.adapters.memory_chain import GENESIS, Draft, ref_of
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import KeptTurn, MemoryChange
-from pipecatapp.ports import Fact, StoredTurn
+from pipecatapp.ports import Fact, KeptTurn, MemoryChange, StoredTurn
 
 SCHEMA_VERSION = 2
 """`user_version` of the file. 1 had no chain of events."""

@@ -16,8 +16,7 @@ from pathlib import Path
 from pipecatapp.adapters.fact_ranking import normalise
 from pipecatapp.adapters.memory_chain import GENESIS, Draft, Head
 from pipecatapp.adapters.memory_schema import BUSY_TIMEOUT_S, insert_event, prepare
-from pipecatapp.memory_ports import KeptTurn, MemoryChange, MemoryEvent, MemoryItem
-from pipecatapp.ports import Fact, StoredTurn
+from pipecatapp.ports import Fact, KeptTurn, MemoryChange, MemoryEvent, MemoryItem, StoredTurn
 
 FACT_COLUMNS = "id, text, created_s, session_id"
 """Of a Fact, in its order."""

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pipecatapp.adapters.memory_chain import ChainReport
-from pipecatapp.memory_ports import MemoryChange, SavedState
-from pipecatapp.ports import Fact, MemoryState, StoredTurn
+from pipecatapp.ports import Fact, MemoryChange, MemoryState, SavedState, StoredTurn
 
 MAX_TEXT_CHARS = 32_000
 """Longest text of a fact or of one side of a turn; two of them fit a transaction of Consul."""

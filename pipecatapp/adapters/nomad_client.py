@@ -16,8 +16,8 @@ import httpx
 
 from pipecatapp.adapters.consul_http import TokenSource, tls_context
 from pipecatapp.adapters.http_failures import http_failures
-from pipecatapp.cluster_ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 
 CONNECT_TIMEOUT_S = 3.0
 """A server on the LAN accepts within milliseconds (seconds)."""

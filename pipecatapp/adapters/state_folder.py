@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.memory_ports import SavedState
+from pipecatapp.ports import SavedState
 
 SUFFIX = ".json"
 """How a state's file name ends."""

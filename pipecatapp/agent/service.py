@@ -20,8 +20,7 @@ from pipecatapp.errors import AdapterError, SessionError
 from pipecatapp.events import SessionStarted, TurnFinished
 from pipecatapp.memory.short_term import KEPT_TURNS
 from pipecatapp.memory.state_file import decode_state, encode_state
-from pipecatapp.memory_ports import SavedState, SavedStates
-from pipecatapp.ports import Clock, Fact, MemoryStore, StoredTurn
+from pipecatapp.ports import Clock, Fact, MemoryStore, SavedState, SavedStates, StoredTurn
 from pipecatapp.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from typing import Any
 from pipecatapp.adapters.consul_directory import endpoints_of
 from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
 from pipecatapp.adapters.nomad_client import NomadClient
-from pipecatapp.cluster_ports import ClusterClient, ClusterJob
 from pipecatapp.errors import AdapterError
+from pipecatapp.ports import ClusterClient, ClusterJob
 from pipecatapp.settings import Settings
 
 CONSUL_HERE = "http://127.0.0.1:8500"

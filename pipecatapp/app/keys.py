@@ -9,7 +9,7 @@ from pipecatapp.adapters.consul_keys import ConsulKeys
 from pipecatapp.adapters.consul_kv import ConsulKv
 from pipecatapp.adapters.key_file import KeyFile
 from pipecatapp.app.cluster_view import consul_token_of
-from pipecatapp.gateway_ports import KeyStore
+from pipecatapp.ports import KeyStore
 from pipecatapp.settings import Settings
 
 

@@ -32,8 +32,7 @@ from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory.keeper import MemoryKeeper
-from pipecatapp.memory_ports import SavedStates
-from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, Vectors
+from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, SavedStates, Vectors
 from pipecatapp.settings import Settings
 from pipecatapp.web.memory_api import MemoryParts
 

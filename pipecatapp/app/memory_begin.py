@@ -25,10 +25,8 @@ from pipecatapp.adapters.state_folder import StateFolder
 from pipecatapp.app.cluster_view import consul_token_of
 from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, read_file, use_file
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.gateway_ports import ApiKey
 from pipecatapp.memory.keeper import RENEWALS
-from pipecatapp.memory_ports import SavedState
-from pipecatapp.ports import MemoryState
+from pipecatapp.ports import ApiKey, MemoryState, SavedState
 from pipecatapp.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ import yaml
 
 from pipecatapp.app.cluster_view import nomad_of
 from pipecatapp.app.llama import SMALL_MODEL
-from pipecatapp.cluster_ports import ClusterNode
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
 from pipecatapp.planning.profile import NodeProfile, from_meta
 from pipecatapp.planning.wording import programs_of
+from pipecatapp.ports import ClusterNode
 from pipecatapp.settings import Settings, child_environment
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from pipecatapp.supply.schema import ModelEntry

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from pipecatapp.app.cluster_view import ClusterView, consul_of, look, nomad_of
-from pipecatapp.cluster_ports import JobGroup
+from pipecatapp.ports import JobGroup
 from pipecatapp.settings import Settings, load_settings
 
 EXIT_ILL = 1

@@ -18,7 +18,7 @@ from pipecatapp.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pipecatapp.gateway_ports import KeyStore
+    from pipecatapp.ports import KeyStore
 
 REQUESTS_PER_MINUTE = 60
 """Limit of a key for which none is named: a person's programs ask less."""

@@ -12,8 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.gateway_ports import ApiKey, KeyStore
-from pipecatapp.ports import Clock
+from pipecatapp.ports import ApiKey, Clock, KeyStore
 
 PREFIX = "twin-"
 """What every key begins with, so that one is known when it is seen where it should not be."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway_ports import ApiKey
-from pipecatapp.ports import Clock
+from pipecatapp.ports import ApiKey, Clock
 
 MINUTE_S = 60.0
 

@@ -13,8 +13,7 @@ from pipecatapp.gateway.keys import PREFIX, digest_of
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay
 from pipecatapp.gateway.tool_plan import ToolPrompts
-from pipecatapp.gateway_ports import ApiKey, KeyStore
-from pipecatapp.ports import Embedder
+from pipecatapp.ports import ApiKey, Embedder, KeyStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,18 @@ from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.adapters.memory_chain import ChainReport, verify
 from pipecatapp.adapters.memory_database import MemoryDatabase, Plan
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import (
+from pipecatapp.ports import (
     REPLICA_AWAY,
     REPLICA_FENCED,
+    Clock,
+    Fact,
     KeptTurn,
     MemoryChange,
     MemoryReplica,
+    MemoryState,
     ReplicaHead,
+    StoredTurn,
 )
-from pipecatapp.ports import Clock, Fact, MemoryState, StoredTurn
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipecatapp import __version__
 from pipecatapp.adapters import memory_wire as wire
 from pipecatapp.memory.keeper import MemoryKeeper
-from pipecatapp.memory_ports import SavedStates
+from pipecatapp.ports import SavedStates
 from pipecatapp.web.errors import body_of, install_error_handlers
 
 MAX_BODY_BYTES = 1_000_000

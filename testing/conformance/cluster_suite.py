@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipecatapp.cluster_ports import ClusterClient
 from pipecatapp.errors import AdapterError
+from pipecatapp.ports import ClusterClient
 
 SETTLE_S = 60
 """Time in which a small job starts or ends on a machine that does much else (seconds)."""

@@ -5,7 +5,7 @@ It owns the claims. Subclass `KeysSuite` and give a fixture `keys` that holds no
 
 from __future__ import annotations
 
-from pipecatapp.gateway_ports import ApiKey, KeyStore
+from pipecatapp.ports import ApiKey, KeyStore
 
 
 def key(number: int) -> ApiKey:

@@ -13,8 +13,7 @@ import pytest
 
 from pipecatapp.adapters.memory_chain import GENESIS, Draft, ref_of, verify
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import REPLICA_FENCED, KeptTurn, MemoryChange, MemoryReplica, ReplicaHead
-from pipecatapp.ports import Fact
+from pipecatapp.ports import REPLICA_FENCED, Fact, KeptTurn, MemoryChange, MemoryReplica, ReplicaHead
 from testing.conformance.memory_suite import turn
 
 Replicas = tuple[MemoryReplica, MemoryReplica]

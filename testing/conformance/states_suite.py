@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.memory_ports import SavedStates
+from pipecatapp.ports import SavedStates
 
 
 class StatesSuite:

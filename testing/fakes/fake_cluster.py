@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pipecatapp.cluster_ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 from pipecatapp.errors import AdapterError
+from pipecatapp.ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 
 
 class FakeCluster:

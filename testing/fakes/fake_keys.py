@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipecatapp.gateway_ports import ApiKey
+from pipecatapp.ports import ApiKey
 
 
 class FakeKeys:

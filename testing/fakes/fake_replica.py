@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pipecatapp.adapters.memory_chain import key_of
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory_ports import (
+from pipecatapp.ports import (
     REPLICA_AWAY,
     REPLICA_FENCED,
     MemoryChange,

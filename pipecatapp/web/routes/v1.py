@@ -28,7 +28,7 @@ from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_chat import streamed_answer, whole_answer
 from pipecatapp.gateway.tool_plan import ToolPlan, needs_plan, plan_of
 from pipecatapp.gateway.wire import error_body
-from pipecatapp.gateway_ports import ApiKey
+from pipecatapp.ports import ApiKey
 from pipecatapp.web.local import is_local
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from pipecatapp.adapters.faiss_store import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import AdapterError
 from pipecatapp.memory.keeper import MemoryKeeper
-from pipecatapp.memory_ports import MemoryChange
-from pipecatapp.ports import MemoryState
+from pipecatapp.ports import MemoryChange, MemoryState
 from testing.conformance.memory_suite import STATE, turn
 from testing.conformance.replica_suite import ReplicaSuite
 from testing.fakes.fake_clock import FakeClock

@@ -8,7 +8,7 @@ import pytest
 
 from pipecatapp.app.cluster_view import ClusterView, NodeView, ServiceView
 from pipecatapp.cli.cluster import lines_of
-from pipecatapp.cluster_ports import ClusterJob, JobGroup
+from pipecatapp.ports import ClusterJob, JobGroup
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import pytest
 from pipecatapp.errors import ConfigError, GatewayError
 from pipecatapp.gateway.keys import PREFIX, create_key, digest_of
 from pipecatapp.gateway.limits import Limits
-from pipecatapp.gateway_ports import ApiKey
+from pipecatapp.ports import ApiKey
 from testing.conformance.keys_suite import KeysSuite
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_keys import FakeKeys

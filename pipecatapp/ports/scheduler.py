@@ -1,7 +1,6 @@
-"""What the agent asks of the cluster's scheduler, as a Protocol.
+"""The cluster's scheduler: jobs, nodes and allocations.
 
-It owns the shapes of jobs, nodes and allocations. The suite in `testing/conformance` holds for the fake and
-for Nomad.
+Not here: Nomad's HTTP API (`adapters/nomad`).
 """
 
 from __future__ import annotations

@@ -1,21 +1,109 @@
-"""What a memory that a cluster shares asks of the outside, as Protocols.
+"""The long-term memory: facts, conversations, their event log, its replica and saved states.
 
-It owns the shapes of events, of what is kept and of saved states; facts, turns and the MemoryStore that the
-agent knows are `ports`'.
+Not here: how any of it is kept (`adapters/memory`), and what is worth keeping (`workflow/nodes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
-
-from pipecatapp.ports import Fact, StoredTurn
 
 REPLICA_AWAY = "replica-away"
 """Code of the error: it is not known what became of the call."""
 REPLICA_FENCED = "replica-fenced"
 """Code of the error: another instance has the lock or wrote, and nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something the agent knows for good.
+
+    Args:
+        id: Stable name.
+        text: One sentence.
+        created_s: Seconds since the epoch.
+        session_id: The conversation it was said in.
+        score: Similarity with the query, -1 to 1; 0 outside a search.
+    """
+
+    id: str
+    text: str
+    created_s: float
+    session_id: str = ""
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """One finished turn of a conversation, as the store keeps it."""
+
+    turn_id: str
+    user_text: str
+    assistant_text: str
+    interrupted: bool
+    created_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryState:
+    """The whole memory: facts and conversations (session id to turns, oldest first)."""
+
+    facts: tuple[Fact, ...] = ()
+    conversations: Mapping[str, tuple[StoredTurn, ...]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not (self.facts or self.conversations)
+
+
+@runtime_checkable
+class MemoryStore(Protocol):
+    """Facts and conversations that outlive the process.
+
+    What a call has returned survives `kill -9`; several processes may share one store.
+    """
+
+    async def add_fact(self, text: str, *, session_id: str = "") -> Fact:
+        """Remember `text`; saying a known fact again returns the known one."""
+        ...
+
+    async def search(self, query: str, *, limit: int) -> list[Fact]:
+        """Return the facts nearest in meaning, best first."""
+        ...
+
+    async def list_facts(self) -> list[Fact]:
+        """Return every fact, oldest first."""
+        ...
+
+    async def delete_fact(self, fact_id: str) -> bool:
+        """Forget one fact; False when there was none."""
+        ...
+
+    async def delete_all(self) -> int:
+        """Forget every fact and conversation; return how many facts there were."""
+        ...
+
+    async def append_turn(self, session_id: str, turn: StoredTurn) -> None:
+        """Add a finished turn to a conversation."""
+        ...
+
+    async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
+        """Return a conversation's last turns, oldest first."""
+        ...
+
+    async def export_state(self) -> MemoryState:
+        """Return everything."""
+        ...
+
+    async def import_state(self, state: MemoryState) -> None:
+        """Replace everything by `state`, all or nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What the gateway asks of the world, as Protocols.
+"""API keys of the gateway, as they are kept, and the store that keeps them.
 
-It owns the shapes: an API key as it is kept, and where keys are kept.
+Not here: making and checking a key (`gateway/api_keys`).
 """
 
 from __future__ import annotations

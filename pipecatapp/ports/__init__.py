@@ -1,0 +1,106 @@
+"""Ports: what the layers above ask of the outside, as Protocols, and the values that cross them.
+
+Every port has one conformance suite in `testing/conformance`, which its fake and its real adapters both pass.
+Not here: any implementation (`adapters`), and the choice among them (`app`).
+"""
+
+from __future__ import annotations
+
+from pipecatapp.ports.api_keys import ApiKey, KeyStore
+from pipecatapp.ports.calls import CallAnswer, CallGateway, CallOffer, IceCandidate
+from pipecatapp.ports.clock import Clock
+from pipecatapp.ports.discovery import DirectoryState, Endpoint, ServiceDirectory
+from pipecatapp.ports.embedding import Embedder, Vectors
+from pipecatapp.ports.health import CheckResult
+from pipecatapp.ports.llm import (
+    MAIN_EXPERT,
+    ChatDelta,
+    ChatRequest,
+    Expert,
+    ExpertClients,
+    Experts,
+    LlmClient,
+    Message,
+    Role,
+)
+from pipecatapp.ports.memory import (
+    REPLICA_AWAY,
+    REPLICA_FENCED,
+    EventKind,
+    Fact,
+    KeptTurn,
+    MemoryChange,
+    MemoryEvent,
+    MemoryItem,
+    MemoryReplica,
+    MemoryState,
+    MemoryStore,
+    ReplicaHead,
+    SavedState,
+    SavedStates,
+    StoredTurn,
+)
+from pipecatapp.ports.scheduler import (
+    Allocation,
+    ClusterClient,
+    ClusterJob,
+    ClusterNode,
+    JobGroup,
+    JobPlan,
+    JobSpec,
+)
+from pipecatapp.ports.speech import SpeechToText, TextToSpeech, Transcript
+from pipecatapp.ports.tools import ToolBox, ToolResult, ToolSpec
+
+__all__ = [
+    "Allocation",
+    "ApiKey",
+    "CallAnswer",
+    "CallGateway",
+    "CallOffer",
+    "ChatDelta",
+    "ChatRequest",
+    "CheckResult",
+    "Clock",
+    "ClusterClient",
+    "ClusterJob",
+    "ClusterNode",
+    "DirectoryState",
+    "Embedder",
+    "Endpoint",
+    "EventKind",
+    "Expert",
+    "ExpertClients",
+    "Experts",
+    "Fact",
+    "IceCandidate",
+    "JobGroup",
+    "JobPlan",
+    "JobSpec",
+    "KeptTurn",
+    "KeyStore",
+    "LlmClient",
+    "MAIN_EXPERT",
+    "MemoryChange",
+    "MemoryEvent",
+    "MemoryItem",
+    "MemoryReplica",
+    "MemoryState",
+    "MemoryStore",
+    "Message",
+    "REPLICA_AWAY",
+    "REPLICA_FENCED",
+    "ReplicaHead",
+    "Role",
+    "SavedState",
+    "SavedStates",
+    "ServiceDirectory",
+    "SpeechToText",
+    "StoredTurn",
+    "TextToSpeech",
+    "ToolBox",
+    "ToolResult",
+    "ToolSpec",
+    "Transcript",
+    "Vectors",
+]
