@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from pipecatapp.adapters.llm_server import free_ports
+from pipecatapp.adapters.llm.server_process import free_ports
 from testing.ansible_code import ROOT
 from testing.e2e.experts.workers import make_pair
 from testing.e2e.processes import is_open

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.adapters.tls.local_ca import ensure_certificates
 
 
 @contextmanager

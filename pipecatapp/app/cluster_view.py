@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipecatapp.adapters.consul_directory import endpoints_of
-from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
-from pipecatapp.adapters.nomad_client import NomadClient
+from pipecatapp.adapters.consul.directory import endpoints_of
+from pipecatapp.adapters.consul.http import ConsulHttp, TokenSource
+from pipecatapp.adapters.nomad.client import NomadClient
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ClusterClient, ClusterJob
 from pipecatapp.settings import Settings

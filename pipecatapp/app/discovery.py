@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipecatapp.adapters.consul_directory import ConsulDirectory
-from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
-from pipecatapp.adapters.cpu import CpuInfo
-from pipecatapp.adapters.joined_directory import JoinedDirectory
-from pipecatapp.adapters.openai_llm import OpenAiLlm
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.consul.directory import ConsulDirectory
+from pipecatapp.adapters.consul.http import ConsulHttp, TokenSource
+from pipecatapp.adapters.discovery.composite import JoinedDirectory
+from pipecatapp.adapters.discovery.static import StaticDirectory
+from pipecatapp.adapters.host.cpu import CpuInfo
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
 from pipecatapp.app.external_keys import read_external_keys
 from pipecatapp.app.names import FRONT_SERVICE

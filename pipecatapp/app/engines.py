@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from pipecatapp.adapters.cpu import CpuInfo
-from pipecatapp.adapters.llm_key import ensure_llm_key, is_loopback
-from pipecatapp.adapters.llm_server import LlmServerProcess
-from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.host.cpu import CpuInfo
+from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import LlmServerProcess
 from pipecatapp.app.own_llm import OwnLlm
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
@@ -121,12 +121,12 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     if name in WHISPER_SERVICES:
         engine = await _whisper(name, path, settings)
     elif name == "openai":
-        from pipecatapp.adapters.stt_openai import OpenAiStt
+        from pipecatapp.adapters.stt.openai import OpenAiStt
 
         base_url = _needed(settings.stt_base_url, "STT_BASE_URL", "STT_SERVICE=openai")
         engine = OpenAiStt(base_url, settings.stt_model or "whisper-1", _key(settings))
     else:
-        from pipecatapp.adapters.stt_pocketsphinx import PocketSphinxStt
+        from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
 
         engine = await PocketSphinxStt.load()
     return Picked(engine, f"{engine.name}, because {why}")
@@ -134,14 +134,14 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
 
 async def _whisper(name: str, model: Path, settings: Settings) -> SpeechToText:
     if name == "embedded":
-        from pipecatapp.adapters.stt_embedded import ShortWindowWhisper
+        from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
 
         return await ShortWindowWhisper.load(model, threads=settings.stt_threads)
     if name == "faster-whisper":
-        from pipecatapp.adapters.stt_faster_whisper import FasterWhisperStt
+        from pipecatapp.adapters.stt.faster_whisper import FasterWhisperStt
 
         return await FasterWhisperStt.load(model, threads=settings.stt_threads)
-    from pipecatapp.adapters.stt_realtimestt import RealtimeStt
+    from pipecatapp.adapters.stt.realtimestt import RealtimeStt
 
     return await RealtimeStt.load(model)
 
@@ -168,15 +168,15 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
             _refuse("TTS_SERVICE", settings.tts_service, fault, "auto, espeak, openai")
             name, why = "espeak", fault
     if name == "piper":
-        from pipecatapp.adapters.tts_piper import PiperTts
+        from pipecatapp.adapters.tts.piper import PiperTts
 
         engine: TextToSpeech = await PiperTts.load(path, threads=settings.tts_threads)
     elif name == "kokoro":
-        from pipecatapp.adapters.tts_kokoro import KokoroTts
+        from pipecatapp.adapters.tts.kokoro import KokoroTts
 
         engine = await KokoroTts.load(path, voice=settings.tts_voice, threads=settings.tts_threads)
     elif name == "openai":
-        from pipecatapp.adapters.tts_openai import OpenAiTts
+        from pipecatapp.adapters.tts.openai import OpenAiTts
 
         base_url = _needed(settings.tts_base_url, "TTS_BASE_URL", "TTS_SERVICE=openai")
         engine = OpenAiTts(
@@ -187,7 +187,7 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
             language=settings.tts_language,
         )
     else:
-        from pipecatapp.adapters.tts_espeak import EspeakTts
+        from pipecatapp.adapters.tts.espeak import EspeakTts
 
         engine = await EspeakTts.load(voice=settings.tts_voice or "en-us")
     return Picked(engine, f"{engine.name}, because {why}")
@@ -200,7 +200,7 @@ async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> 
         AgentError: It cannot be had; the message says what to do.
     """
     if settings.embedder_service == "openai":
-        from pipecatapp.adapters.embedder_openai import OpenAiEmbedder
+        from pipecatapp.adapters.embed.openai import OpenAiEmbedder
 
         base_url = _needed(settings.embedder_base_url, "EMBEDDER_BASE_URL", "EMBEDDER_SERVICE=openai")
         model = settings.embedder_model or "text-embedding-3-small"
@@ -215,7 +215,7 @@ async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> 
         store.path(name),
         way_out="EMBEDDER_SERVICE=openai with EMBEDDER_BASE_URL has another machine do it.",
     )
-    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 
     engine = await MiniLmEmbedder.load(store.path(name))
     return Picked(engine, f"{engine.name}, because it runs on every CPU")

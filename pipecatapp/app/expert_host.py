@@ -15,11 +15,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_probe import LlamaProbe
-from pipecatapp.adapters.llama_variants import LlamaVariants
-from pipecatapp.adapters.llm_server import CommandBuilder, LlmServerProcess, llama_server_command
-from pipecatapp.adapters.rpc_tunnel import Pair, RpcTunnel, reaches
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llm.llama_status import LlamaProbe
+from pipecatapp.adapters.llm.llama_variants import LlamaVariants
+from pipecatapp.adapters.llm.rpc_tunnel import Pair, RpcTunnel, reaches
+from pipecatapp.adapters.llm.server_process import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.candidates import (
     Budget,

@@ -5,9 +5,9 @@ It owns that choice: Consul in a cluster, where any node may run the agent; else
 
 from __future__ import annotations
 
-from pipecatapp.adapters.consul_keys import ConsulKeys
-from pipecatapp.adapters.consul_kv import ConsulKv
-from pipecatapp.adapters.key_file import KeyFile
+from pipecatapp.adapters.consul.api_keys import ConsulKeys
+from pipecatapp.adapters.consul.kv import ConsulKv
+from pipecatapp.adapters.host.api_key_file import KeyFile
 from pipecatapp.app.cluster_view import consul_token_of
 from pipecatapp.ports import KeyStore
 from pipecatapp.settings import Settings

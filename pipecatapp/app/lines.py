@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pipecatapp.adapters.pcm import to_wav
+from pipecatapp.adapters.audio.pcm import to_wav
 from pipecatapp.ports import TextToSpeech
 from pipecatapp.speech.speaker import Speaker
 

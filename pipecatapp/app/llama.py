@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipecatapp.adapters.cpu import CpuInfo
+from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.app.own_llm import LLAMA_CPP, default_llm
 from pipecatapp.errors import AgentError
 from pipecatapp.settings import Settings

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_bench import BenchSize, BenchSpeed, run_bench
-from pipecatapp.adapters.llama_variants import BENCH
-from pipecatapp.adapters.node_speed import disk_read_mb_s, link_mbit_s, memory_read_mb_s
+from pipecatapp.adapters.host.benchmark import disk_read_mb_s, link_mbit_s, memory_read_mb_s
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llm.llama_bench import BenchSize, BenchSpeed, run_bench
+from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.app.llama import SMALL_MODEL, llama_program
 from pipecatapp.app.models import model_store
 from pipecatapp.app.own_llm import LLAMA_CPP, default_llm

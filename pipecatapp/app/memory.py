@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipecatapp.adapters.consul_http import TokenSource
-from pipecatapp.adapters.consul_kv import ConsulKv
-from pipecatapp.adapters.consul_states import ConsulStates
-from pipecatapp.adapters.cpu import read_cpu
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.memory_database import MemoryDatabase
-from pipecatapp.adapters.memory_http import MemoryHttp, Urls
-from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates, hand_over_by
-from pipecatapp.adapters.memory_replica_consul import PREFIX, ConsulReplica
-from pipecatapp.adapters.state_folder import StateFolder
-from pipecatapp.adapters.vector_index import FAISS_FLAGS
+from pipecatapp.adapters.consul.http import TokenSource
+from pipecatapp.adapters.consul.kv import ConsulKv
+from pipecatapp.adapters.host.cpu import read_cpu
+from pipecatapp.adapters.memory.client import MemoryHttp, Urls
+from pipecatapp.adapters.memory.consul_replica import PREFIX, ConsulReplica
+from pipecatapp.adapters.memory.consul_states import ConsulStates
+from pipecatapp.adapters.memory.database import MemoryDatabase
+from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates, hand_over_by
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
+from pipecatapp.adapters.memory.state_folder import StateFolder
+from pipecatapp.adapters.memory.vector_index import FAISS_FLAGS
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.engines import pick_embedder
 from pipecatapp.app.models import model_store

@@ -15,13 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipecatapp.adapters.consul_keys import KEY
-from pipecatapp.adapters.consul_kv import ConsulKv, put_if
-from pipecatapp.adapters.consul_states import ConsulStates
-from pipecatapp.adapters.key_file import KeyFile, keys_to_json
-from pipecatapp.adapters.memory_database import MemoryDatabase
-from pipecatapp.adapters.memory_replica_consul import LOCK_DELAY_S, PREFIX, ConsulReplica
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.consul.api_keys import KEY
+from pipecatapp.adapters.consul.kv import ConsulKv, put_if
+from pipecatapp.adapters.host.api_key_file import KeyFile, keys_to_json
+from pipecatapp.adapters.memory.consul_replica import LOCK_DELAY_S, PREFIX, ConsulReplica
+from pipecatapp.adapters.memory.consul_states import ConsulStates
+from pipecatapp.adapters.memory.database import MemoryDatabase
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.app.cluster_view import consul_token_of
 from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, read_file, use_file
 from pipecatapp.errors import AdapterError, ConfigError

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipecatapp.adapters.local_ca import certificate_names
-from pipecatapp.adapters.own_names import house_domains, names_of, own_names
+from pipecatapp.adapters.host.hostnames import house_domains, names_of, own_names
+from pipecatapp.adapters.tls.local_ca import certificate_names
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
 

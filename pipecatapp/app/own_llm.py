@@ -1,6 +1,7 @@
 """This machine's own language model: which one, in which engine, by which command.
 
-It owns the rules by name, CPU, trial and what is present; the child process is `llm_server`'s.
+It owns the rules by name, CPU, trial and what is present; the child process is
+`adapters/llm/server_process`'s.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
-from pipecatapp.adapters.llm_server import CommandBuilder, llama_server_command, xllamacpp_command
+from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
+from pipecatapp.adapters.llm.server_process import CommandBuilder, llama_server_command, xllamacpp_command
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings

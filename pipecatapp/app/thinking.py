@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import (
     Access,

@@ -28,7 +28,7 @@ def _noise() -> bytes:
 
 
 async def _whisper(model: Path) -> None:
-    from pipecatapp.adapters.stt_embedded import ShortWindowWhisper
+    from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
 
     engine = await ShortWindowWhisper.load(model)
     await engine.transcribe(_noise(), final=True)
@@ -36,19 +36,19 @@ async def _whisper(model: Path) -> None:
 
 
 async def _piper(voice: Path) -> None:
-    from pipecatapp.adapters.tts_piper import PiperTts
+    from pipecatapp.adapters.tts.piper import PiperTts
 
     await (await PiperTts.load(voice, threads=1)).close()
 
 
 async def _kokoro(voice: Path) -> None:
-    from pipecatapp.adapters.tts_kokoro import KokoroTts
+    from pipecatapp.adapters.tts.kokoro import KokoroTts
 
     await (await KokoroTts.load(voice, voice="", threads=1)).close()
 
 
 async def _minilm(model: Path) -> None:
-    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 
     embedder = await MiniLmEmbedder.load(model)
     await embedder.embed(["one", "a sentence of some more words than the other"])
@@ -64,7 +64,7 @@ async def _silero(_nothing: Path) -> None:
 
 
 async def _faiss(_nothing: Path) -> None:
-    from pipecatapp.adapters.vector_index import FaissIndex
+    from pipecatapp.adapters.memory.vector_index import FaissIndex
 
     vectors = np.random.default_rng(1).normal(size=(64, 384)).astype(np.float32)
     index = FaissIndex(384)
@@ -73,7 +73,7 @@ async def _faiss(_nothing: Path) -> None:
 
 
 async def _xllamacpp(model: Path) -> None:
-    from pipecatapp.adapters.xllamacpp_server import compute_once
+    from pipecatapp.adapters.llm.xllamacpp_server import compute_once
 
     compute_once(model)
 

@@ -1,8 +1,8 @@
 """What native code this machine can run: before the agent depends on an engine, a child has used it.
 
 It owns which engines there are, what helps each on a CPU that shows more than it may use, and asking once;
-children are `child_trial`'s, what came of them is kept by `trial_memory`, llama.cpp's own libraries are
-`llama_variants`'.
+children are `child_trial`'s, what came of them is kept by `adapters/host/trial_results`, llama.cpp's own
+libraries are `llama_variants`'.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipecatapp.adapters.child_trial import run_child
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_variants import LlamaVariants, is_of_a_build_here
-from pipecatapp.adapters.llm_server import WAITING_VARIABLES
-from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.host.child_trial import run_child
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.llm.llama_variants import LlamaVariants, is_of_a_build_here
+from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings, set_for_libraries
 

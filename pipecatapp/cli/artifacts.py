@@ -11,11 +11,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from pipecatapp.adapters.child_trial import guard
-from pipecatapp.adapters.cpu import read_cpu
-from pipecatapp.adapters.llama_variants import BENCH
-from pipecatapp.adapters.llm_server import WAITING_VARIABLES
-from pipecatapp.adapters.minder import become
+from pipecatapp.adapters.host.child_trial import guard
+from pipecatapp.adapters.host.cpu import read_cpu
+from pipecatapp.adapters.host.process_shim import become
+from pipecatapp.adapters.llm.llama_variants import BENCH
+from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
 from pipecatapp.app.llama import llama_program, trial_model
 from pipecatapp.app.models import model_store
 from pipecatapp.app.own_llm import LLAMA_CPP

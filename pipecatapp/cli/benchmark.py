@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from pipecatapp.adapters.llama_bench import BenchSize
+from pipecatapp.adapters.llm.llama_bench import BenchSize
 from pipecatapp.app.measuring import Benchmark, benchmark
 from pipecatapp.settings import load_settings
 

@@ -12,8 +12,8 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 
-from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
-from pipecatapp.adapters.memory_remote import RemoteMemory
+from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.memory.remote import RemoteMemory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.engines import WHISPER_FLAGS

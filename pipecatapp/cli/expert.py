@@ -10,7 +10,7 @@ import asyncio
 import signal
 from pathlib import Path
 
-from pipecatapp.adapters.consul_directory import ConsulDirectory
+from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import consul_http
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order

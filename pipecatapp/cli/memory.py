@@ -16,9 +16,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from pipecatapp.adapters.memory_chain import verify
-from pipecatapp.adapters.memory_database import MemoryDatabase
-from pipecatapp.adapters.memory_remote import RemoteMemory
+from pipecatapp.adapters.memory.database import MemoryDatabase
+from pipecatapp.adapters.memory.remote import RemoteMemory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.logs import set_up_logging
@@ -27,6 +26,7 @@ from pipecatapp.app.memory_begin import begin, look
 from pipecatapp.errors import ConfigError
 from pipecatapp.memory.state_file import decode_state, encode_state
 from pipecatapp.ports import MemoryState
+from pipecatapp.ports.event_log import verify
 from pipecatapp.settings import Settings, load_settings
 from pipecatapp.web.memory_api import create_memory_app
 from pipecatapp.web.serving import Listener, Servers, bind

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.errors import SupplyError
 from pipecatapp.settings import Settings, load_settings
 from pipecatapp.supply.artifacts import ArtifactStore

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 
-from pipecatapp.adapters.local_ca import ensure_certificates, local_names
+from pipecatapp.adapters.tls.local_ca import ensure_certificates, local_names
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.environment import let_openmp_wait_idly

@@ -1,6 +1,6 @@
 """`twin talk`: speak recordings to a running agent and print what came back.
 
-It owns the lines and the file of what was heard; the call is `adapters.voice_client`'s.
+It owns the lines and the file of what was heard; the call is `adapters.audio.webrtc_client`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipecatapp.adapters.voice_client import WIRE_RATE_HZ, Heard, VoiceClient, read_wav
+from pipecatapp.adapters.audio.webrtc_client import WIRE_RATE_HZ, Heard, VoiceClient, read_wav
 from pipecatapp.cli.server import agent_url
 
 GREETING_S = 4.0

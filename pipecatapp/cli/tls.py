@@ -1,6 +1,6 @@
 """`twin tls`: the local CA, this node's certificate, and the signing of other nodes' requests.
 
-It owns the command's arguments and output; certificates are `adapters.local_ca`'s.
+It owns the command's arguments and output; certificates are `adapters.tls.local_ca`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from pipecatapp.adapters.local_ca import (
+from pipecatapp.adapters.tls.local_ca import (
     RENEW_DAYS,
     ensure_authority,
     ensure_certificates,

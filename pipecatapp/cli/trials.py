@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, read_cpu
-from pipecatapp.adapters.llama_variants import BENCH
-from pipecatapp.adapters.vector_index import FAISS_FLAGS
+from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.llm.llama_variants import BENCH
+from pipecatapp.adapters.memory.vector_index import FAISS_FLAGS
 from pipecatapp.app.engines import VOICE_PREFIXES, WHISPER_FLAGS
 from pipecatapp.app.llama import llama_program, trial_model
 from pipecatapp.app.models import model_store

@@ -43,8 +43,8 @@ class Patience:
         most_hedge_s: Longest such time.
         other_model_s: Shortest such time when only another model is left to be asked: it answers less well.
         stall_s: For the next word of an answer that has begun, while there is somebody to go on. A
-            neighbour's prompt may hold a server up: a batch of it (`adapters.llm_server.BATCH_TOKENS`), 512
-            tokens, takes an old desktop 8.
+            neighbour's prompt may hold a server up: a batch of it
+            (`adapters.llm.server_process.BATCH_TOKENS`), 512 tokens, takes an old desktop 8.
     """
 
     call_s: float = 60.0

@@ -14,9 +14,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.adapters.pcm import to_float
-from pipecatapp.adapters.sound_files import WRITE_FORMS, SoundWriter, media_type_of, read_sound
-from pipecatapp.adapters.stt_embedded import piece_end
+from pipecatapp.adapters.audio.codec import WRITE_FORMS, SoundWriter, media_type_of, read_sound
+from pipecatapp.adapters.audio.pcm import to_float
+from pipecatapp.adapters.stt.whisper_short_window import piece_end
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.asked import text_field
 from pipecatapp.gateway.forms import Form

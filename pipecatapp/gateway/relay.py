@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.adapters.http_exchange import Exchange, HttpServers
-from pipecatapp.adapters.llama_refusal import refusal_of_llama
+from pipecatapp.adapters.http.stream_client import Exchange, HttpServers
+from pipecatapp.adapters.llm.llama_errors import refusal_of_llama
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
 from pipecatapp.gateway.asked import Asked
 from pipecatapp.gateway.gathered import Gathered, as_stream

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.memory_chain import ChainReport, verify
-from pipecatapp.adapters.memory_database import MemoryDatabase, Plan
+from pipecatapp.adapters.memory.database import MemoryDatabase, Plan
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
     REPLICA_AWAY,
@@ -35,6 +34,7 @@ from pipecatapp.ports import (
     ReplicaHead,
     StoredTurn,
 )
+from pipecatapp.ports.event_log import ChainReport, verify
 
 log = logging.getLogger(__name__)
 

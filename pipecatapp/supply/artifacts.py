@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.errors import SupplyError
 from pipecatapp.supply.artifact_schema import AnyArtifact, CmakeArtifact, GoArtifact
 from pipecatapp.supply.catalogue import Catalogue

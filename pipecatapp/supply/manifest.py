@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipecatapp.adapters.child_trial import ending_words, is_illegal_instruction
+from pipecatapp.adapters.host.child_trial import ending_words, is_illegal_instruction
 from pipecatapp.errors import SupplyError
 from pipecatapp.supply.artifact_schema import AnyArtifact, ArtifactEntry, CmakeArtifact, GoArtifact
 from pipecatapp.supply.disk import sha256_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.adapters.http_exchange import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpServers
 
 TIMEOUT_S = 120.0
 """Longest wait for the next piece (seconds)."""

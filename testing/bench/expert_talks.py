@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipecatapp.adapters.http_exchange import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpServers
 from pipecatapp.workflow.loader import shipped_prompts
 from testing.bench.asking import Run, Side, ask, chat
 from testing.bench.expert_figures import Samples

@@ -24,9 +24,9 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.http_exchange import HttpServers
-from pipecatapp.adapters.llm_server import LlmServerProcess, free_ports
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
 from pipecatapp.app.expert_host import (
     LOAD_TIMEOUT_S,
     ExpertOrder,

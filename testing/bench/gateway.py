@@ -19,9 +19,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pipecatapp.adapters.http_exchange import HttpServers
-from pipecatapp.adapters.key_file import KeyFile
-from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
+from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.gateway.keys import create_key
 from testing.bench.asking import Run, Side, ask, chat

@@ -12,10 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-from pipecatapp.adapters.cpu import read_cpu
-from pipecatapp.adapters.llama_bench import BenchSize, run_bench
-from pipecatapp.adapters.llama_variants import BENCH
-from pipecatapp.adapters.node_speed import memory_read_mb_s
+from pipecatapp.adapters.host.benchmark import memory_read_mb_s
+from pipecatapp.adapters.host.cpu import read_cpu
+from pipecatapp.adapters.llm.llama_bench import BenchSize, run_bench
+from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.app.llama import SMALL_MODEL
 from pipecatapp.app.measuring import find_bench
 from pipecatapp.app.models import model_store

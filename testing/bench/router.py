@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipecatapp.adapters.consul_directory import ConsulDirectory
-from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
-from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
-from pipecatapp.adapters.llm_server import LlmServerProcess, xllamacpp_command
-from pipecatapp.adapters.openai_llm import OpenAiLlm
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.consul.directory import ConsulDirectory
+from pipecatapp.adapters.consul.http import ConsulHttp, TokenSource
+from pipecatapp.adapters.discovery.static import StaticDirectory
+from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.names import EXPERT_PREFIX, service_of

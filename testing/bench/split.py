@@ -18,8 +18,8 @@ from pathlib import Path
 
 import httpx
 
-from pipecatapp.adapters.llm_server import HOST, LlmServerProcess
-from pipecatapp.adapters.rpc_tunnel import RpcTunnel
+from pipecatapp.adapters.llm.rpc_tunnel import RpcTunnel
+from pipecatapp.adapters.llm.server_process import HOST, LlmServerProcess
 from pipecatapp.app.expert_host import ExpertOrder, server_command
 from testing.bench.report import machine, table, write_json
 from testing.e2e.engine_models import MODELS, QWEN, QWEN_LARGE, SMOLLM, llama_binary

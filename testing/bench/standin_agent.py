@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipecatapp import __version__
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.logs import set_up_logging

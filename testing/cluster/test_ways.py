@@ -148,7 +148,7 @@ def test_a_server_elsewhere_thinks_when_asked_to(den: House) -> None:
     node = den.nodes[0]
     serve = (
         "systemd-run --quiet --unit=elsewhere --uid=pipecatapp -p WorkingDirectory=/opt/twin/app"
-        " /opt/twin/venv/bin/python -m pipecatapp.adapters.xllamacpp_server"
+        " /opt/twin/venv/bin/python -m pipecatapp.adapters.llm.xllamacpp_server"
         " --model $(ls /opt/twin/models/*.gguf | head -n 1) --port 9090 --threads 1 --context 4096 --slots 2"
     )
     node.run("bash", "-c", serve)

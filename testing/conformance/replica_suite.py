@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from pipecatapp.adapters.memory_chain import GENESIS, Draft, ref_of, verify
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import REPLICA_FENCED, Fact, KeptTurn, MemoryChange, MemoryReplica, ReplicaHead
+from pipecatapp.ports.event_log import GENESIS, Draft, ref_of, verify
 from testing.conformance.memory_suite import turn
 
 Replicas = tuple[MemoryReplica, MemoryReplica]

@@ -1,6 +1,7 @@
 """llama.cpp's server from the wheel as the agent runs it, but each answer tells the grammar that bound it.
 
-Run as `python -m testing.e2e.telling_llama`, with the arguments of `pipecatapp.adapters.xllamacpp_server`.
+Run as `python -m testing.e2e.telling_llama`, with the arguments of
+`pipecatapp.adapters.llm.xllamacpp_server`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from pipecatapp.adapters import xllamacpp_server
+from pipecatapp.adapters.llm import xllamacpp_server
 
 TELLING = 10
 """From this verbosity on an answer has `__verbose` (tools/server/server-task.cpp)."""

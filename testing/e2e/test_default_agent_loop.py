@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.llm_server import LlmServerProcess, xllamacpp_command
-from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings

@@ -16,14 +16,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.adapters.llm_server import (
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import (
     BATCH_TOKENS,
     CommandBuilder,
     LlmServerProcess,
     llama_server_command,
     xllamacpp_command,
 )
-from pipecatapp.adapters.openai_llm import OpenAiLlm
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatRequest, Message
 from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
@@ -177,7 +177,7 @@ class TestSupervision:
         program.write_text(
             "import asyncio, sys\n"
             "from pathlib import Path\n"
-            "from pipecatapp.adapters.llm_server import LlmServerProcess\n"
+            "from pipecatapp.adapters.llm.server_process import LlmServerProcess\n"
             "from testing.e2e.test_engine_llm import command\n"
             "async def main():\n"
             f"    process = LlmServerProcess(command({engine!r}))\n"

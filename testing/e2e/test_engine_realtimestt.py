@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.stt_realtimestt import RealtimeStt
+from pipecatapp.adapters.stt.realtimestt import RealtimeStt
 from pipecatapp.errors import AdapterError
 from testing.conformance.stt_suite import SttSuite, Utterance, recordings
 from testing.e2e.engine_models import WHISPER, model

@@ -21,7 +21,7 @@ import pytest_asyncio
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
-from pipecatapp.adapters.llm_server import (
+from pipecatapp.adapters.llm.server_process import (
     CommandBuilder,
     LlmServerProcess,
     llama_server_command,
@@ -51,7 +51,7 @@ def telling_command(engine: str) -> CommandBuilder:
 
     def build(port: int) -> list[str]:
         return [
-            "testing.e2e.telling_llama" if word == "pipecatapp.adapters.xllamacpp_server" else word
+            "testing.e2e.telling_llama" if word == "pipecatapp.adapters.llm.xllamacpp_server" else word
             for word in plain(port)
         ]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import soxr
 
-from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
-from pipecatapp.adapters.stt_embedded import ShortWindowWhisper
-from pipecatapp.adapters.stt_faster_whisper import FasterWhisperStt
-from pipecatapp.adapters.stt_pocketsphinx import PocketSphinxStt
-from pipecatapp.adapters.tts_espeak import EspeakTts
-from pipecatapp.adapters.tts_kokoro import KokoroTts
-from pipecatapp.adapters.tts_piper import PiperTts
+from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
+from pipecatapp.adapters.stt.faster_whisper import FasterWhisperStt
+from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
+from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
+from pipecatapp.adapters.tts.espeak import EspeakTts
+from pipecatapp.adapters.tts.kokoro import KokoroTts
+from pipecatapp.adapters.tts.piper import PiperTts
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import TextToSpeech
 from pipecatapp.units import SPEECH_RATE_HZ

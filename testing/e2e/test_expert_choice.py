@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 from pipecatapp.experts.profiles import load_profiles
 from testing.bench.router import (
     AIM,

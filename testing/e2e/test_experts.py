@@ -20,10 +20,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.adapters.llm_server import llama_server_command
-from pipecatapp.adapters.openai_llm import OpenAiLlm
-from pipecatapp.adapters.state_folder import StateFolder
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.discovery.static import StaticDirectory
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import llama_server_command
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.apology import PART_MISSING
 from pipecatapp.agent.service import TwinService
 from pipecatapp.agent.session import Session

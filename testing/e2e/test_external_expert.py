@@ -20,7 +20,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from pipecatapp.adapters.llm_server import llama_server_command
+from pipecatapp.adapters.llm.server_process import llama_server_command
 from testing.e2e.client import EventStream
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
 from testing.e2e.processes import until_healthy

@@ -13,7 +13,7 @@ import openai
 import pytest
 import pytest_asyncio
 
-from pipecatapp.adapters.llm_server import LlmServerProcess, xllamacpp_command
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
 from pipecatapp.gateway.upstreams import Upstream
 from testing.e2e.engine_models import SMOLLM, model
 from testing.e2e.processes import eventually

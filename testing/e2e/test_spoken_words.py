@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soxr
 
-from pipecatapp.adapters.stt_faster_whisper import FasterWhisperStt
-from pipecatapp.adapters.tts_piper import PiperTts
+from pipecatapp.adapters.stt.faster_whisper import FasterWhisperStt
+from pipecatapp.adapters.tts.piper import PiperTts
 from pipecatapp.speech.speaker import LINE_PAUSE_S, Speaker
 from pipecatapp.units import SPEECH_RATE_HZ
 from testing.e2e.engine_models import PIPER, WHISPER, model

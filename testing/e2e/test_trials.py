@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.adapters.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llama_variants import PROMPT_TOKENS, LlamaVariants, build_of
-from pipecatapp.adapters.llm_server import HOST, free_ports
-from pipecatapp.adapters.trial_memory import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.llm.llama_variants import PROMPT_TOKENS, LlamaVariants, build_of
+from pipecatapp.adapters.llm.server_process import HOST, free_ports
 from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
 from pipecatapp.app.measuring import PROFILE_FILE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from pipecatapp.adapters.fact_ranking import Candidate, normalise, rank
+from pipecatapp.adapters.memory.ranking import Candidate, normalise, rank
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Embedder, Fact, MemoryState, StoredTurn
 from testing.fakes.fake_embedder import FakeEmbedder

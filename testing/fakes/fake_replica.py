@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipecatapp.adapters.memory_chain import key_of
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
     REPLICA_AWAY,
@@ -19,6 +18,7 @@ from pipecatapp.ports import (
     MemoryItem,
     ReplicaHead,
 )
+from pipecatapp.ports.event_log import key_of
 
 
 @dataclass

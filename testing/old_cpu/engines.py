@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipecatapp.adapters.cpu import read_cpu
+from pipecatapp.adapters.host.cpu import read_cpu
 from testing.conformance.stt_suite import recordings
 from testing.e2e.engine_models import MINILM, PIPER, WHISPER, model
 
@@ -33,7 +33,7 @@ async def pick() -> dict[str, Any]:
 
 
 async def piper() -> dict[str, Any]:
-    from pipecatapp.adapters.tts_piper import PiperTts
+    from pipecatapp.adapters.tts.piper import PiperTts
 
     voice = await PiperTts.load(model(PIPER), threads=1)
     pcm = b"".join([chunk async for chunk in voice.synthesize("Hello.")])
@@ -42,7 +42,7 @@ async def piper() -> dict[str, Any]:
 
 
 async def minilm() -> dict[str, Any]:
-    from pipecatapp.adapters.embedder_minilm import MiniLmEmbedder
+    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 
     embedder = await MiniLmEmbedder.load(model(MINILM))
     dog, puppy, bank = await embedder.embed(["dog", "puppy", "bank"])
@@ -51,7 +51,7 @@ async def minilm() -> dict[str, Any]:
 
 
 async def pocketsphinx() -> dict[str, Any]:
-    from pipecatapp.adapters.stt_pocketsphinx import PocketSphinxStt
+    from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
 
     engine = await PocketSphinxStt.load()
     heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=True)
@@ -60,7 +60,7 @@ async def pocketsphinx() -> dict[str, Any]:
 
 
 async def whisper() -> dict[str, Any]:
-    from pipecatapp.adapters.stt_embedded import ShortWindowWhisper
+    from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
 
     engine = await ShortWindowWhisper.load(model(WHISPER))
     heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=False)
@@ -69,7 +69,7 @@ async def whisper() -> dict[str, Any]:
 
 
 async def memory() -> dict[str, Any]:
-    from pipecatapp.adapters.faiss_store import SqliteFaissStore
+    from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
     from pipecatapp.app.clock import SystemClock
     from testing.fakes.fake_embedder import FakeEmbedder
 

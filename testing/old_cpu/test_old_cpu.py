@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
-from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.ports import ChatRequest, Message
 from testing.conformance.llm_suite import collect, text_of
 from testing.conformance.stt_suite import word_overlap
@@ -73,7 +73,7 @@ def test_without_sse41_the_agent_picks_what_runs_and_says_so() -> None:
 @pytest.mark.parametrize("cpu", [CORE2, PENRYN])
 def test_the_prebuilt_llm_engine_was_refused_for_it_would_have_crashed(cpu: str) -> None:
     options = ["--model", str(model(SMOLLM)), "--port", "0", "--context", "256", "--slots", "1"]
-    done = run(cpu, [sys.executable, "-m", "pipecatapp.adapters.xllamacpp_server", *options])
+    done = run(cpu, [sys.executable, "-m", "pipecatapp.adapters.llm.xllamacpp_server", *options])
     assert done.returncode in {SIGILL, 128 - SIGILL}, done.stderr[-2000:]
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
-from pipecatapp.adapters.openai_llm import OpenAiLlm
+from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.planning.wording import programs_of
 from pipecatapp.ports import ChatRequest, Message
 from testing.conformance.llm_suite import collect, text_of
@@ -100,7 +100,7 @@ def test_the_planner_itself_runs_there(cpu: str) -> None:
 
 @pytest.mark.parametrize("cpu", CPUS)
 def test_memory_is_measured_there(cpu: str) -> None:
-    script = "from pipecatapp.adapters.node_speed import memory_read_mb_s; print(memory_read_mb_s(2, 64))"
+    script = "from pipecatapp.adapters.host.benchmark import memory_read_mb_s; print(memory_read_mb_s(2, 64))"
     done = run(cpu, [sys.executable, "-c", script])
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout) > 0

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipecatapp.adapters.llm_server import LlmServerProcess, xllamacpp_command
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
 from testing.cluster_agents import ConsulAgent, free_ports
 from testing.cluster_fixtures import consul_agent
 from testing.e2e.engine_models import SMOLLM, model

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul_directory import ConsulDirectory
-from pipecatapp.adapters.consul_http import ConsulHttp, TokenSource
+from pipecatapp.adapters.consul.directory import ConsulDirectory
+from pipecatapp.adapters.consul.http import ConsulHttp, TokenSource
 from pipecatapp.app.clock import SystemClock
 from testing.cluster_agents import ConsulAgent
 from testing.cluster_fixtures import consul_agent

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul_keys import KEY, ConsulKeys
-from pipecatapp.adapters.consul_kv import ConsulKv
+from pipecatapp.adapters.consul.api_keys import KEY, ConsulKeys
+from pipecatapp.adapters.consul.kv import ConsulKv
 from pipecatapp.app.keys import administer_keys, open_keys
 from pipecatapp.errors import AdapterError
 from pipecatapp.settings import Settings

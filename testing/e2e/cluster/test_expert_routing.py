@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from pipecatapp.adapters.llm_server import LlmServerProcess, llama_server_command
+from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.experts.profiles import load_profiles, meta_of
 from testing.cluster_agents import ConsulAgent
 from testing.e2e.client import EventStream

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pipecatapp.adapters.consul_http import TokenSource
-from pipecatapp.adapters.nomad_client import NomadClient
+from pipecatapp.adapters.consul.http import TokenSource
+from pipecatapp.adapters.nomad.client import NomadClient
 from pipecatapp.errors import AdapterError
 from testing.cluster_agents import NomadAgent, free_ports
 from testing.cluster_fixtures import nomad_agent

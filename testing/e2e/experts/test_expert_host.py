@@ -21,9 +21,9 @@ import httpx
 import pytest
 import yaml
 
-from pipecatapp.adapters.llm_server import HOST
-from pipecatapp.adapters.rpc_tunnel import Pair, reaches
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.discovery.static import StaticDirectory
+from pipecatapp.adapters.llm.rpc_tunnel import Pair, reaches
+from pipecatapp.adapters.llm.server_process import HOST
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
 from pipecatapp.experts.names import RPC_PROVIDER

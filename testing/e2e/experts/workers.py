@@ -13,8 +13,8 @@ import textwrap
 import time
 from pathlib import Path
 
-from pipecatapp.adapters.llm_server import HOST, free_ports
-from pipecatapp.adapters.rpc_tunnel import Pair
+from pipecatapp.adapters.llm.rpc_tunnel import Pair
+from pipecatapp.adapters.llm.server_process import HOST, free_ports
 from pipecatapp.experts.names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
 from testing.e2e.engine_models import llama_binary

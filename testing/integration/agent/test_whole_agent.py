@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent import apology
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError

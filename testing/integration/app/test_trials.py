@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.llm_server import free_ports
+from pipecatapp.adapters.llm.server_process import free_ports
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.health import Health
 from pipecatapp.app.memory import faiss_works, pick_memory

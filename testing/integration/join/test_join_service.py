@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.adapters.tls.local_ca import ensure_certificates
 from testing.ansible_code import ROOT, load_module
 
 pytestmark = pytest.mark.integration

@@ -18,8 +18,8 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.memory_http import MemoryHttp
-from pipecatapp.adapters.memory_remote import RemoteMemory
+from pipecatapp.adapters.memory.client import MemoryHttp
+from pipecatapp.adapters.memory.remote import RemoteMemory
 from testing.cluster_agents import free_ports
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import AdapterError
 from pipecatapp.memory.keeper import MemoryKeeper

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul_keys import ConsulKeys
-from pipecatapp.adapters.consul_kv import ConsulKv, delete_below
-from pipecatapp.adapters.consul_states import ConsulStates
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.key_file import KeyFile
-from pipecatapp.adapters.memory_http import MemoryHttp
-from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates
-from pipecatapp.adapters.memory_replica_consul import ConsulReplica
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.consul.api_keys import ConsulKeys
+from pipecatapp.adapters.consul.kv import ConsulKv, delete_below
+from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.memory.client import MemoryHttp
+from pipecatapp.adapters.memory.consul_replica import ConsulReplica
+from pipecatapp.adapters.memory.consul_states import ConsulStates
+from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.memory.state_file import decode_state, encode_state
 from testing.cluster_agents import ConsulAgent
 from testing.cluster_fixtures import consul_agent

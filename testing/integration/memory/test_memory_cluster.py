@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul_kv import ConsulKv, delete_below
-from pipecatapp.adapters.consul_states import ConsulStates
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.memory_remote import RemoteMemory
-from pipecatapp.adapters.memory_replica_consul import ConsulReplica
+from pipecatapp.adapters.consul.kv import ConsulKv, delete_below
+from pipecatapp.adapters.memory.consul_replica import ConsulReplica
+from pipecatapp.adapters.memory.consul_states import ConsulStates
+from pipecatapp.adapters.memory.remote import RemoteMemory
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.errors import AdapterError
 from testing.cluster_agents import ConsulAgent
 from testing.cluster_fixtures import consul_agent

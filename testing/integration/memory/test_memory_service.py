@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.local_ca import ensure_certificates
-from pipecatapp.adapters.memory_http import MemoryHttp
-from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.client import MemoryHttp
+from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
+from pipecatapp.adapters.tls.local_ca import ensure_certificates
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.settings import Settings

@@ -17,8 +17,8 @@ import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 
-from pipecatapp.adapters.state_folder import StateFolder
-from pipecatapp.adapters.voice_client import WIRE_RATE_HZ, _microphone
+from pipecatapp.adapters.audio.webrtc_client import WIRE_RATE_HZ, _microphone
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import VoiceError

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError, VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, CheckResult, IceCandidate, StoredTurn

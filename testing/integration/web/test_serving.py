@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.adapters.tls.local_ca import ensure_certificates
 from pipecatapp.web import serving
 from pipecatapp.web.serving import Listener, Servers, bind
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from pipecatapp.adapters.key_file import KeyFile
+from pipecatapp.adapters.host.api_key_file import KeyFile
 from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.keys import create_key
 from pipecatapp.gateway.limits import Limits

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from pipecatapp.adapters.pcm import to_wav
-from pipecatapp.adapters.sound_files import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
+from pipecatapp.adapters.audio.codec import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
+from pipecatapp.adapters.audio.pcm import to_wav
 from pipecatapp.errors import AdapterError
 from pipecatapp.speech.speaker import LINE_PAUSE_S, Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ

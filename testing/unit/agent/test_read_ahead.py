@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings

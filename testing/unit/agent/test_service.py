@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent import service as service_module
 from pipecatapp.agent.service import ChatReply, TwinService
 from pipecatapp.errors import AdapterError, ConfigError, SessionError

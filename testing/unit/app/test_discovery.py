@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.app.discovery import (
     Access,
     access_to,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.adapters.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
+from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
 from pipecatapp.app.engines import stt_choice
 from pipecatapp.app.own_llm import llm_choice
 from pipecatapp.errors import ConfigError

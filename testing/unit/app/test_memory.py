@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipecatapp.adapters.faiss_store import SqliteFaissStore
-from pipecatapp.adapters.memory_remote import RemoteMemory, RemoteStates
-from pipecatapp.adapters.state_folder import StateFolder
+from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
+from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.app.memory import AgentMemory, memory_http, pick_memory
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
@@ -51,7 +51,7 @@ async def test_what_consul_knows_is_followed(tmp_path: Path) -> None:
 async def test_with_an_authority_the_service_is_asked_by_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipecatapp.adapters.memory_http._trust", lambda _ca: True)
+    monkeypatch.setattr("pipecatapp.adapters.memory.client._trust", lambda _ca: True)
     memory = picked(tmp_path, memory="remote", consul_url="http://c:3", memory_ca=tmp_path / "ca.crt")
     assert memory.status()["url"] == "https://192.0.2.7:20001"
     await memory.store.close()

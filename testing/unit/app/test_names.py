@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.local_ca import ensure_certificates
+from pipecatapp.adapters.tls.local_ca import ensure_certificates
 from pipecatapp.app.names import FRONT_SERVICE, host_names
 from pipecatapp.ports import Endpoint
 from pipecatapp.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.cpu import CpuInfo
+from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from testing.ansible_code import ROOT

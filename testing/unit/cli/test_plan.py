@@ -12,9 +12,9 @@ import pytest
 import yaml
 from jinja2.nativetypes import NativeEnvironment
 
-from pipecatapp.adapters import nomad_client
-from pipecatapp.adapters.llama_bench import run_bench
-from pipecatapp.adapters.node_speed import link_mbit_s
+from pipecatapp.adapters.host.benchmark import link_mbit_s
+from pipecatapp.adapters.llm.llama_bench import run_bench
+from pipecatapp.adapters.nomad import client as nomad_client
 from pipecatapp.app import planner
 from pipecatapp.cli import main
 from pipecatapp.cli import plan as plan_command

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipecatapp.adapters.static_directory import StaticDirectory
+from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.errors import ConfigError
 from pipecatapp.experts.book import ExpertBook
 from pipecatapp.experts.pool import ExpertPool

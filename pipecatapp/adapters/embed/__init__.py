@@ -1,0 +1,4 @@
+"""Embedders: sentences as vectors.
+
+Not here: searching among vectors (`adapters/memory`).
+"""

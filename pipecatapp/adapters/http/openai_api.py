@@ -1,0 +1,176 @@
+"""HTTP to an OpenAI-compatible server, and what each failure means.
+
+It owns the connection, the key and the errors; the calls are their adapters' business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+
+from pipecatapp.adapters.llm.llama_errors import refusal_of_llama
+from pipecatapp.errors import AdapterError
+
+CONNECT_TIMEOUT_S = 3.0
+"""A server on the LAN accepts within milliseconds; more means that its machine is gone (seconds)."""
+MAX_REASON_CHARS = 300
+"""How much of a server's own words an error carries."""
+_BUSY = {408, 425, 429}
+"""Statuses that ask to come back (RFC 9110, RFC 8470, RFC 6585)."""
+
+
+class OpenAiHttp:
+    """A connection to one server.
+
+    Args:
+        base_url: Ends in /v1.
+        api_key: Sent as a bearer token; "" for none.
+        who: What errors call the server.
+        kind: First word of the errors' codes: `KIND-unreachable`, `KIND-timeout`, `KIND-refused`,
+            `KIND-broke-off`.
+        timeout_s: Longest wait for the next byte (seconds, > 0).
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str = "", *, who: str, kind: str, timeout_s: float = 30.0
+    ) -> None:
+        self._url = base_url.rstrip("/")
+        self._who = who
+        self._kind = kind
+        self._timeout_s = timeout_s
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
+            trust_env=False,
+        )
+
+    def check_open(self) -> None:
+        """Refuse use after `close`.
+
+        Raises:
+            AdapterError: It is closed.
+        """
+        if self._client.is_closed:
+            raise AdapterError("engine-closed", f"{self._who} is closed")
+
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the JSON answer to a JSON request.
+
+        Raises:
+            AdapterError: As the class says.
+        """
+        async with self._failures():
+            reply = await self._client.post(self._url + path, json=body)
+            return self._json(reply)
+
+    async def post_form(
+        self, path: str, form: Mapping[str, str], files: Mapping[str, tuple[str, bytes, str]]
+    ) -> dict[str, Any]:
+        """Return the JSON answer to a form with files (name, bytes, media type).
+
+        Raises:
+            AdapterError: As the class says.
+        """
+        async with self._failures():
+            reply = await self._client.post(self._url + path, data=dict(form), files=dict(files))
+            return self._json(reply)
+
+    async def stream_bytes(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """Yield the answer's bytes as they come.
+
+        Raises:
+            AdapterError: As the class says.
+        """
+        async with self._stream(path, body) as reply:
+            async for chunk in reply.aiter_bytes():
+                yield chunk
+
+    async def stream_events(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the JSON data of each server-sent event, up to `[DONE]`.
+
+        Raises:
+            AdapterError: As the class says; also for an error that comes as an event.
+        """
+        async with self._stream(path, body) as reply:
+            async for line in reply.aiter_lines():
+                field, _, data = line.partition(":")
+                if field == "error":
+                    raise self._failed_later(data)
+                if field != "data":
+                    continue
+                if data.strip() == "[DONE]":
+                    return
+                event = self._parse(data)
+                if "error" in event:
+                    raise self._failed_later(data)
+                yield event
+
+    def broke_off(self, what: str = "broke the connection") -> AdapterError:
+        """Return the error for an answer without its end."""
+        return AdapterError(f"{self._kind}-broke-off", f"{self._who} {what}", retryable=True)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
+        async with self._failures(), self._client.stream("POST", self._url + path, json=body) as reply:
+            if reply.status_code != httpx.codes.OK:
+                raise self._refusal(reply.status_code, (await reply.aread()).decode(errors="replace"))
+            yield reply
+
+    @contextlib.asynccontextmanager
+    async def _failures(self) -> AsyncIterator[None]:
+        """Turn what httpx raises into our errors."""
+        self.check_open()
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            message = f"{self._who} cannot be reached at {self._url}"
+            raise AdapterError(f"{self._kind}-unreachable", message, retryable=True) from exc
+        except httpx.TimeoutException as exc:
+            message = f"{self._who} was silent for {self._timeout_s:g} seconds"
+            raise AdapterError(f"{self._kind}-timeout", message, retryable=True) from exc
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+            raise self.broke_off() from exc
+
+    def _json(self, reply: httpx.Response) -> dict[str, Any]:
+        if reply.status_code != httpx.codes.OK:
+            raise self._refusal(reply.status_code, reply.text)
+        return self._parse(reply.text)
+
+    def _parse(self, text: str) -> dict[str, Any]:
+        try:
+            value = json.loads(text)
+        except ValueError as exc:
+            raise self.broke_off("answered what is not JSON") from exc
+        if not isinstance(value, dict):
+            raise self.broke_off("answered JSON of another shape")
+        return value
+
+    def _refusal(self, status: int, body: str) -> AdapterError:
+        may_pass = status in _BUSY or (status >= 500 and not refusal_of_llama(status, body))
+        return self._refused(status, body, may_pass=may_pass)
+
+    def _failed_later(self, body: str) -> AdapterError:
+        """Return the error for a request that was taken and then failed."""
+        return self._refused(httpx.codes.INTERNAL_SERVER_ERROR, body, may_pass=True)
+
+    def _refused(self, status: int, body: str, *, may_pass: bool) -> AdapterError:
+        message = f"{self._who} refused ({status}): {_reason(body)}"
+        return AdapterError(f"{self._kind}-refused", message, retryable=may_pass)
+
+
+def _reason(body: str) -> str:
+    """Return a server's own words about an error, shortened."""
+    text = body
+    with contextlib.suppress(ValueError, AttributeError):
+        error = json.loads(body).get("error", body)
+        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    return " ".join(text.split())[:MAX_REASON_CHARS] or "no reason given"

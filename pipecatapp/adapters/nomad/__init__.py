@@ -1,0 +1,4 @@
+"""Nomad, the cluster's scheduler.
+
+Not here: the jobs themselves (`ansible/jobs`).
+"""

@@ -1,0 +1,4 @@
+"""Certificates: the local certificate authority.
+
+Not here: serving with them (`web/serving`).
+"""
