@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipecatapp.app.planner import deploy_commands, lists_of
+from pipecatapp.ops.planner import deploy_commands, lists_of
 from pipecatapp.planning.placement import Plan, propose
 from pipecatapp.planning.profile import NodeProfile, read_profiles
 from pipecatapp.planning.wording import lines_of

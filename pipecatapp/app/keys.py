@@ -8,7 +8,7 @@ from __future__ import annotations
 from pipecatapp.adapters.consul.api_keys import ConsulKeys
 from pipecatapp.adapters.consul.kv import ConsulKv
 from pipecatapp.adapters.host.api_key_file import KeyFile
-from pipecatapp.app.cluster_view import consul_token_of
+from pipecatapp.app.cluster import consul_token_of
 from pipecatapp.ports import KeyStore
 from pipecatapp.settings import Settings
 

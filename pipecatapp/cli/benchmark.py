@@ -1,6 +1,6 @@
 """`twin benchmark`: how quick this machine's language model is; what the job `llama-benchmark` runs.
 
-It owns the command's arguments and its table; running and keeping is `app.measuring`'s.
+It owns the command's arguments and its table; running and keeping is `ops.node_profile`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipecatapp.adapters.llm.llama_bench import BenchSize
-from pipecatapp.app.measuring import Benchmark, benchmark
+from pipecatapp.ops.node_profile import Benchmark, benchmark
 from pipecatapp.settings import load_settings
 
 DEFAULT = BenchSize()

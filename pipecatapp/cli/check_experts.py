@@ -1,6 +1,6 @@
 """`twin check-experts`: a real prompt to every expert and to the agent; what the job `health-check` runs.
 
-It owns the command's arguments, lines and exit code; asking and judging is `app.expert_check`'s.
+It owns the command's arguments, lines and exit code; asking and judging is `ops.expert_check`'s.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import asyncio
 import json
 from dataclasses import asdict
 
-from pipecatapp.app.expert_check import Verdict, Wish, check_experts, expected_experts, names_of
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.cli.server import agent_url
+from pipecatapp.ops.expert_check import Verdict, Wish, check_experts, expected_experts, names_of
 from pipecatapp.settings import load_settings
 
 TIMEOUT_S = 60.0

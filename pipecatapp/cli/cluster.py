@@ -1,6 +1,6 @@
 """`twin cluster`: how the cluster is, as a table.
 
-It owns the command's arguments, the table and the exit code; gathering is `app.cluster_view`'s.
+It owns the command's arguments, the table and the exit code; gathering is `ops.cluster_status`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from pipecatapp.app.cluster_view import ClusterView, consul_of, look, nomad_of
+from pipecatapp.app.cluster import consul_of, nomad_of
+from pipecatapp.ops.cluster_status import ClusterView, look
 from pipecatapp.ports import JobGroup
 from pipecatapp.settings import Settings, load_settings
 

@@ -1,6 +1,6 @@
 """`twin expert`: serve one expert of the house, as the job that Nomad runs does.
 
-It owns the command's arguments; which model is served, and when another one, is `app.expert_host`'s.
+It owns the command's arguments; which model is served, and when another one, is `ops.expert_supervisor`'s.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import consul_http
-from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order
 from pipecatapp.settings import Settings, load_settings
 
 

@@ -1,6 +1,6 @@
 """`twin measure`: what this machine can do, measured once.
 
-It owns the command's arguments and its table; measuring is `app.measuring`'s.
+It owns the command's arguments and its table; measuring is `ops.node_profile`'s.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipecatapp.app.measuring import kept_profile, measure, profile_path
-from pipecatapp.app.planner import publish
+from pipecatapp.ops.node_profile import kept_profile, measure, profile_path
+from pipecatapp.ops.planner import publish
 from pipecatapp.planning.profile import NodeProfile, parse_profile, read_profile
 from pipecatapp.settings import Settings, load_settings
 

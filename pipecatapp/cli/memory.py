@@ -22,9 +22,9 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.memory import LOCAL_FILE, memory_http, memory_service, read_file
-from pipecatapp.app.memory_begin import begin, look
 from pipecatapp.errors import ConfigError
 from pipecatapp.memory.state_file import decode_state, encode_state
+from pipecatapp.ops.memory_migration import begin, look
 from pipecatapp.ports import MemoryState
 from pipecatapp.ports.event_log import verify
 from pipecatapp.settings import Settings, load_settings

@@ -12,7 +12,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from pipecatapp.app.planner import (
+from pipecatapp.errors import ConfigError
+from pipecatapp.ops.planner import (
     Published,
     apply,
     deploy_commands,
@@ -21,7 +22,6 @@ from pipecatapp.app.planner import (
     published_profiles,
     to_json,
 )
-from pipecatapp.errors import ConfigError
 from pipecatapp.planning.placement import MAIN
 from pipecatapp.planning.profile import read_profiles
 from pipecatapp.planning.wording import lines_of

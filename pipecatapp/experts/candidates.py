@@ -1,6 +1,6 @@
 """Which model of an expert's list can run on this node and the workers that lend it memory.
 
-It owns the decision, from numbers; measuring them, and trying a model out, is `app.expert_host`'s.
+It owns the decision, from numbers; measuring them, and trying a model out, is `ops.expert_supervisor`'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a node measured of itself: the file that `twin measure` writes and `twin plan` reads.
 
-It owns the profile's schema and how it is published in Nomad; measuring is `app.measuring`'s.
+It owns the profile's schema and how it is published in Nomad; measuring is `ops.node_profile`'s.
 """
 
 from __future__ import annotations

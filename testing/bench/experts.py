@@ -27,16 +27,16 @@ import httpx
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.http.stream_client import HttpServers
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
-from pipecatapp.app.expert_host import (
+from pipecatapp.app.models import model_store
+from pipecatapp.errors import AdapterError, AgentError, ConfigError
+from pipecatapp.experts.candidates import Room, why_it_does_not_fit
+from pipecatapp.ops.expert_supervisor import (
     LOAD_TIMEOUT_S,
     ExpertOrder,
     ListedModel,
     server_command,
     why_the_file_is_wrong,
 )
-from pipecatapp.app.models import model_store
-from pipecatapp.errors import AdapterError, AgentError, ConfigError
-from pipecatapp.experts.candidates import Room, why_it_does_not_fit
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import Catalogue
 from pipecatapp.supply.schema import ModelEntry

@@ -17,8 +17,8 @@ from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.llm.llama_bench import BenchSize, run_bench
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.app.llama import SMALL_MODEL
-from pipecatapp.app.measuring import find_bench
 from pipecatapp.app.models import model_store
+from pipecatapp.ops.node_profile import find_bench
 from pipecatapp.planning.profile import NOTED_FLAGS, NodeProfile, ThreadSpeed
 from pipecatapp.planning.speed import code_path, expected_alone
 from pipecatapp.settings import load_settings

@@ -20,7 +20,7 @@ import httpx
 
 from pipecatapp.adapters.llm.rpc_tunnel import RpcTunnel
 from pipecatapp.adapters.llm.server_process import HOST, LlmServerProcess
-from pipecatapp.app.expert_host import ExpertOrder, server_command
+from pipecatapp.ops.expert_supervisor import ExpertOrder, server_command
 from testing.bench.report import machine, table, write_json
 from testing.e2e.engine_models import MODELS, QWEN, QWEN_LARGE, SMOLLM, llama_binary
 from testing.e2e.experts.workers import LENT_MB, Worker, free_port, make_pair

@@ -23,11 +23,11 @@ from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialMemory,
 from pipecatapp.adapters.llm.llama_variants import PROMPT_TOKENS, LlamaVariants, build_of
 from pipecatapp.adapters.llm.server_process import HOST, free_ports
 from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
-from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
-from pipecatapp.app.measuring import PROFILE_FILE
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError
+from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
+from pipecatapp.ops.node_profile import PROFILE_FILE
 from pipecatapp.ports import ChatRequest, Message
 from pipecatapp.settings import Settings
 from testing.conformance.llm_suite import collect, text_of

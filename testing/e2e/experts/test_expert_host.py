@@ -25,8 +25,8 @@ from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.llm.rpc_tunnel import Pair, reaches
 from pipecatapp.adapters.llm.server_process import HOST
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.expert_host import ExpertHost, ExpertOrder, ExpertSecrets
 from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.experts.workers import Cable, Worker, free_port, make_pair
 from testing.e2e.processes import eventually

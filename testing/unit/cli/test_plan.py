@@ -15,10 +15,10 @@ from jinja2.nativetypes import NativeEnvironment
 from pipecatapp.adapters.host.benchmark import link_mbit_s
 from pipecatapp.adapters.llm.llama_bench import run_bench
 from pipecatapp.adapters.nomad import client as nomad_client
-from pipecatapp.app import planner
 from pipecatapp.cli import main
 from pipecatapp.cli import plan as plan_command
 from pipecatapp.errors import AdapterError
+from pipecatapp.ops import planner
 from pipecatapp.planning.profile import measured_threads, read_profile
 from testing.plans import PROFILES, ROOT
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipecatapp.app.cluster_view import ClusterView, NodeView, ServiceView
 from pipecatapp.cli.cluster import lines_of
+from pipecatapp.ops.cluster_status import ClusterView, NodeView, ServiceView
 from pipecatapp.ports import ClusterJob, JobGroup
 
 pytestmark = pytest.mark.unit

@@ -22,7 +22,7 @@ from pipecatapp.adapters.memory.consul_replica import LOCK_DELAY_S, PREFIX, Cons
 from pipecatapp.adapters.memory.consul_states import ConsulStates
 from pipecatapp.adapters.memory.database import MemoryDatabase
 from pipecatapp.adapters.memory.state_folder import StateFolder
-from pipecatapp.app.cluster_view import consul_token_of
+from pipecatapp.app.cluster import consul_token_of
 from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, read_file, use_file
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory.keeper import RENEWALS
