@@ -30,8 +30,8 @@ from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
 

@@ -14,10 +14,10 @@ from typing import Any, cast
 from pipecatapp.errors import AgentError, WorkflowRuntimeError
 from pipecatapp.events import Event
 from pipecatapp.ports import ChatRequest, Message
-from pipecatapp.workflow.attempts import AnyNode, Attempts
 from pipecatapp.workflow.conditions import holds
 from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition, Source, Workflow
 from pipecatapp.workflow.node import NodeRegistry, OpenInputs
+from pipecatapp.workflow.node_execution import AnyNode, Attempts
 from pipecatapp.workflow.nodes import default_registry
 from pipecatapp.workflow.nodes.text_nodes import PromptNode
 from pipecatapp.workflow.port_types import Messages, TextStream, converted

@@ -9,8 +9,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from pipecatapp.ports import Clock, Embedder, Experts, LlmClient, MemoryStore, ToolBox
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.prompts import PromptLibrary
-from pipecatapp.workflow.router import Router
 
 
 @dataclass(frozen=True, slots=True)

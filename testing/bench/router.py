@@ -37,10 +37,10 @@ from pipecatapp.experts.profiles import Profile, load_profiles, meta_of
 from pipecatapp.ports import Embedder, Endpoint, LlmClient
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.expert_nodes import NEIGHBOURS, RouteToExpertConfig, RouteToExpertNode
 from pipecatapp.workflow.nodes.flow_nodes import RouteNode
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.services import NodeServices
 from testing.bench.report import machine, quantile, table, write_json
 from testing.cluster_agents import ConsulAgent

@@ -23,12 +23,12 @@ from pipecatapp.app.thinking import runner_of
 from pipecatapp.ports import CheckResult, Transcript
 from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.gateway import WebRtcGateway
 from pipecatapp.web.parts import Parts
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.services import NodeServices
 from testing.fakes.fake_embedder import FakeEmbedder
 from testing.fakes.fake_experts import FakeExperts

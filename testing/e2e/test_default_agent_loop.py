@@ -22,9 +22,9 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.flow_nodes import RouteNode
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.run_events import EventRaised, RunFinished, TextPiece
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices, RunContext

@@ -12,11 +12,7 @@ from typing import cast
 from pydantic import Field
 
 from pipecatapp.events import MemoryRecalled, MemorySaved
-from pipecatapp.workflow.node import Node, NodeConfig, NodeRun, known_prompt
-from pipecatapp.workflow.port_types import Names
-from pipecatapp.workflow.prompts import PromptLibrary
-from pipecatapp.workflow.services import NodeServices
-from pipecatapp.workflow.speech_forms import (
+from pipecatapp.understanding.utterance_rules import (
     as_fact,
     is_about_user,
     is_question,
@@ -24,6 +20,10 @@ from pipecatapp.workflow.speech_forms import (
     sentences,
     to_you,
 )
+from pipecatapp.workflow.node import Node, NodeConfig, NodeRun, known_prompt
+from pipecatapp.workflow.port_types import Names
+from pipecatapp.workflow.prompts import PromptLibrary
+from pipecatapp.workflow.services import NodeServices
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatRequest
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
 from testing.fakes.fake_clock import FakeClock

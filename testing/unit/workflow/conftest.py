@@ -15,8 +15,8 @@ from textwrap import dedent
 import pytest
 
 from pipecatapp.ports import Experts, LlmClient, MemoryStore, ToolBox
+from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
-from pipecatapp.workflow.router import Router
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices, RunContext

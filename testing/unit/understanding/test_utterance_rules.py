@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.workflow.speech_forms import (
+from pipecatapp.understanding.utterance_rules import (
     as_fact,
     is_about_user,
     is_question,
