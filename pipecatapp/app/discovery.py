@@ -24,7 +24,8 @@ from pipecatapp.app.external_keys import read_external_keys
 from pipecatapp.app.names import FRONT_SERVICE
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.external import ExternalExpert, load_external
-from pipecatapp.experts.names import (
+from pipecatapp.experts.pool import ExpertPool
+from pipecatapp.experts.service_names import (
     EXPERT_PREFIX,
     MAIN,
     MEMORY_SERVICE,
@@ -33,7 +34,6 @@ from pipecatapp.experts.names import (
     service_of,
     to_ask,
 )
-from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import Clock, Endpoint, Experts, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 EXPERT_TIMEOUT_S = 600.0
 """Longest wait for an expert's next byte (seconds): a bound for what is forgotten. How long a call waits
-before another is asked is `experts.call.Patience`."""
+before another is asked is `experts.hedged_request.Patience`."""
 
 
 def consul_http(settings: Settings) -> ConsulHttp:

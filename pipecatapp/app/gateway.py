@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
 from pipecatapp.app.keys import open_keys
-from pipecatapp.experts.instances import Instance, Instances
-from pipecatapp.experts.names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
+from pipecatapp.experts.backend_pool import Instance, Instances
+from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
 from pipecatapp.gateway.audio import Ears, Mouth
 from pipecatapp.gateway.limits import Limits
 from pipecatapp.gateway.relay import Relay

@@ -23,9 +23,9 @@ from pipecatapp.app.discovery import (
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder
 from pipecatapp.app.memory import AgentMemory, faiss_works, pick_memory
 from pipecatapp.app.models import model_store
-from pipecatapp.experts.book import ExpertBook
+from pipecatapp.experts.expert_metadata import load_profiles
 from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.experts.profiles import load_profiles
+from pipecatapp.experts.registry import ExpertBook
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore

@@ -22,7 +22,7 @@ from pipecatapp.app.models import model_store
 from pipecatapp.app.own_llm import built_llama_server
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AgentError
-from pipecatapp.experts.names import MEMORY_SERVICE, experts_in
+from pipecatapp.experts.service_names import MEMORY_SERVICE, experts_in
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings, load_settings
 

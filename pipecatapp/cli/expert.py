@@ -15,7 +15,7 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import consul_http
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.trials import EngineTrials
-from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.experts.service_names import RPC_PROVIDER
 from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order
 from pipecatapp.settings import Settings, load_settings
 

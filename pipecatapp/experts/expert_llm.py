@@ -1,6 +1,6 @@
 """A chat model that is wherever the house's directory says, with this machine's own behind it.
 
-It owns what an expert is called and which services stand behind its name; asking them is `call`'s.
+It owns what an expert is called and which services stand behind its name; asking them is `hedged_request`'s.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from pipecatapp.experts.call import Call, Patience
-from pipecatapp.experts.instances import Instances
+from pipecatapp.experts.backend_pool import Instances
+from pipecatapp.experts.hedged_request import Call, Patience
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, LlmClient
 
 

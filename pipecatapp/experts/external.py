@@ -17,8 +17,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.experts.names import MAIN, NATIVE_TOOLS, service_of
-from pipecatapp.experts.profiles import MAX_EXAMPLES, ExpertName, Profile, Value, meta_of
+from pipecatapp.experts.expert_metadata import MAX_EXAMPLES, ExpertName, Profile, Value, meta_of
+from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, service_of
 from pipecatapp.ports import Endpoint
 
 FILE_NAME = "external_experts.yaml"

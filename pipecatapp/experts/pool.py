@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 
-from pipecatapp.experts.call import Patience
+from pipecatapp.experts.backend_pool import Connect, Instances
 from pipecatapp.experts.expert_llm import ExpertLlm
-from pipecatapp.experts.instances import Connect, Instances
-from pipecatapp.experts.names import MAIN, service_of
+from pipecatapp.experts.hedged_request import Patience
+from pipecatapp.experts.service_names import MAIN, service_of
 from pipecatapp.ports import Clock, LlmClient, ServiceDirectory
 
 

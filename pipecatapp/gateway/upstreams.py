@@ -19,7 +19,7 @@ RETRY_S = 10.0
 
 
 class Watch(Protocol):
-    """What is seen of a server, by all who ask it: `experts.instances.Instance`."""
+    """What is seen of a server, by all who ask it: `experts.backend_pool.Instance`."""
 
     def begun(self) -> None:
         """Note that it is asked; `ended` must follow."""

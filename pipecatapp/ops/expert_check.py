@@ -19,7 +19,7 @@ from pipecatapp.agent.apology import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRO
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.experts.names import EXPERT_PREFIX, MAIN, experts_in, service_of
+from pipecatapp.experts.service_names import EXPERT_PREFIX, MAIN, experts_in, service_of
 from pipecatapp.ports import ChatRequest, Endpoint, Message, ServiceDirectory
 from pipecatapp.settings import Settings
 

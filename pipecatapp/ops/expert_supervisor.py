@@ -1,7 +1,7 @@
 """One expert on one node: the best model of its list that works here now, served for as long as it works.
 
 It owns the order of things: look at the file, at the room there is, load, ask a real prompt, serve; and when
-the server ends or the workers that lend memory change, begin anew. What fits is `experts.candidates`'s.
+the server ends or the workers that lend memory change, begin anew. What fits is `experts.model_fit`'s.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipecatapp.adapters.llm.llama_variants import LlamaVariants
 from pipecatapp.adapters.llm.rpc_tunnel import Pair, RpcTunnel, reaches
 from pipecatapp.adapters.llm.server_process import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.experts.candidates import (
+from pipecatapp.experts.model_fit import (
     Budget,
     Candidate,
     Room,
@@ -30,7 +30,7 @@ from pipecatapp.experts.candidates import (
     why_it_does_not_fit,
     why_it_is_too_slow,
 )
-from pipecatapp.experts.names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.experts.service_names import RPC_PROVIDER, memory_lent, pool_of
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.supply.disk import sha256_of
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipecatapp.experts.candidates import SPLIT_MARGIN, STAYS_HERE, Budget
+from pipecatapp.experts.model_fit import SPLIT_MARGIN, STAYS_HERE, Budget
 from pipecatapp.planning.profile import NodeProfile
 from pipecatapp.planning.speed import Expected, expected_alone, expected_split
 from pipecatapp.supply.schema import ModelEntry, ModelShape

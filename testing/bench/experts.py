@@ -29,7 +29,7 @@ from pipecatapp.adapters.http.stream_client import HttpServers
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
 from pipecatapp.app.models import model_store
 from pipecatapp.errors import AdapterError, AgentError, ConfigError
-from pipecatapp.experts.candidates import Room, why_it_does_not_fit
+from pipecatapp.experts.model_fit import Room, why_it_does_not_fit
 from pipecatapp.ops.expert_supervisor import (
     LOAD_TIMEOUT_S,
     ExpertOrder,

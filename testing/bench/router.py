@@ -31,9 +31,9 @@ from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.experts.book import ExpertBook
-from pipecatapp.experts.names import EXPERT_PREFIX, service_of
-from pipecatapp.experts.profiles import Profile, load_profiles, meta_of
+from pipecatapp.experts.expert_metadata import Profile, load_profiles, meta_of
+from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.service_names import EXPERT_PREFIX, service_of
 from pipecatapp.ports import Embedder, Endpoint, LlmClient
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools

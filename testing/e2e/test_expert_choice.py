@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
-from pipecatapp.experts.profiles import load_profiles
+from pipecatapp.experts.expert_metadata import load_profiles
 from testing.bench.router import (
     AIM,
     GROUP_VARS,

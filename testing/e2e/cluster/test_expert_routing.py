@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
-from pipecatapp.experts.profiles import load_profiles, meta_of
+from pipecatapp.experts.expert_metadata import load_profiles, meta_of
 from testing.cluster_agents import ConsulAgent
 from testing.e2e.client import EventStream
 from testing.e2e.engine_models import SMOLLM, llama_binary, model

@@ -25,7 +25,7 @@ from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.llm.rpc_tunnel import Pair, reaches
 from pipecatapp.adapters.llm.server_process import HOST
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.experts.service_names import RPC_PROVIDER
 from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.experts.workers import Cable, Worker, free_port, make_pair

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.llm.rpc_tunnel import Pair
 from pipecatapp.adapters.llm.server_process import HOST, free_ports
-from pipecatapp.experts.names import RPC_PROVIDER
+from pipecatapp.experts.service_names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
 from testing.e2e.engine_models import llama_binary
 from testing.e2e.processes import is_open, resident_mb

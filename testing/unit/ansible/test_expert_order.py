@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipecatapp.experts import candidates
+from pipecatapp.experts import model_fit
 from testing.ansible_code import ROOT
 from testing.nomad_modules import expert_order, expert_report
 
@@ -101,7 +101,7 @@ def test_context_beyond_what_the_list_reckons_with_is_added() -> None:
     reckoned = expert_order.reckon(whole, 0, [8000], tokens=2 * 16384)
     assert (reckoned["expected"], reckoned["memory_mb"]) == ("small", 3856 + expert_order.HOST_MB)
     for each, name in zip(whole, ("long", "small"), strict=True):
-        known = candidates.Candidate(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
+        known = model_fit.Candidate(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
         assert expert_order.with_context(each, 32768) == known.with_context(32768).memory_mb
 
 
@@ -114,13 +114,13 @@ def test_a_context_that_cannot_be_reckoned_is_refused() -> None:
 def test_the_roles_own_context_is_what_the_list_reckons_with() -> None:
     text = (ROOT / "ansible/roles/expert/defaults/main.yaml").read_text(encoding="utf-8")
     defaults = yaml.safe_load(text)
-    assert defaults["expert_context"] * defaults["expert_slots"] == candidates.BASE_TOKENS
+    assert defaults["expert_context"] * defaults["expert_slots"] == model_fit.BASE_TOKENS
 
 
 def test_the_sums_are_those_of_the_server() -> None:
-    assert expert_order.BASE_TOKENS == candidates.BASE_TOKENS
-    assert expert_order.SPLIT_MARGIN == candidates.SPLIT_MARGIN
-    assert expert_order.STAYS_HERE == candidates.STAYS_HERE
+    assert expert_order.BASE_TOKENS == model_fit.BASE_TOKENS
+    assert expert_order.SPLIT_MARGIN == model_fit.SPLIT_MARGIN
+    assert expert_order.STAYS_HERE == model_fit.STAYS_HERE
 
 
 def test_the_table_names_parts_nodes_and_memory() -> None:

@@ -17,9 +17,9 @@ from pipecatapp.app.discovery import (
 )
 from pipecatapp.app.engines import PickedLlm
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.book import ExpertBook
+from pipecatapp.experts.expert_metadata import Profile
 from pipecatapp.experts.external import ExternalExpert
-from pipecatapp.experts.profiles import Profile
+from pipecatapp.experts.registry import ExpertBook
 from pipecatapp.ports import Endpoint, Expert
 from pipecatapp.settings import Settings
 from testing.fakes.fake_clock import FakeClock

@@ -9,10 +9,10 @@ import pytest
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.gateway import HouseUpstreams, tool_prompts
 from pipecatapp.errors import GatewayError
-from pipecatapp.experts.breaker import OPEN_S
+from pipecatapp.experts.backend_pool import Instances
+from pipecatapp.experts.circuit_breaker import OPEN_S
 from pipecatapp.experts.external import ExternalExpert
-from pipecatapp.experts.instances import Instances
-from pipecatapp.experts.names import NATIVE_TOOLS
+from pipecatapp.experts.service_names import NATIVE_TOOLS
 from pipecatapp.gateway.upstreams import Upstream, candidates
 from pipecatapp.ports import Endpoint
 from pipecatapp.workflow.prompts import PromptLibrary

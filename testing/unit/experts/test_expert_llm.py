@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.breaker import OPEN_S
+from pipecatapp.experts.circuit_breaker import OPEN_S
 from pipecatapp.experts.expert_llm import ExpertLlm
-from pipecatapp.experts.names import MEMORY_SERVICE, experts_in, to_ask
 from pipecatapp.experts.pool import ExpertPool
+from pipecatapp.experts.service_names import MEMORY_SERVICE, experts_in, to_ask
 from pipecatapp.ports import ChatRequest, Endpoint, LlmClient
 from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
 from testing.fakes.fake_clock import FakeClock

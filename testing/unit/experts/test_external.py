@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.experts.book import ExpertBook
+from pipecatapp.experts.expert_metadata import Profile
 from pipecatapp.experts.external import ExternalExpert, load_external
-from pipecatapp.experts.profiles import Profile
+from pipecatapp.experts.registry import ExpertBook
 from pipecatapp.ports import Expert
 from testing.fakes.fake_directory import FakeDirectory
 from testing.fakes.fake_experts import FakeExperts

@@ -44,7 +44,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 SPLIT_MARGIN = 1.1
 STAYS_HERE = 0.25
 BASE_TOKENS = 8192
-"""These are as in pipecatapp/experts/candidates.py, where they come from; a test compares them."""
+"""These are as in pipecatapp/experts/model_fit.py, where they come from; a test compares them."""
 CACHE_BYTES = 2
 """Size of a number that llama.cpp keeps of a token (`--cache-type-k`, f16)."""
 HOST_MB = 160

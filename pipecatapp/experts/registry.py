@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipecatapp.experts.names import MAIN, experts_in, service_of
-from pipecatapp.experts.profiles import Profile, declared
+from pipecatapp.experts.expert_metadata import Profile, declared
+from pipecatapp.experts.service_names import MAIN, experts_in, service_of
 from pipecatapp.ports import Expert, ExpertClients, LlmClient, ServiceDirectory
 
 

@@ -2,7 +2,8 @@
 
 It owns one connection to each instance, shared by all who ask there; how many answers are under way on it;
 its breaker; how soon a service spoke lately; and which instance of a service is asked first. The agent's
-calls and the gateway's requests count alike. When the next one is asked is `call`'s and the gateway's.
+calls and the gateway's requests count alike. When the next one is asked is `hedged_request`'s and the
+gateway's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
-from pipecatapp.experts.breaker import Breaker
-from pipecatapp.experts.names import EXPERT_PREFIX
+from pipecatapp.experts.circuit_breaker import Breaker
+from pipecatapp.experts.service_names import EXPERT_PREFIX
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, Endpoint, LlmClient, ServiceDirectory
 
 OVERLOAD = 2

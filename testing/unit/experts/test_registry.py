@@ -9,9 +9,7 @@ import yaml
 
 from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.errors import ConfigError
-from pipecatapp.experts.book import ExpertBook
-from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.experts.profiles import (
+from pipecatapp.experts.expert_metadata import (
     MAX_EXAMPLES,
     MAX_VALUE_BYTES,
     Profile,
@@ -19,6 +17,8 @@ from pipecatapp.experts.profiles import (
     load_profiles,
     meta_of,
 )
+from pipecatapp.experts.pool import ExpertPool
+from pipecatapp.experts.registry import ExpertBook
 from pipecatapp.ports import Endpoint, Expert, Experts, LlmClient
 from testing.conformance.experts_suite import ExpertsSuite
 from testing.fakes.fake_clock import FakeClock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.experts.candidates import (
+from pipecatapp.experts.model_fit import (
     Budget,
     Candidate,
     Room,
@@ -13,7 +13,7 @@ from pipecatapp.experts.candidates import (
     why_it_does_not_fit,
     why_it_is_too_slow,
 )
-from pipecatapp.experts.names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.experts.service_names import RPC_PROVIDER, memory_lent, pool_of
 from pipecatapp.ports import Endpoint
 
 pytestmark = pytest.mark.unit

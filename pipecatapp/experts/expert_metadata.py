@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.experts.names import EXPERT_PREFIX
+from pipecatapp.experts.service_names import EXPERT_PREFIX
 
 FILE_NAME = "experts.yaml"
 """What the well-known experts say, in the catalogue's folder."""

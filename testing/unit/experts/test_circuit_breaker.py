@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.experts.breaker import LOST_RACES, MOST_OPEN_S, OPEN_S, Breaker
+from pipecatapp.experts.circuit_breaker import LOST_RACES, MOST_OPEN_S, OPEN_S, Breaker
 from testing.fakes.fake_clock import FakeClock
 
 pytestmark = pytest.mark.unit

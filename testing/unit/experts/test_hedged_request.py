@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.call import Patience
-from pipecatapp.experts.instances import ENOUGH_SEEN, OVERLOAD
+from pipecatapp.experts.backend_pool import ENOUGH_SEEN, OVERLOAD
+from pipecatapp.experts.hedged_request import Patience
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ChatDelta, ChatRequest, Endpoint, LlmClient, Message
 from testing.conformance.llm_suite import COUNT, collect, text_of

@@ -1,7 +1,7 @@
 """One question to an expert: who is asked, who else when that one is slow, and who goes on when it dies.
 
 It owns the order of one call, its times, and that the pieces of several models are one answer. What was seen
-of the instances is `instances`'s; how a server is asked to go on is its adapter's.
+of the instances is `backend_pool`'s; how a server is asked to go on is its adapter's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.instances import Instance, Instances, answer_of
-from pipecatapp.experts.names import MAIN, service_of
+from pipecatapp.experts.backend_pool import Instance, Instances, answer_of
+from pipecatapp.experts.service_names import MAIN, service_of
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, LlmClient, Message
 
 log = logging.getLogger(__name__)
