@@ -15,10 +15,10 @@ from pipecatapp.app.keys import open_keys
 from pipecatapp.experts.backend_pool import Instance, Instances
 from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
 from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.limits import Limits
-from pipecatapp.gateway.relay import Relay
+from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.service import Gateway
-from pipecatapp.gateway.tool_plan import ToolPrompts
+from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 from pipecatapp.ports import Clock, Embedder, Endpoint, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings

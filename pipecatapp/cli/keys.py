@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.keys import administer_keys
-from pipecatapp.gateway.keys import by_age, create_key
+from pipecatapp.gateway.api_keys import by_age, create_key
 from pipecatapp.settings import load_settings
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 It owns the requests' and the answers' shapes, and that people's calls go on meanwhile: recogniser and voice
 do one thing after the other, so what a program wants is handed to them in small pieces. There is one of each;
-which names mean it is said by `own_names`.
+which names mean it is said by `model_aliases`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipecatapp.adapters.audio.codec import WRITE_FORMS, SoundWriter, media_type
 from pipecatapp.adapters.audio.pcm import to_float
 from pipecatapp.adapters.stt.whisper_short_window import piece_end
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import text_field
-from pipecatapp.gateway.forms import Form
-from pipecatapp.gateway.own_names import RECOGNISERS, SPEECH_MODELS, check_model, check_voice
+from pipecatapp.gateway.model_aliases import RECOGNISERS, SPEECH_MODELS, check_model, check_voice
+from pipecatapp.gateway.multipart import Form
+from pipecatapp.gateway.request import text_field
 from pipecatapp.ports import SpeechToText, TextToSpeech
 from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ

@@ -1,6 +1,6 @@
 """Embeddings in OpenAI's form, by the agent's own embedder.
 
-It owns the request's and the answer's shape. There is one embedder; its names are those of `own_names`.
+It owns the request's and the answer's shape. There is one embedder; its names are those of `model_aliases`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import text_field
-from pipecatapp.gateway.own_names import EMBEDDERS, check_model
+from pipecatapp.gateway.model_aliases import EMBEDDERS, check_model
+from pipecatapp.gateway.request import text_field
 from pipecatapp.ports import Embedder
 
 MAX_TEXTS = 2048

@@ -1,6 +1,6 @@
 """The form that a program wants an answer in: `response_format`, and llama.cpp's own `json_schema`.
 
-It owns checking the field and what llama.cpp is sent in its place; how a schema is read is `schemas`'.
+It owns checking the field and what llama.cpp is sent in its place; how a schema is read is `json_schema`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.schemas import bound_schema
+from pipecatapp.gateway.json_schema.translate import bound_schema
 
 FIELD = "response_format"
 OWN_FIELD = "json_schema"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.api_keys import PREFIX, digest_of
 from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.keys import PREFIX, digest_of
-from pipecatapp.gateway.limits import Limits
-from pipecatapp.gateway.relay import Relay
-from pipecatapp.gateway.tool_plan import ToolPrompts
+from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.rate_limits import Limits
+from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.ports import ApiKey, Embedder, KeyStore
 
 

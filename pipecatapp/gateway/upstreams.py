@@ -1,6 +1,6 @@
 """Who can be asked for an expert, and in which order.
 
-It owns what the gateway knows of a server; finding servers is the composition's, asking them `relay`'s.
+It owns what the gateway knows of a server; finding servers is the composition's, asking them `proxy`'s.
 """
 
 from __future__ import annotations

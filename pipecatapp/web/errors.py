@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipecatapp.errors import AgentError
-from pipecatapp.gateway.wire import error_body
+from pipecatapp.gateway.openai_format import error_body
 
 log = logging.getLogger(__name__)
 

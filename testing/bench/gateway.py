@@ -23,7 +23,7 @@ from pipecatapp.adapters.host.api_key_file import KeyFile
 from pipecatapp.adapters.http.stream_client import HttpServers
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.gateway.keys import create_key
+from pipecatapp.gateway.api_keys import create_key
 from testing.bench.asking import Run, Side, ask, chat
 from testing.bench.report import machine, quantile, table, write_json
 from testing.e2e.engine_models import SMOLLM, llama_binary, model

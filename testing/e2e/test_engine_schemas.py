@@ -28,9 +28,9 @@ from pipecatapp.adapters.llm.server_process import (
     xllamacpp_command,
 )
 from pipecatapp.errors import GatewayError
+from pipecatapp.gateway.json_schema.keywords import ENFORCED, FORMATS, REFUSED
+from pipecatapp.gateway.json_schema.translate import bound_schema
 from pipecatapp.gateway.response_format import format_of
-from pipecatapp.gateway.schema_words import ENFORCED, FORMATS, REFUSED
-from pipecatapp.gateway.schemas import bound_schema
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
 from testing.gbnf import Grammar
 

@@ -19,15 +19,15 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError, GatewayError
-from pipecatapp.gateway.asked import Asked, object_in, read_asked
 from pipecatapp.gateway.audio import read_wish
 from pipecatapp.gateway.embeddings import embeddings
-from pipecatapp.gateway.forms import form_in
-from pipecatapp.gateway.relay import Usage, tokens_in
+from pipecatapp.gateway.multipart import form_in
+from pipecatapp.gateway.openai_format import error_body
+from pipecatapp.gateway.proxy import Usage, tokens_in
+from pipecatapp.gateway.request import Asked, object_in, read_asked
 from pipecatapp.gateway.service import Gateway
-from pipecatapp.gateway.tool_chat import streamed_answer, whole_answer
-from pipecatapp.gateway.tool_plan import ToolPlan, needs_plan, plan_of
-from pipecatapp.gateway.wire import error_body
+from pipecatapp.gateway.tool_emulation import ToolPlan, needs_plan, plan_of
+from pipecatapp.gateway.tool_response import streamed_answer, whole_answer
 from pipecatapp.ports import ApiKey
 from pipecatapp.web.local import is_local
 

@@ -16,12 +16,12 @@ import pytest
 from fastapi import FastAPI
 
 from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.gateway.api_keys import create_key
 from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.keys import create_key
-from pipecatapp.gateway.limits import Limits
-from pipecatapp.gateway.relay import Relay
+from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.service import Gateway
-from pipecatapp.gateway.tool_plan import ToolPrompts
+from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 from pipecatapp.web.errors import install_error_handlers
 from pipecatapp.web.guard import MAX_GATEWAY_BYTES, Guard

@@ -1,6 +1,6 @@
 """Answers to requests with tools, put back into OpenAI's form.
 
-It owns the form of calls, whole and streamed; how they are read from a model's text is `tool_reader`'s.
+It owns the form of calls, whole and streamed; how they are read from a model's text is `tool_call_parser`'s.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from contextlib import aclosing
 from typing import Any
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.gateway.tool_plan import ToolPlan
-from pipecatapp.gateway.tool_reader import AnswerReader, Piece
-from pipecatapp.gateway.wire import DONE, event, new_id
+from pipecatapp.gateway.openai_format import DONE, event, new_id
+from pipecatapp.gateway.tool_call_parser import AnswerReader, Piece
+from pipecatapp.gateway.tool_emulation import ToolPlan
 
 _NO_SERVER = AdapterError("upstream-broke-off", "The model's server answered in a form that is not known.")
 

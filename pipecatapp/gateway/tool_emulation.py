@@ -1,8 +1,8 @@
 """Tool calls on a model that has none of its own: how the request is put to it.
 
 It owns the JSON schema that binds the answer to a tool's call or to words, and the messages that go with it.
-Reading the answer is `tool_reader`'s. Small models garble calls in their own notation, and servers do not
-make them keep to it; bound to a schema, whatever they say can be read.
+Reading the answer is `tool_call_parser`'s. Small models garble calls in their own notation, and servers do
+not make them keep to it; bound to a schema, whatever they say can be read.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import Asked, fields_for
+from pipecatapp.gateway.json_schema.translate import bound_schema
+from pipecatapp.gateway.request import Asked, fields_for
 from pipecatapp.gateway.response_format import FIELD, bound_fields, format_of, schema_of
-from pipecatapp.gateway.schemas import bound_schema
 from pipecatapp.gateway.upstreams import Upstream
 
 WORD_TOOL = "reply"

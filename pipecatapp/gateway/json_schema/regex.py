@@ -6,7 +6,7 @@ that it allows. The converter (github.com/ggml-org/llama.cpp, common/json-schema
 there, `\\` writes half an escape, and what it cannot express it lets be any text. So every character is
 written out here, those that JSON escapes as their escapes, and what remains outside is refused.
 
-Not here: which keywords of a schema are enforced; that is `schemas`.
+Not here: which keywords of a schema are enforced; that is `translate`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipecatapp.gateway.char_ranges import ALL, CLASSES, LAST, LINE_ENDS, Ranges, is_one, joined, without
+from pipecatapp.gateway.json_schema.char_ranges import (
+    ALL,
+    CLASSES,
+    LAST,
+    LINE_ENDS,
+    Ranges,
+    is_one,
+    joined,
+    without,
+)
 
 MAX_TIMES = 2000
 """Highest number of a repetition: above it the grammar's reader refuses, or forgets the limit

@@ -1,6 +1,6 @@
 """What a JSON schema says: where references lead, which type a value has, whether two schemas share values.
 
-It owns reading; what becomes of a schema is `schemas`'.
+It owns reading; what becomes of a schema is `translate`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from pipecatapp.gateway.schema_words import TYPES, VALUES
+from pipecatapp.gateway.json_schema.keywords import TYPES, VALUES
 
 _MAX_DEPTH = 16
 """How deep two schemas are compared; below that they are taken to overlap."""

@@ -16,10 +16,10 @@ from typing import Any
 from pipecatapp.adapters.http.stream_client import Exchange, HttpServers
 from pipecatapp.adapters.llm.llama_errors import refusal_of_llama
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
-from pipecatapp.gateway.asked import Asked
-from pipecatapp.gateway.gathered import Gathered, as_stream
+from pipecatapp.gateway.openai_format import error_body, event
+from pipecatapp.gateway.request import Asked
+from pipecatapp.gateway.stream_collector import Gathered, as_stream
 from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
-from pipecatapp.gateway.wire import error_body, event
 
 log = logging.getLogger(__name__)
 

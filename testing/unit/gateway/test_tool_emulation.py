@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import read_asked
-from pipecatapp.gateway.tool_plan import ToolPlan, ToolPrompts, needs_plan, plan_of
+from pipecatapp.gateway.request import read_asked
+from pipecatapp.gateway.tool_emulation import ToolPlan, ToolPrompts, needs_plan, plan_of
 from pipecatapp.gateway.upstreams import Upstream
 
 pytestmark = pytest.mark.unit

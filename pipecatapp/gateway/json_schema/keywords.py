@@ -1,7 +1,7 @@
 """The keywords of JSON schemas: what is enforced, what says nothing about a value, and what is refused.
 
 It owns the lists; docs/gateway.md has them as a table, and a test compares the two. How a schema is read by
-them is `schemas`'.
+them is `translate`'s.
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.schema_words import ANNOTATIONS, DEFINITIONS, ENFORCED, FORMATS, REFUSED
-from pipecatapp.gateway.schemas import bound_schema
+from pipecatapp.gateway.json_schema.keywords import ANNOTATIONS, DEFINITIONS, ENFORCED, FORMATS, REFUSED
+from pipecatapp.gateway.json_schema.translate import bound_schema
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 PLACE = "response_format.json_schema.schema"
 
 

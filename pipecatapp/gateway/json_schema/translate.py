@@ -14,9 +14,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.schema_leaves import Leaves, Refusals
-from pipecatapp.gateway.schema_reading import escaped, is_of, may_overlap, target_of
-from pipecatapp.gateway.schema_words import (
+from pipecatapp.gateway.json_schema.analysis import escaped, is_of, may_overlap, target_of
+from pipecatapp.gateway.json_schema.keywords import (
     ANNOTATIONS,
     COMPOSITIONS,
     DEFINITIONS,
@@ -25,6 +24,7 @@ from pipecatapp.gateway.schema_words import (
     TYPES,
     VALUES,
 )
+from pipecatapp.gateway.json_schema.scalars import Leaves, Refusals
 
 MAX_DEPTH = 64
 """Schemas inside schemas."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.errors import ConfigError, GatewayError
-from pipecatapp.gateway.keys import PREFIX, create_key, digest_of
-from pipecatapp.gateway.limits import Limits
+from pipecatapp.gateway.api_keys import PREFIX, create_key, digest_of
+from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.ports import ApiKey
 from testing.conformance.keys_suite import KeysSuite
 from testing.fakes.fake_clock import FakeClock

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pipecatapp.gateway.tool_reader import AnswerReader
+from pipecatapp.gateway.tool_call_parser import AnswerReader
 
 pytestmark = pytest.mark.unit
 

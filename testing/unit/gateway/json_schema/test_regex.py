@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pipecatapp.gateway.patterns import PatternError, json_pattern
+from pipecatapp.gateway.json_schema.regex import PatternError, json_pattern
 
 pytestmark = pytest.mark.unit
 

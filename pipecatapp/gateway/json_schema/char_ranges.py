@@ -1,6 +1,6 @@
 """Sets of characters, as regular expressions have them.
 
-It owns their arithmetic; what an expression means by them is `patterns`'.
+It owns their arithmetic; what an expression means by them is `regex`'s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Texts and numbers in JSON schemas: what binds them, and what is refused.
 
 It owns one value that is neither an object nor an array, and how a refusal is said; the rest of a schema is
-`schemas`'.
+`translate`'s.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.patterns import MAX_TIMES, PatternError, json_pattern
-from pipecatapp.gateway.schema_reading import is_of
-from pipecatapp.gateway.schema_words import FORMATS, INTEGER_FORMATS, NUMBER_FORMATS
+from pipecatapp.gateway.json_schema.analysis import is_of
+from pipecatapp.gateway.json_schema.keywords import FORMATS, INTEGER_FORMATS, NUMBER_FORMATS
+from pipecatapp.gateway.json_schema.regex import MAX_TIMES, PatternError, json_pattern
 
 MOST_DIGITS = 10**15 - 1
 """Largest bound of an integer: what the converter writes without a bound has up to 16 digits."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.asked import read_asked
-from pipecatapp.gateway.relay import Usage, tokens_in
+from pipecatapp.gateway.proxy import Usage, tokens_in
+from pipecatapp.gateway.request import read_asked
 from pipecatapp.gateway.upstreams import Upstream
 
 pytestmark = pytest.mark.unit
