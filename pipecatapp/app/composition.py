@@ -26,7 +26,7 @@ from pipecatapp.app.thinking import keep, runner_of, thinking
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.settings import Settings
 from pipecatapp.voice.call import VoiceEngines
-from pipecatapp.voice.gateway import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcGateway
 from pipecatapp.web.parts import Parts
 
 log = logging.getLogger(__name__)

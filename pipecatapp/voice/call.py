@@ -54,13 +54,13 @@ from pipecatapp.ports import SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import SPEECH_RATE_HZ
-from pipecatapp.voice.hearing import HearingService
+from pipecatapp.voice.call_context import Room
+from pipecatapp.voice.endpointing import turn_end
+from pipecatapp.voice.llm_stage import ThinkingService
+from pipecatapp.voice.playout_tracker import SpokenMeter
 from pipecatapp.voice.presence import CONNECT_TIMEOUT_S, until_gone
-from pipecatapp.voice.room import Room
-from pipecatapp.voice.speaking import PreparedSpeech, SpeakingService
-from pipecatapp.voice.spoken import SpokenMeter
-from pipecatapp.voice.thinking import ThinkingService
-from pipecatapp.voice.turn_end import turn_end
+from pipecatapp.voice.stt_stage import HearingService
+from pipecatapp.voice.tts_stage import PreparedSpeech, SpeakingService
 from pipecatapp.voice.vad import OpenSileroVad
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Voice activity: Silero, with its last judgement open to the speech input.
 
-It owns the analyser and what counts as voice; the end of a turn is decided in `turn_end`.
+It owns the analyser and what counts as voice; the end of a turn is decided in `endpointing`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.voice.call import VoiceEngines
-from pipecatapp.voice.gateway import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcGateway
 from pipecatapp.web.parts import Parts
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.clauses import ClauseCutter
+from pipecatapp.voice.clause_aggregator import ClauseCutter
 
 pytestmark = pytest.mark.unit
 

@@ -1,7 +1,7 @@
 """Speech in: interim transcripts while the user speaks, an early one at a pause, and the final one.
 
 It owns when the recogniser is asked and which answer counts; recognising is the SpeechToText
-port's, and the end of the turn is decided in `turn_end`.
+port's, and the end of the turn is decided in `endpointing`.
 
 The recogniser takes whole utterances, so it is asked again and again on the growing one. When the
 level drops for `pause_s` it is asked at once: if no more voice follows, that answer is the final
@@ -33,7 +33,7 @@ from pipecatapp.errors import AgentError
 from pipecatapp.events import UserStartedSpeaking, UserStoppedSpeaking, UserTranscript
 from pipecatapp.ports import SpeechToText
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ, seconds_of
-from pipecatapp.voice.room import Room
+from pipecatapp.voice.call_context import Room
 from pipecatapp.voice.vad import OpenSileroVad
 
 PRE_ROLL_S = 0.6

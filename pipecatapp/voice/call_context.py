@@ -14,8 +14,8 @@ from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
 from pipecatapp.events import ErrorRaised, Event, LatencyMeasured
 from pipecatapp.ports import Clock
-from pipecatapp.voice.spoken import SpokenMeter
-from pipecatapp.voice.trace import TurnTrace
+from pipecatapp.voice.latency_trace import TurnTrace
+from pipecatapp.voice.playout_tracker import SpokenMeter
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, IceCandidate
 from pipecatapp.settings import Settings
-from pipecatapp.voice import gateway as gateway_module
+from pipecatapp.voice import call_manager as gateway_module
 from pipecatapp.voice.call import CallLimits, VoiceEngines
-from pipecatapp.voice.gateway import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcGateway
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_stt import FakeStt
 from testing.fakes.fake_tts import FakeTts

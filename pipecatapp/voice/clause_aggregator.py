@@ -1,6 +1,6 @@
 """Cuts an answer that is still being written into pieces worth speaking.
 
-It owns where to cut; speaking a piece belongs to `speaking`, and what its words are to `speech`. The first
+It owns where to cut; speaking a piece belongs to `tts_stage`, and what its words are to `speech`. The first
 piece is short, because every word of it is waited for; later ones are whole clauses, because the voice sounds
 better so. A cut never goes through what is said as one ("$37" and ".60", "5" and "km", a link), nor through a
 block of code.

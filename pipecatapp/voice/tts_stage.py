@@ -1,6 +1,6 @@
 """Speech out: pieces of an answer become sound, the first ones before the turn is even over.
 
-It owns the sound prepared in advance; where to cut an answer is `clauses`', and making sound is the
+It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`', and making sound is the
 TextToSpeech port's.
 """
 
@@ -17,7 +17,7 @@ from pipecat.utils.text.base_text_aggregator import Aggregation, BaseTextAggrega
 
 from pipecatapp.errors import AgentError
 from pipecatapp.speech.speaker import Speaker
-from pipecatapp.voice.room import Room
+from pipecatapp.voice.call_context import Room
 
 CHUNK_S = 0.2
 """Sound handed on at a time (seconds); an interruption drops at most this much work."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.voice.clauses import ClauseCutter
+from pipecatapp.voice.clause_aggregator import ClauseCutter
 
 pytestmark = pytest.mark.unit
 

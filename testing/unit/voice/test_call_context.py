@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.agent.session import Session
-from pipecatapp.voice.room import Room
+from pipecatapp.voice.call_context import Room
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.scripted_workflow import ScriptedWorkflow

@@ -19,8 +19,8 @@ from pipecatapp.errors import VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, Clock, IceCandidate
 from pipecatapp.settings import Settings
 from pipecatapp.voice.call import Call, CallLimits, VoiceEngines, hang_up
+from pipecatapp.voice.call_context import Room
 from pipecatapp.voice.ice import prepare_webrtc
-from pipecatapp.voice.room import Room
 
 log = logging.getLogger(__name__)
 

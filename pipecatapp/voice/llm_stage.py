@@ -24,9 +24,9 @@ from pipecat.services.settings import LLMSettings
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.clauses import ClauseCutter
-from pipecatapp.voice.room import Room
-from pipecatapp.voice.speaking import PreparedSpeech
+from pipecatapp.voice.call_context import Room
+from pipecatapp.voice.clause_aggregator import ClauseCutter
+from pipecatapp.voice.tts_stage import PreparedSpeech
 
 CUT_EARLY_S = 2.0
 """A user who goes on within this time of the turn's end, unanswered, was cut off in mid-thought (seconds)."""

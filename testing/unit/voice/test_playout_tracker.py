@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.spoken import SpokenMeter
+from pipecatapp.voice.playout_tracker import SpokenMeter
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.voice.trace import TurnTrace
+from pipecatapp.voice.latency_trace import TurnTrace
 from testing.fakes.fake_clock import FakeClock
 
 pytestmark = pytest.mark.unit
