@@ -1,6 +1,6 @@
 """Brings the agent up and down.
 
-It owns the order in which parts are made, wired and closed; what a workflow needs of them is `thinking`'s,
+It owns the order in which parts are made, wired and closed; what a workflow needs of them is `core`'s,
 which engine stands behind a port is `engines`', and who serves the parts is the command line's.
 """
 
@@ -16,18 +16,18 @@ from typing import Any
 
 from pipecatapp import __version__
 from pipecatapp.agent.service import TwinService
+from pipecatapp.app.allowed_hosts import host_names
+from pipecatapp.app.core import keep, runner_of, thinking
 from pipecatapp.app.discovery import describe_experts, follow_experts
 from pipecatapp.app.engines import pick_stt, pick_tts
 from pipecatapp.app.gateway import Engines, make_gateway, tool_prompts
 from pipecatapp.app.health import Health, probes_of
-from pipecatapp.app.lines import Lines
-from pipecatapp.app.names import host_names
-from pipecatapp.app.thinking import keep, runner_of, thinking
+from pipecatapp.app.speech_cache import Lines
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.settings import Settings
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.call_manager import WebRtcGateway
-from pipecatapp.web.parts import Parts
+from pipecatapp.web.dependencies import Parts
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from pipecatapp.adapters.discovery.composite import JoinedDirectory
 from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
+from pipecatapp.app.allowed_hosts import FRONT_SERVICE
 from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
-from pipecatapp.app.external_keys import read_external_keys
-from pipecatapp.app.names import FRONT_SERVICE
+from pipecatapp.app.external_api_keys import read_external_keys
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.external import ExternalExpert, load_external
 from pipecatapp.experts.pool import ExpertPool

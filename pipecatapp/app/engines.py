@@ -17,7 +17,7 @@ from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess
-from pipecatapp.app.own_llm import OwnLlm
+from pipecatapp.app.local_llm import OwnLlm
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech

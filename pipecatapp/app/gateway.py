@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipecatapp.app.api_keys import open_keys
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
-from pipecatapp.app.keys import open_keys
 from pipecatapp.experts.backend_pool import Instance, Instances
 from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
 from pipecatapp.gateway.audio import Ears, Mouth

@@ -16,9 +16,9 @@ from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.host.process_shim import become
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
-from pipecatapp.app.llama import llama_program, trial_model
+from pipecatapp.app.llama_build import llama_program, trial_model
+from pipecatapp.app.local_llm import LLAMA_CPP
 from pipecatapp.app.models import model_store
-from pipecatapp.app.own_llm import LLAMA_CPP
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.cli.models import EXIT_WRONG, add_change_options
 from pipecatapp.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.cli.server import client_for, raise_for_reply
+from pipecatapp.cli.agent_client import client_for, raise_for_reply
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

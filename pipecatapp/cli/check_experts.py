@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict
 
 from pipecatapp.app.logs import set_up_logging
-from pipecatapp.cli.server import agent_url
+from pipecatapp.cli.agent_client import agent_url
 from pipecatapp.ops.expert_check import Verdict, Wish, check_experts, expected_experts, names_of
 from pipecatapp.settings import load_settings
 

@@ -17,9 +17,9 @@ from pipecatapp.adapters.memory.remote import RemoteMemory
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.engines import WHISPER_FLAGS
+from pipecatapp.app.local_llm import built_llama_server
 from pipecatapp.app.memory import LOCAL_FILE, memory_http
 from pipecatapp.app.models import model_store
-from pipecatapp.app.own_llm import built_llama_server
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.service_names import MEMORY_SERVICE, experts_in

@@ -10,8 +10,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from pipecatapp.app.api_keys import administer_keys
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.keys import administer_keys
 from pipecatapp.gateway.api_keys import by_age, create_key
 from pipecatapp.settings import load_settings
 

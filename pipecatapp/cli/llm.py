@@ -12,8 +12,8 @@ from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.host.process_shim import become
 from pipecatapp.adapters.llm.api_key import ensure_llm_key
+from pipecatapp.app.local_llm import OwnLlm
 from pipecatapp.app.models import model_store
-from pipecatapp.app.own_llm import OwnLlm
 from pipecatapp.settings import child_environment, load_settings
 
 DEFAULT_PORT = 8080

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from pipecatapp.cli.server import get_json
+from pipecatapp.cli.agent_client import get_json
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

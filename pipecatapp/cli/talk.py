@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipecatapp.adapters.audio.webrtc_client import WIRE_RATE_HZ, Heard, VoiceClient, read_wav
-from pipecatapp.cli.server import agent_url
+from pipecatapp.cli.agent_client import agent_url
 
 GREETING_S = 4.0
 """Time that a greeting is waited for (seconds)."""

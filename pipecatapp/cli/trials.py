@@ -14,9 +14,9 @@ from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.memory.vector_index import FAISS_FLAGS
 from pipecatapp.app.engines import VOICE_PREFIXES, WHISPER_FLAGS
-from pipecatapp.app.llama import llama_program, trial_model
+from pipecatapp.app.llama_build import llama_program, trial_model
+from pipecatapp.app.local_llm import default_llm
 from pipecatapp.app.models import model_store
-from pipecatapp.app.own_llm import default_llm
 from pipecatapp.app.trials import NATIVES, EngineTrials
 from pipecatapp.errors import AgentError
 from pipecatapp.settings import Settings, load_settings

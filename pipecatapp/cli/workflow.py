@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace, open_services: OpenServices | None = None)
 
 @asynccontextmanager
 async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
-    from pipecatapp.app.thinking import thinking  # heavy: it knows every engine
+    from pipecatapp.app.core import thinking  # heavy: it knows every engine
 
     async with thinking(settings) as mind:
         yield mind.services

@@ -1,7 +1,7 @@
 """Experts that are servers elsewhere: what the owner of the house has written down of them.
 
 It owns the file's form, and that a key is named there and never written. Reading keys is
-`app.external_keys`'s, asking a server its client's.
+`app.external_api_keys`'s, asking a server its client's.
 """
 
 from __future__ import annotations

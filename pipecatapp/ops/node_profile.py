@@ -20,9 +20,9 @@ from pipecatapp.adapters.host.benchmark import disk_read_mb_s, link_mbit_s, memo
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.llm.llama_bench import BenchSize, BenchSpeed, run_bench
 from pipecatapp.adapters.llm.llama_variants import BENCH
-from pipecatapp.app.llama import SMALL_MODEL, llama_program
+from pipecatapp.app.llama_build import SMALL_MODEL, llama_program
+from pipecatapp.app.local_llm import LLAMA_CPP, default_llm
 from pipecatapp.app.models import model_store
-from pipecatapp.app.own_llm import LLAMA_CPP, default_llm
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError, SupplyError
 from pipecatapp.planning.profile import (

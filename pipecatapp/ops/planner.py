@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from pipecatapp.app.cluster import nomad_of
-from pipecatapp.app.llama import SMALL_MODEL
+from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
 from pipecatapp.planning.profile import NodeProfile, from_meta

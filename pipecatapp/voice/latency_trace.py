@@ -18,7 +18,7 @@ STAGES = (
     "first_audio",
     "bot_started",
 )
-"""Stages in their usual order; with speculation the answer's stages come before `endpointing`."""
+"""Stages in their usual order; with speculation the answer's stages come before `turn_end`."""
 
 
 ANSWER_STAGES = ("llm_first_token", "first_clause", "first_audio")

@@ -14,10 +14,10 @@ from starlette.types import Scope
 
 from pipecatapp import __version__
 from pipecatapp.web import sockets
+from pipecatapp.web.dependencies import Parts
 from pipecatapp.web.errors import install_error_handlers
-from pipecatapp.web.guard import Guard
-from pipecatapp.web.parts import Parts
-from pipecatapp.web.routes import calls, chat, state, status, v1
+from pipecatapp.web.routes import calls, chat, memory, status, v1
+from pipecatapp.web.security import Guard
 
 STATIC_DIR = Path(__file__).parent / "static"
 
@@ -41,7 +41,7 @@ def create_app(parts: Parts) -> FastAPI:
     if parts.gateway is not None:
         app.add_middleware(v1.V1, gateway=parts.gateway)
     app.add_middleware(Guard, names=parts.host_names)
-    for module in (calls, chat, state, status, sockets):
+    for module in (calls, chat, memory, status, sockets):
         app.include_router(module.router)
     app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")
     return app

@@ -18,8 +18,8 @@ from fastapi import FastAPI
 
 from pipecatapp.errors import ConfigError
 from pipecatapp.web.api import create_app
-from pipecatapp.web.local import TRUSTED_PROXIES
-from pipecatapp.web.parts import Parts
+from pipecatapp.web.client_address import TRUSTED_PROXIES
+from pipecatapp.web.dependencies import Parts
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pipecatapp.agent.session import Session
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import ErrorRaised
-from pipecatapp.web.parts import Parts
+from pipecatapp.web.dependencies import Parts
 
 log = logging.getLogger(__name__)
 router = APIRouter()

@@ -16,7 +16,7 @@ from pipecatapp.adapters.host.benchmark import memory_read_mb_s
 from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.llm.llama_bench import BenchSize, run_bench
 from pipecatapp.adapters.llm.llama_variants import BENCH
-from pipecatapp.app.llama import SMALL_MODEL
+from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.app.models import model_store
 from pipecatapp.ops.node_profile import find_bench
 from pipecatapp.planning.profile import NOTED_FLAGS, NodeProfile, ThreadSpeed

@@ -18,15 +18,15 @@ from pipecatapp import __version__
 from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.core import runner_of
 from pipecatapp.app.logs import set_up_logging
-from pipecatapp.app.thinking import runner_of
 from pipecatapp.ports import CheckResult, Transcript
 from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.call_manager import WebRtcGateway
-from pipecatapp.web.parts import Parts
+from pipecatapp.web.dependencies import Parts
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts
 from pipecatapp.workflow.services import NodeServices

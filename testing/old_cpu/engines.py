@@ -22,8 +22,8 @@ SENTENCE = "know-france.flac"
 
 async def pick() -> dict[str, Any]:
     from pipecatapp.app.engines import pick_stt
+    from pipecatapp.app.local_llm import llm_choice
     from pipecatapp.app.models import model_store
-    from pipecatapp.app.own_llm import llm_choice
     from pipecatapp.settings import Settings
 
     cpu, settings = read_cpu(), Settings()  # type: ignore[call-arg]

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from pipecatapp.ports import CallOffer, IceCandidate
-from pipecatapp.web.parts import AgentParts
+from pipecatapp.web.dependencies import AgentParts
 
 router = APIRouter(prefix="/api/offer", tags=["calls"])
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipecatapp.agent.service import ChatReply
 from pipecatapp.errors import AgentError
-from pipecatapp.web.parts import AgentParts
+from pipecatapp.web.dependencies import AgentParts
 
 router = APIRouter(prefix="/api/chat", tags=["text"])
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from pipecatapp.errors import AgentError
-from pipecatapp.web.parts import AgentParts
+from pipecatapp.web.dependencies import AgentParts
 
 router = APIRouter(tags=["status"])
 

@@ -29,7 +29,7 @@ from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPlan, needs_plan, plan_of
 from pipecatapp.gateway.tool_response import streamed_answer, whole_answer
 from pipecatapp.ports import ApiKey
-from pipecatapp.web.local import is_local
+from pipecatapp.web.client_address import is_local
 
 log = logging.getLogger(__name__)
 

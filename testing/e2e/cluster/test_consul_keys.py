@@ -10,7 +10,7 @@ import pytest
 
 from pipecatapp.adapters.consul.api_keys import KEY, ConsulKeys
 from pipecatapp.adapters.consul.kv import ConsulKv
-from pipecatapp.app.keys import administer_keys, open_keys
+from pipecatapp.app.api_keys import administer_keys, open_keys
 from pipecatapp.errors import AdapterError
 from pipecatapp.settings import Settings
 from testing.cluster_agents import ConsulAgent

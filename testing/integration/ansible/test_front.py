@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipecatapp.web.guard import UNKNOWN_NAME
+from pipecatapp.web.security import UNKNOWN_NAME
 from testing.fronts import START_TIMEOUT_S, Worker, Written, front, told, write_settings
 
 pytestmark = pytest.mark.integration

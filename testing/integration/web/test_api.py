@@ -19,8 +19,8 @@ from pipecatapp.errors import AdapterError, VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, CheckResult, IceCandidate, StoredTurn
 from pipecatapp.settings import Settings
 from pipecatapp.web.api import create_app
-from pipecatapp.web.guard import MAX_BODY_BYTES
-from pipecatapp.web.parts import Parts
+from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.security import MAX_BODY_BYTES
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_toolbox import FakeToolBox

@@ -24,8 +24,8 @@ from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 from pipecatapp.web.errors import install_error_handlers
-from pipecatapp.web.guard import MAX_GATEWAY_BYTES, Guard
 from pipecatapp.web.routes.v1 import V1
+from pipecatapp.web.security import MAX_GATEWAY_BYTES, Guard
 from pipecatapp.web.serving import Listener, Servers, bind
 from testing.e2e.processes import eventually
 from testing.fakes.fake_clock import FakeClock

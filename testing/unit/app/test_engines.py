@@ -6,7 +6,7 @@ import pytest
 
 from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
 from pipecatapp.app.engines import stt_choice
-from pipecatapp.app.own_llm import llm_choice
+from pipecatapp.app.local_llm import llm_choice
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
 

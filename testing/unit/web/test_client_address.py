@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.web.local import is_local
-from pipecatapp.web.names import is_loopback
+from pipecatapp.web.allowed_hosts import is_loopback
+from pipecatapp.web.client_address import is_local
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from pipecatapp.web.names import PRIVATE, asked_name, is_ours
+from pipecatapp.web.allowed_hosts import PRIVATE, asked_name, is_ours
 from testing.ansible_code import ROOT
 
 pytestmark = pytest.mark.unit

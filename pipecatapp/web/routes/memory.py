@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from pipecatapp.ports import Fact
-from pipecatapp.web.parts import AgentParts
+from pipecatapp.web.dependencies import AgentParts
 
 router = APIRouter(prefix="/api", tags=["memory"])
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, WebSocket
 
-from pipecatapp.web.guard import Guard
+from pipecatapp.web.security import Guard
 from pipecatapp.web.serving import Listener, Servers, bind
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from pipecatapp.web.names import asked_name, is_loopback
+from pipecatapp.web.allowed_hosts import asked_name, is_loopback
 
 TRUSTED_PROXIES = ["127.0.0.1", "::1"]
 """Whose word about a caller's address counts: the front, which runs on this machine and adds the address it

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.adapters.tls.local_ca import ensure_certificates
-from pipecatapp.app.names import FRONT_SERVICE, host_names
+from pipecatapp.app.allowed_hosts import FRONT_SERVICE, host_names
 from pipecatapp.ports import Endpoint
 from pipecatapp.settings import Settings
 from testing.fakes.fake_directory import FakeDirectory

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from pipecatapp.adapters.host.cpu import CpuInfo
-from pipecatapp.app.own_llm import LLAMA_CPP, default_llm
+from pipecatapp.app.local_llm import LLAMA_CPP, default_llm
 from pipecatapp.errors import AgentError
 from pipecatapp.settings import Settings
 from pipecatapp.supply.artifacts import ArtifactStore

@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError
+from pipecatapp.web.allowed_hosts import asked_name, is_ours
 from pipecatapp.web.errors import body_for
-from pipecatapp.web.names import asked_name, is_ours
 
 MAX_BODY_BYTES = 1_000_000
 """Largest request body; the largest useful one is an SDP of some 10 kB."""

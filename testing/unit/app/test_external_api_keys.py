@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.app.discovery import external_experts
-from pipecatapp.app.external_keys import read_external_keys
+from pipecatapp.app.external_api_keys import read_external_keys
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
 
