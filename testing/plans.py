@@ -15,7 +15,7 @@ from pathlib import Path
 from pipecatapp.ops.planner import deploy_commands, lists_of
 from pipecatapp.planning.placement import Plan, propose
 from pipecatapp.planning.profile import NodeProfile, read_profiles
-from pipecatapp.planning.wording import lines_of
+from pipecatapp.planning.report import lines_of
 from pipecatapp.supply.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[1]

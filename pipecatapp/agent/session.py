@@ -12,8 +12,8 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from pipecatapp.agent.apology import without_apology
 from pipecatapp.agent.bus import EventBus
+from pipecatapp.agent.fallback_replies import without_apology
 from pipecatapp.agent.turn import SPOKEN_GRACE_S, Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import Channel, Event

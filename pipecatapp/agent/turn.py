@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pipecatapp.agent.apology import NO_ANSWER, apology_for
+from pipecatapp.agent.fallback_replies import NO_ANSWER, apology_for
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import (
     AssistantDelta,

@@ -31,7 +31,7 @@ from pipecatapp.app.engines import pick_embedder
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory.keeper import MemoryKeeper
+from pipecatapp.memory.replicated_memory import MemoryKeeper
 from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, SavedStates, Vectors
 from pipecatapp.settings import Settings
 from pipecatapp.web.memory_api import MemoryParts

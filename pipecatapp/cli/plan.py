@@ -24,7 +24,7 @@ from pipecatapp.ops.planner import (
 )
 from pipecatapp.planning.placement import MAIN
 from pipecatapp.planning.profile import read_profiles
-from pipecatapp.planning.wording import lines_of
+from pipecatapp.planning.report import lines_of
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import load_catalogue
 

@@ -15,7 +15,7 @@ import httpx
 
 from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.adapters.discovery.composite import JoinedDirectory
-from pipecatapp.agent.apology import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
+from pipecatapp.agent.fallback_replies import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
 from pipecatapp.errors import AdapterError, ConfigError

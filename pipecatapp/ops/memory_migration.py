@@ -25,7 +25,7 @@ from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.app.cluster import consul_token_of
 from pipecatapp.app.memory import LOCAL_FILE, SERVICE_FILE, STATES_FOLDER, read_file, use_file
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory.keeper import RENEWALS
+from pipecatapp.memory.replicated_memory import RENEWALS
 from pipecatapp.ports import ApiKey, MemoryState, SavedState
 from pipecatapp.settings import Settings
 

@@ -21,7 +21,7 @@ from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
 from pipecatapp.planning.profile import NodeProfile, from_meta
-from pipecatapp.planning.wording import programs_of
+from pipecatapp.planning.report import programs_of
 from pipecatapp.ports import ClusterNode
 from pipecatapp.settings import Settings, child_environment
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue

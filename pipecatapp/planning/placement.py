@@ -1,6 +1,6 @@
 """Which expert runs where: a proposal from profiles and lists of models.
 
-It owns the choice; speeds are `planning.speed`'s, how it is told `planning.wording`'s. What deploying will
+It owns the choice; speeds are `planning.speed`'s, how it is told `planning.report`'s. What deploying will
 reckon (role expert, `expert_order.py`) is reckoned here in the same way.
 """
 

@@ -2,7 +2,7 @@
 
 Of a language that is in the table: numbers, amounts of money, common units, times, dates, ranges, rulers,
 addresses and short forms. Of any other that the library knows: whole numbers. Of the rest nothing is changed,
-and the voice reads digits as it can. Not here: the table (`tongues`).
+and the voice reads digits as it can. Not here: the table (`language_tables`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
+from pipecatapp.speech.language_tables import SYMBOLS, TONGUES, Tongue
 from pipecatapp.speech.roman import roman_value
 from pipecatapp.speech.rules import Rule, rule
-from pipecatapp.speech.tongues import SYMBOLS, TONGUES, Tongue
 
 MAX_COUNTED_DIGITS = 15
 """A longer number is no count; it is said digit by digit."""

@@ -1,6 +1,6 @@
 """The tool that tells the time and the date, here and in other places.
 
-It owns the questions it is sure to understand and the sentences it answers with; zones are `places`'.
+It owns the questions it is sure to understand and the sentences it answers with; zones are `timezones`'.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import Field
 from pipecatapp.errors import ToolError
 from pipecatapp.ports import Clock, ToolResult
 from pipecatapp.tools.base import ToolFunction, tool
-from pipecatapp.tools.places import find_zone
+from pipecatapp.tools.timezones import find_zone
 
 What = Literal["time", "date", "day", "month", "year"]
 MAX_DAYS_AWAY = 3660

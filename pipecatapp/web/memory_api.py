@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipecatapp import __version__
-from pipecatapp.memory.keeper import MemoryKeeper
+from pipecatapp.memory.replicated_memory import MemoryKeeper
 from pipecatapp.ports import SavedStates
 from pipecatapp.ports import memory_api as wire
 from pipecatapp.web.errors import body_of, install_error_handlers

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipecatapp.agent.apology import APOLOGIES
+from pipecatapp.agent.fallback_replies import APOLOGIES
 from testing.cluster.house import ROOT, WITH_TOKEN, House, say, wait_for
 from testing.hosts.cluster import Node, Played
 

@@ -24,7 +24,7 @@ from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import llama_server_command
 from pipecatapp.adapters.memory.state_folder import StateFolder
-from pipecatapp.agent.apology import PART_MISSING
+from pipecatapp.agent.fallback_replies import PART_MISSING
 from pipecatapp.agent.service import TwinService
 from pipecatapp.agent.session import Session
 from pipecatapp.app.clock import SystemClock

@@ -17,7 +17,7 @@ import pytest
 
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
-from pipecatapp.planning.wording import programs_of
+from pipecatapp.planning.report import programs_of
 from pipecatapp.ports import ChatRequest, Message
 from testing.conformance.llm_suite import collect, text_of
 from testing.e2e.engine_models import SMOLLM, llama_binary, model

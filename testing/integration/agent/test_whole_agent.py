@@ -13,7 +13,7 @@ import pytest
 
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.adapters.memory.state_folder import StateFolder
-from pipecatapp.agent import apology
+from pipecatapp.agent import fallback_replies
 from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatRequest
@@ -112,7 +112,11 @@ async def test_without_a_model_it_apologises_and_works_again_when_it_is_back(tmp
     async with agent(tmp_path, llm) as service:
         session = await service.open()
         reply = await service.chat(session.id, "Hello, how are you today?")
-        assert reply.text in (apology.PART_MISSING, apology.TOO_SLOW, apology.WENT_WRONG)
+        assert reply.text in (
+            fallback_replies.PART_MISSING,
+            fallback_replies.TOO_SLOW,
+            fallback_replies.WENT_WRONG,
+        )
         assert "error" in [
             event["kind"] for seq in range(1, session.bus.last_seq + 1) if (event := session.bus.read(seq))
         ]

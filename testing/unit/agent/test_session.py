@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from pipecatapp.agent import apology
+from pipecatapp.agent import fallback_replies
 from pipecatapp.agent.session import RunWorkflow, Session
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AdapterError, SessionError, WorkflowRuntimeError
@@ -247,10 +247,10 @@ async def test_a_text_over_a_silent_voice_turn_keeps_what_is_known_to_be_spoken(
 @pytest.mark.parametrize(
     ("error", "sentence", "code"),
     [
-        (AdapterError("llm-unreachable", "no server"), apology.PART_MISSING, "llm-unreachable"),
-        (WorkflowRuntimeError("node-timeout", "node 'answer'"), apology.TOO_SLOW, "node-timeout"),
-        (WorkflowRuntimeError("node-failed", "node 'x'"), apology.WENT_WRONG, "node-failed"),
-        (ValueError("a bug"), apology.WENT_WRONG, "internal"),
+        (AdapterError("llm-unreachable", "no server"), fallback_replies.PART_MISSING, "llm-unreachable"),
+        (WorkflowRuntimeError("node-timeout", "node 'answer'"), fallback_replies.TOO_SLOW, "node-timeout"),
+        (WorkflowRuntimeError("node-failed", "node 'x'"), fallback_replies.WENT_WRONG, "node-failed"),
+        (ValueError("a bug"), fallback_replies.WENT_WRONG, "internal"),
     ],
 )
 async def test_a_failure_is_told_and_spoken_and_the_session_goes_on(
@@ -270,12 +270,12 @@ async def test_a_failure_is_told_and_spoken_and_the_session_goes_on(
 async def test_a_failure_in_the_middle_is_added_to_what_was_said() -> None:
     talk = Talk(["The sky is", AdapterError("llm-broken", "gone")])
     turn = talk.session.begin_turn("sky?", "text")
-    assert await read(turn) == f"The sky is {apology.PART_MISSING}"
+    assert await read(turn) == f"The sky is {fallback_replies.PART_MISSING}"
 
 
 async def test_an_empty_answer_is_not_silence() -> None:
     talk = Talk([])
-    assert await read(talk.session.begin_turn("hi", "text")) == apology.NO_ANSWER
+    assert await read(talk.session.begin_turn("hi", "text")) == fallback_replies.NO_ANSWER
 
 
 async def test_the_answer_of_a_workflow_that_does_not_stream_is_given_at_its_end() -> None:

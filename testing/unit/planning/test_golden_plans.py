@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.planning.wording import programs_of
+from pipecatapp.planning.report import programs_of
 from testing.plans import PLANS, houses, plan_of, profiles, text_of
 
 pytestmark = pytest.mark.unit

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipecatapp.tools.clock_tool import clock, read_question
-from pipecatapp.tools.places import SPOKEN_ZONES, find_zone
 from pipecatapp.tools.registry import LocalToolBox
+from pipecatapp.tools.timezones import SPOKEN_ZONES, find_zone
 from testing.fakes.fake_clock import FakeClock
 
 pytestmark = pytest.mark.unit

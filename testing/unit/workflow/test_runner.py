@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import pytest
 
-from pipecatapp.agent.apology import PART_MISSING, apology_for
+from pipecatapp.agent.fallback_replies import PART_MISSING, apology_for
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
 from pipecatapp.ports import ChatDelta, ChatRequest, Message, ToolResult, ToolSpec
 from pipecatapp.workflow.run_events import EventRaised, TextPiece

@@ -15,7 +15,7 @@ import pytest
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory.keeper import MemoryKeeper
+from pipecatapp.memory.replicated_memory import MemoryKeeper
 from pipecatapp.ports import MemoryChange, MemoryState
 from testing.conformance.memory_suite import STATE, turn
 from testing.conformance.replica_suite import ReplicaSuite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.agent.apology import APOLOGIES, without_apology
+from pipecatapp.agent.fallback_replies import APOLOGIES, without_apology
 
 pytestmark = pytest.mark.unit
 
