@@ -19,20 +19,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pipecatapp.adapters.memory.database import MemoryDatabase, Plan
-from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
     REPLICA_AWAY,
     REPLICA_FENCED,
     Clock,
     Fact,
+    JournaledStore,
     KeptTurn,
     MemoryChange,
+    MemoryJournal,
     MemoryReplica,
     MemoryState,
     ReplicaHead,
     StoredTurn,
+    WriteIntent,
 )
 from pipecatapp.ports.event_log import ChainReport, verify
 
@@ -86,7 +87,7 @@ class MemoryKeeper:
 
     def __init__(
         self,
-        store: SqliteFaissStore,
+        store: JournaledStore,
         replica: MemoryReplica | None,
         *,
         address: str,
@@ -126,10 +127,10 @@ class MemoryKeeper:
 
     async def state(self) -> KeeperState:
         """Return how the service is."""
-        seq = (await self._store.use(MemoryDatabase.head))[0]
+        seq, _ = await self._store.use(lambda journal: journal.head())
         if self._replica is None:
             return KeeperState(True, "keeps the memory in this node's file only", "alone", 0, seq)
-        pending = len(await self._store.use(MemoryDatabase.pending))
+        pending = len(await self._store.use(lambda journal: journal.pending()))
         if not self._is_serving:
             return KeeperState(False, self._problem or "another instance leads", "waiting", pending, seq)
         silent_s = self._clock.monotonic_s() - self._heard_s
@@ -141,7 +142,7 @@ class MemoryKeeper:
     async def add_fact(self, text: str, *, session_id: str = "", request_id: str) -> Fact:
         """Remember `text`, under the request's id; saying a known fact again returns the known one."""
         fact = self._store.new_fact(text, session_id=session_id, fact_id=request_id)
-        return await self._write(lambda db: db.plan_fact(fact, request_id))
+        return await self._write(lambda journal: journal.plan_fact(fact, request_id))
 
     async def search(self, query: str, *, limit: int) -> list[Fact]:
         """Return the facts nearest in meaning, best first."""
@@ -153,15 +154,15 @@ class MemoryKeeper:
 
     async def delete_fact(self, fact_id: str, *, request_id: str) -> bool:
         """Forget one fact; False when there was none."""
-        return await self._write(lambda db: db.plan_delete_fact(fact_id, request_id))
+        return await self._write(lambda journal: journal.plan_delete_fact(fact_id, request_id))
 
     async def delete_all(self, *, request_id: str) -> int:
         """Forget every fact and conversation; return how many facts there were."""
-        return await self._write(lambda db: db.plan_delete_all(request_id), is_bulk=True)
+        return await self._write(lambda journal: journal.plan_delete_all(request_id), is_bulk=True)
 
     async def append_turn(self, session_id: str, turn: StoredTurn, *, request_id: str) -> None:
         """Add a finished turn to a conversation."""
-        await self._write(lambda db: db.plan_turn(session_id, turn, request_id))
+        await self._write(lambda journal: journal.plan_turn(session_id, turn, request_id))
 
     async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
         """Return a conversation's last turns, oldest first."""
@@ -173,11 +174,11 @@ class MemoryKeeper:
 
     async def import_state(self, state: MemoryState, *, request_id: str) -> None:
         """Replace everything by `state`, all or nothing."""
-        await self._write(lambda db: db.plan_import(state, request_id), is_bulk=True)
+        await self._write(lambda journal: journal.plan_import(state, request_id), is_bulk=True)
 
     async def merge_state(self, state: MemoryState, *, request_id: str) -> int:
         """Add what is not known yet; return how many facts and turns were new."""
-        return await self._write(lambda db: db.plan_merge(state, request_id), is_bulk=True)
+        return await self._write(lambda journal: journal.plan_merge(state, request_id), is_bulk=True)
 
     async def accept(self, changes: Sequence[MemoryChange]) -> None:
         """Carry out what another instance took in while it could not reach the replica."""
@@ -211,7 +212,7 @@ class MemoryKeeper:
             await self._replica.close()
         await self._store.close()
 
-    def _serving(self) -> SqliteFaissStore:
+    def _serving(self) -> JournaledStore:
         if not self._is_serving:
             raise AdapterError(
                 "memory-waiting",
@@ -221,11 +222,11 @@ class MemoryKeeper:
             )
         return self._store
 
-    async def _write(self, plan: Callable[[MemoryDatabase], Plan[T]], *, is_bulk: bool = False) -> T:
+    async def _write(self, plan: Callable[[MemoryJournal], WriteIntent[T]], *, is_bulk: bool = False) -> T:
         # A caller that goes away must not leave the file and the replica out of step.
         return await asyncio.shield(asyncio.ensure_future(self._carry_out(plan, is_bulk)))
 
-    async def _carry_out(self, plan: Callable[[MemoryDatabase], Plan[T]], is_bulk: bool) -> T:
+    async def _carry_out(self, plan: Callable[[MemoryJournal], WriteIntent[T]], is_bulk: bool) -> T:
         async with self._writing:
             self._serving()
             if is_bulk and self._replica is not None and not self._is_in_step:
@@ -235,11 +236,11 @@ class MemoryKeeper:
             await self._store.index()
         return planned.result
 
-    async def _commit(self, plan: Callable[[MemoryDatabase], Plan[T]], is_bulk: bool) -> Plan[T]:
+    async def _commit(self, plan: Callable[[MemoryJournal], WriteIntent[T]], is_bulk: bool) -> WriteIntent[T]:
         planned = await self._store.use(plan)
         if planned.changes:
             is_kept = self._replica is None or await self._replicate(self._replica, planned.changes, is_bulk)
-            await self._store.use(lambda db: db.apply(planned.changes, pending=not is_kept))
+            await self._store.use(lambda journal: journal.apply(planned.changes, pending=not is_kept))
             self._is_in_step = is_kept
         return planned
 
@@ -339,9 +340,10 @@ class MemoryKeeper:
             log.error("This node's memory is not what its chain says", extra={"fault": report.fault})
         if replica is not None:
             await self._catch_up(replica, trusts_file=report.is_whole)
-        inherited = None if (await self._store.use(MemoryDatabase.head))[0] else await self._inherit()
+        last_seq, _ = await self._store.use(lambda journal: journal.head())
+        inherited = None if last_seq else await self._inherit()
         if inherited is not None:
-            await self._commit(lambda db: db.plan_import(inherited), is_bulk=True)
+            await self._commit(lambda journal: journal.plan_import(inherited), is_bulk=True)
         # It may take minutes on an old machine; a search that comes meanwhile waits for it.
         self._indexing = asyncio.create_task(self._store.index(), name="memory-index")
         log.info("This instance of the memory service leads", extra={"replica": replica and replica.name})
@@ -352,10 +354,10 @@ class MemoryKeeper:
         if not holder:
             return  # the lock was lost a moment ago and is kept free
         self._is_serving = self._is_in_step = False
-        pending = await self._store.use(MemoryDatabase.pending)
+        pending = await self._store.use(lambda journal: journal.pending())
         if pending and holder != self._address:
             await self._hand_over(holder, pending)
-            await self._store.use(MemoryDatabase.hand_over)
+            await self._store.use(lambda journal: journal.hand_over())
             log.info("Pending changes were handed over", extra={"count": len(pending)})
         raise AdapterError("memory-waiting", f"the instance at {holder} leads", retryable=True)
 
@@ -364,19 +366,19 @@ class MemoryKeeper:
         use = self._store.use
         head = await replica.head()
         if head is None:
-            events, items = await use(lambda db: (db.events(), db.items()))
+            events, items = await use(lambda journal: (journal.events(), journal.items()))
             if events:
                 head = await replica.replace(None, events, items)
-                await use(lambda db: db.settle(events[-1].seq))
-        elif trusts_file and await use(lambda db: db.goes_on_from(head.seq, head.hash)):
-            await use(lambda db: db.settle(head.seq))
+                await use(lambda journal: journal.settle(events[-1].seq))
+        elif trusts_file and await use(lambda journal: journal.goes_on_from(head.seq, head.hash)):
+            await use(lambda journal: journal.settle(head.seq))
         else:
             await self._adopt(replica, head, trusts_file=trusts_file)
         self._head = head
-        pending = await use(MemoryDatabase.pending)
+        pending = await use(lambda journal: journal.pending())
         if pending:
             self._head = await replica.append(head, pending)
-            await use(lambda db: db.settle(pending[-1].event.seq))
+            await use(lambda journal: journal.settle(pending[-1].event.seq))
         self._is_in_step = True
 
     async def _adopt(self, replica: MemoryReplica, head: ReplicaHead, *, trusts_file: bool) -> None:
@@ -386,10 +388,10 @@ class MemoryKeeper:
             AdapterError: The replica's chain is broken.
         """
         use = self._store.use
-        pending = await use(MemoryDatabase.pending)
-        after = (await use(lambda db: db.head(settled=True)))[0] if trusts_file else 0
+        pending = await use(lambda journal: journal.pending())
+        after = (await use(lambda journal: journal.head(settled=True)))[0] if trusts_file else 0
         events = await replica.events(after=after)
-        former = await use(lambda db: db.events(up_to=after))
+        former = await use(lambda journal: journal.events(up_to=after))
         if after and (not events or events[0].prev != former[-1].hash):
             after, former, events = 0, [], await replica.events(after=0)
         items = await replica.items()
@@ -401,31 +403,31 @@ class MemoryKeeper:
                 f" {report.fault or 'its head is another'}.",
                 hint="Restore a snapshot of Consul (docs/memory.md).",
             )
-        await use(lambda db: db.replace(after, events, items))
+        await use(lambda journal: journal.replace(after, events, items))
         for change in pending:
             plan = _plan_again(change)
             if plan is not None:
                 await use(partial(_apply_pending, plan))
 
 
-def _apply_pending(plan: Callable[[MemoryDatabase], Plan[object]], database: MemoryDatabase) -> None:
-    database.change(lambda: plan(database), pending=True)
+def _apply_pending(plan: Callable[[MemoryJournal], WriteIntent[object]], journal: MemoryJournal) -> None:
+    journal.change(lambda: plan(journal), pending=True)
 
 
-def _verify(database: MemoryDatabase) -> ChainReport:
-    return verify(database.events(), database.items())
+def _verify(journal: MemoryJournal) -> ChainReport:
+    return verify(journal.events(), journal.items())
 
 
-def _plan_again(change: MemoryChange) -> Callable[[MemoryDatabase], Plan[object]] | None:
+def _plan_again(change: MemoryChange) -> Callable[[MemoryJournal], WriteIntent[object]] | None:
     """Return how to plan a pending change behind another head; None when what it is about is gone."""
     event, item = change.event, change.item
     # Every pending change has a request's id; its hash names one that an older program left without.
     request_id = event.request_id or event.hash
     if event.kind == "fact-deleted":
-        return lambda db: db.plan_delete_fact(event.ref, request_id)
+        return lambda journal: journal.plan_delete_fact(event.ref, request_id)
     if item is None:
         return None
     content = item.content
     if isinstance(content, KeptTurn):
-        return lambda db: db.plan_turn(content.session_id, content.turn, request_id)
-    return lambda db: db.plan_fact(content, request_id)
+        return lambda journal: journal.plan_turn(content.session_id, content.turn, request_id)
+    return lambda journal: journal.plan_fact(content, request_id)

@@ -28,10 +28,12 @@ from pipecatapp.ports.memory import (
     REPLICA_FENCED,
     EventKind,
     Fact,
+    JournaledStore,
     KeptTurn,
     MemoryChange,
     MemoryEvent,
     MemoryItem,
+    MemoryJournal,
     MemoryReplica,
     MemoryState,
     MemoryStore,
@@ -39,6 +41,7 @@ from pipecatapp.ports.memory import (
     SavedState,
     SavedStates,
     StoredTurn,
+    WriteIntent,
 )
 from pipecatapp.ports.scheduler import (
     Allocation,
@@ -74,6 +77,7 @@ __all__ = [
     "Experts",
     "Fact",
     "IceCandidate",
+    "JournaledStore",
     "JobGroup",
     "JobPlan",
     "JobSpec",
@@ -84,6 +88,7 @@ __all__ = [
     "MemoryChange",
     "MemoryEvent",
     "MemoryItem",
+    "MemoryJournal",
     "MemoryReplica",
     "MemoryState",
     "MemoryStore",
@@ -103,4 +108,5 @@ __all__ = [
     "ToolSpec",
     "Transcript",
     "Vectors",
+    "WriteIntent",
 ]

@@ -5,9 +5,12 @@ Not here: how any of it is kept (`adapters/memory`), and what is worth keeping (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 REPLICA_AWAY = "replica-away"
 """Code of the error: it is not known what became of the call."""
@@ -168,6 +171,144 @@ class MemoryChange:
 
     event: MemoryEvent
     item: MemoryItem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteIntent(Generic[T_co]):
+    """A planned write. `changes` is empty when there is nothing to do, or it was done before."""
+
+    result: T_co
+    changes: Sequence[MemoryChange] = ()
+
+
+class MemoryJournal(Protocol):
+    """This node's events and items, with writes that are planned first and then applied.
+
+    Every method blocks, and all are called from one thread, which `JournaledStore.use` sees to.
+    """
+
+    def head(self, *, settled: bool = False) -> tuple[int, str]:
+        """Return number and hash of the last event; with `settled`, of the last before any pending one."""
+        ...
+
+    def events(self, *, after: int = 0, up_to: int | None = None) -> list[MemoryEvent]:
+        """Return events in order."""
+        ...
+
+    def items(self) -> list[MemoryItem]:
+        """Return every fact and turn as it is kept."""
+        ...
+
+    def pending(self) -> list[MemoryChange]:
+        """Return the changes that the replica has yet to learn of; without an item where it is gone since."""
+        ...
+
+    def plan_fact(self, fact: Fact, request_id: str = "") -> WriteIntent[Fact]:
+        """Plan to keep a fact, or to count the known one that says the same as said now."""
+        ...
+
+    def plan_delete_fact(self, fact_id: str, request_id: str = "") -> WriteIntent[bool]:
+        """Plan to remove a fact; the result is False when there is none."""
+        ...
+
+    def plan_delete_all(self, request_id: str = "") -> WriteIntent[int]:
+        """Plan to remove every fact and turn; the result is how many facts there are."""
+        ...
+
+    def plan_turn(self, session_id: str, turn: StoredTurn, request_id: str = "") -> WriteIntent[None]:
+        """Plan to keep a turn; one that is already kept stays as it is."""
+        ...
+
+    def plan_import(self, state: MemoryState, request_id: str = "") -> WriteIntent[None]:
+        """Plan to replace everything.
+
+        Raises:
+            AdapterError: Two facts of the state have one id.
+        """
+        ...
+
+    def plan_merge(self, state: MemoryState, request_id: str = "") -> WriteIntent[int]:
+        """Plan to add what is not known yet; the result is how many facts and turns are new."""
+        ...
+
+    def change(self, plan: Callable[[], WriteIntent[T]], *, pending: bool = False) -> T:
+        """Plan and apply a write in one transaction; return the plan's result."""
+        ...
+
+    def apply(self, changes: Sequence[MemoryChange], *, pending: bool) -> None:
+        """Apply what was planned; nobody else may have written since.
+
+        Args:
+            changes: The plan's.
+            pending: Whether the replica has yet to learn of them.
+        """
+        ...
+
+    def goes_on_from(self, seq: int, event_hash: str) -> bool:
+        """Whether event `seq` has that hash, and all that follow it here are pending."""
+        ...
+
+    def settle(self, seq: int) -> None:
+        """Note that the replica has all up to event `seq`."""
+        ...
+
+    def hand_over(self) -> None:
+        """Note that the instance which leads now was given what is pending."""
+        ...
+
+    def replace(self, after: int, events: Sequence[MemoryEvent], items: Sequence[MemoryItem]) -> None:
+        """Take over another chain and what is kept by it.
+
+        Args:
+            after: Last event that both chains have; later ones of this node are dropped.
+            events: The other chain's events after that one.
+            items: All that is kept.
+        """
+        ...
+
+
+class JournaledStore(Protocol):
+    """A memory store of this node whose writes can be planned, so that a replica agrees before they count."""
+
+    def new_fact(self, text: str, *, session_id: str = "", fact_id: str = "") -> Fact:
+        """Return `text` as a fact of now, not yet kept.
+
+        Raises:
+            AdapterError: It is empty.
+        """
+        ...
+
+    async def use(self, call: Callable[[MemoryJournal], T]) -> T:
+        """Return `call` of the journal, run on its thread.
+
+        Raises:
+            AdapterError: The store cannot be used.
+        """
+        ...
+
+    async def index(self) -> None:
+        """Give new facts their vectors; when that fails, the next search does it."""
+        ...
+
+    async def search(self, query: str, *, limit: int) -> list[Fact]:
+        """Return the facts nearest in meaning, best first."""
+        ...
+
+    async def list_facts(self) -> list[Fact]:
+        """Return every fact, oldest first."""
+        ...
+
+    async def recent_turns(self, session_id: str, *, limit: int) -> list[StoredTurn]:
+        """Return a conversation's last turns, oldest first."""
+        ...
+
+    async def export_state(self) -> MemoryState:
+        """Return everything, as of one moment."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,30 +12,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pipecatapp.adapters.memory.ranking import normalise
 from pipecatapp.adapters.memory.schema import insert_event
 from pipecatapp.adapters.memory.tables import EVENT_COLUMNS, FACT_COLUMNS, MemoryTables, turn_of
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Fact, KeptTurn, MemoryChange, MemoryEvent, MemoryItem, MemoryState, StoredTurn
+from pipecatapp.ports import (
+    Fact,
+    KeptTurn,
+    MemoryChange,
+    MemoryEvent,
+    MemoryItem,
+    MemoryState,
+    StoredTurn,
+    WriteIntent,
+)
 from pipecatapp.ports.event_log import key_of, ref_of
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 BATCH = 500
 """Rows named in one statement; SQLite allows 999 parameters in its oldest builds."""
 SETTLED, PENDING, HANDED_OVER = 0, 1, 2
 """State of an event: kept wherever it must be; not yet in the replica; given to the instance that leads."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[T_co]):
-    """What a request comes to. `changes` is empty when there is nothing to do, or it was done before."""
-
-    result: T_co
-    changes: Sequence[MemoryChange] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class MemoryDatabase(MemoryTables):
                 conversations.setdefault(session_id, []).append(turn_of(row))
         return MemoryState(tuple(facts), {name: tuple(turns) for name, turns in conversations.items()})
 
-    def change(self, plan: Callable[[], Plan[T]], *, pending: bool = False) -> T:
+    def change(self, plan: Callable[[], WriteIntent[T]], *, pending: bool = False) -> T:
         """Plan and apply a change in one transaction; return the plan's result."""
         with self._writing():
             planned = plan()
@@ -147,69 +147,69 @@ class MemoryDatabase(MemoryTables):
             self._apply(changes, PENDING if pending else SETTLED)
         self._forget_log(changes)
 
-    def plan_fact(self, fact: Fact, request_id: str = "") -> Plan[Fact]:
+    def plan_fact(self, fact: Fact, request_id: str = "") -> WriteIntent[Fact]:
         """Plan to keep a fact, or to count the known one that says the same as said now."""
         done = self._done(request_id)
         if done is not None:
             known = self._fact_items("id = ?", done.ref)
-            return Plan(_fact_of(known[0]) if known else dataclasses.replace(fact, id=done.ref))
+            return WriteIntent(_fact_of(known[0]) if known else dataclasses.replace(fact, id=done.ref))
         draft = self._draft(request_id)
         known = self._fact_items("normal = ?", normalise(fact.text))
         if known:
             draft.say_again(known[0])
-            return Plan(_fact_of(known[0]), draft.changes)
+            return WriteIntent(_fact_of(known[0]), draft.changes)
         draft.add("fact-added", fact.id, fact)
-        return Plan(fact, draft.changes)
+        return WriteIntent(fact, draft.changes)
 
-    def plan_delete_fact(self, fact_id: str, request_id: str = "") -> Plan[bool]:
+    def plan_delete_fact(self, fact_id: str, request_id: str = "") -> WriteIntent[bool]:
         """Plan to remove a fact; the result is False when there is none."""
         if self._done(request_id) is not None:
-            return Plan(True)
+            return WriteIntent(True)
         if not self._fact_items("id = ?", fact_id):
-            return Plan(False)
+            return WriteIntent(False)
         draft = self._draft(request_id)
         draft.add("fact-deleted", fact_id)
-        return Plan(True, draft.changes)
+        return WriteIntent(True, draft.changes)
 
-    def plan_delete_all(self, request_id: str = "") -> Plan[int]:
+    def plan_delete_all(self, request_id: str = "") -> WriteIntent[int]:
         """Plan to remove every fact and turn; the result is how many facts there are."""
         done = self._done(request_id)
         if done is not None:
-            return Plan(int(done.ref))
+            return WriteIntent(int(done.ref))
         (count,) = self._db.execute("SELECT COUNT(*) FROM facts").fetchone()
         draft = self._draft(request_id)
         draft.add("all-deleted", str(count))
-        return Plan(int(count), draft.changes)
+        return WriteIntent(int(count), draft.changes)
 
-    def plan_turn(self, session_id: str, turn: StoredTurn, request_id: str = "") -> Plan[None]:
+    def plan_turn(self, session_id: str, turn: StoredTurn, request_id: str = "") -> WriteIntent[None]:
         """Plan to keep a turn; one that is already kept stays as it is."""
         kept = KeptTurn(session_id, turn)
         if self._done(request_id) is not None or self._has_turn(kept):
-            return Plan(None)
+            return WriteIntent(None)
         draft = self._draft(request_id)
         draft.add("turn-appended", ref_of(kept), kept)
-        return Plan(None, draft.changes)
+        return WriteIntent(None, draft.changes)
 
-    def plan_import(self, state: MemoryState, request_id: str = "") -> Plan[None]:
+    def plan_import(self, state: MemoryState, request_id: str = "") -> WriteIntent[None]:
         """Plan to replace everything.
 
         Raises:
             AdapterError: Two facts of the state have one id.
         """
         if self._done(request_id) is not None:
-            return Plan(None)
+            return WriteIntent(None)
         if len({fact.id for fact in state.facts}) < len(state.facts):
             raise AdapterError("state-doubled", "Two facts of this state have one id.", status=422)
         draft = self._draft(request_id)
         draft.add("state-imported", str(len(state.facts)))
         for content in _contents(state):
             draft.add(_added(content), ref_of(content), content)
-        return Plan(None, draft.changes)
+        return WriteIntent(None, draft.changes)
 
-    def plan_merge(self, state: MemoryState, request_id: str = "") -> Plan[int]:
+    def plan_merge(self, state: MemoryState, request_id: str = "") -> WriteIntent[int]:
         """Plan to add what is not known yet; the result is how many facts and turns are new."""
         if self._done(request_id) is not None:
-            return Plan(0)
+            return WriteIntent(0)
         draft = self._draft(request_id)
         for content in _contents(state):
             if isinstance(content, Fact):
@@ -218,7 +218,7 @@ class MemoryDatabase(MemoryTables):
                 is_known = self._has_turn(content)
             if not is_known:
                 draft.add(_added(content), ref_of(content), content)
-        return Plan(len(draft.changes), draft.changes)
+        return WriteIntent(len(draft.changes), draft.changes)
 
     def goes_on_from(self, seq: int, event_hash: str) -> bool:
         """Whether event `seq` has that hash, and all that follow it here are pending."""
