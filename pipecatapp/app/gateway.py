@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipecatapp.adapters.audio.codec import PyAvCodec
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
+from pipecatapp.adapters.llm.llama_errors import parse_rejection
+from pipecatapp.adapters.stt.chunking import pcm_chunks
 from pipecatapp.app.api_keys import open_keys
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
 from pipecatapp.experts.backend_pool import Instance, Instances
 from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
-from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.audio import Synthesizer, Transcriber
+from pipecatapp.gateway.proxy import UpstreamProxy
 from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
@@ -105,8 +109,15 @@ async def make_gateway(
     own = _own(settings, llm)
     upstreams = HouseUpstreams(instances, access, own, own_is_main=own_is_main(settings))
     keys = await open_keys(settings)
+    codec = PyAvCodec()
     return Gateway(
-        keys, Limits(clock), Relay(upstreams), engines.embedder, Ears(engines.stt), Mouth(engines.tts), told
+        keys,
+        Limits(clock),
+        UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
+        engines.embedder,
+        Transcriber(engines.stt, codec, pcm_chunks),
+        Synthesizer(engines.tts, codec),
+        told,
     )
 
 

@@ -13,13 +13,12 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.adapters.http.stream_client import Exchange, HttpServers
-from pipecatapp.adapters.llm.llama_errors import refusal_of_llama
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
 from pipecatapp.gateway.openai_format import error_body, event
 from pipecatapp.gateway.request import Asked
 from pipecatapp.gateway.stream_collector import Gathered, as_stream
 from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
+from pipecatapp.ports import ConnectionPool, ParseRejection, StreamedResponse
 
 log = logging.getLogger(__name__)
 
@@ -42,43 +41,46 @@ _ASK_ANOTHER = {401, 403, 404, 408, 425, 429}
 
 
 @dataclass(slots=True)
-class Answer:
+class ProxiedResponse:
     """An answer that has begun.
 
     Args:
         upstream: Who gives it.
         media_type: Of the body.
         first: Its first piece; all of it when it is no stream.
-        exchange: Where the rest comes from.
+        response: Where the rest comes from.
     """
 
     upstream: Upstream
     media_type: str
     first: bytes
-    exchange: Exchange
+    response: StreamedResponse
 
 
-class _NotTaken(GatewayError):
+class _UpstreamRejected(GatewayError):
     """A server cannot take the request; it is well, and another may be able to."""
 
 
-class Relay:
+class UpstreamProxy:
     """Asks experts on behalf of programs.
 
     Args:
         upstreams: Who there is.
+        pool: Connections to their servers; closed with this.
+        parse_rejection: Tells a request that a server cannot take from a server that fails.
     """
 
-    def __init__(self, upstreams: Upstreams) -> None:
+    def __init__(self, upstreams: Upstreams, pool: ConnectionPool, parse_rejection: ParseRejection) -> None:
         self._upstreams = upstreams
-        self._servers = HttpServers()
+        self._pool = pool
+        self._parse_rejection = parse_rejection
 
     @property
     def upstreams(self) -> Upstreams:
         """Who there is."""
         return self._upstreams
 
-    async def begin(self, path: str, asked: Asked, body_for: Callable[[Upstream], bytes]) -> Answer:
+    async def open(self, path: str, asked: Asked, body_for: Callable[[Upstream], bytes]) -> ProxiedResponse:
         """Return the answer of the first server that begins one; `release` must follow.
 
         A server that cannot take the request has not failed. What two of them say alike is the answer, and
@@ -94,7 +96,7 @@ class Relay:
             AdapterError: Nobody answers.
         """
         failure: AgentError | None = None
-        not_taken: _NotTaken | None = None
+        not_taken: _UpstreamRejected | None = None
         for upstream in candidates(self._upstreams, asked.model):
             body = body_for(upstream)
             upstream.watch.begun()
@@ -107,7 +109,7 @@ class Relay:
                 upstream.watch.failed()
                 upstream.watch.ended()
                 log.warning("An expert does not answer", extra={"endpoint": upstream.name, "code": exc.code})
-            except _NotTaken as exc:
+            except _UpstreamRejected as exc:
                 upstream.watch.ended()
                 if not_taken is not None and not_taken.message == exc.message:
                     raise
@@ -119,12 +121,12 @@ class Relay:
         assert error is not None
         raise error
 
-    def release(self, answer: Answer) -> None:
+    def release(self, answer: ProxiedResponse) -> None:
         """Let go of an answer, whole or not; a server that was still at work stops."""
-        answer.exchange.close()
+        answer.response.close()
         answer.upstream.watch.ended()
 
-    async def pieces(self, answer: Answer, usage: Usage) -> AsyncGenerator[bytes, None]:
+    async def iter_bytes(self, answer: ProxiedResponse, usage: Usage) -> AsyncGenerator[bytes, None]:
         """Yield a stream as it comes; one that breaks off ends with an error event. `release` follows.
 
         Args:
@@ -136,7 +138,7 @@ class Relay:
             while piece:
                 usage.saw(piece)
                 yield piece
-                piece = await answer.exchange.read()
+                piece = await answer.response.read()
         except AdapterError as exc:
             answer.upstream.watch.failed()
             log.warning("An answer broke off", extra={"endpoint": answer.upstream.name, "code": exc.code})
@@ -147,9 +149,9 @@ class Relay:
 
     def close(self) -> None:
         """Drop connections that are kept."""
-        self._servers.close()
+        self._pool.close()
 
-    async def _ask(self, upstream: Upstream, path: str, body: bytes, *, is_stream: bool) -> Answer:
+    async def _ask(self, upstream: Upstream, path: str, body: bytes, *, is_stream: bool) -> ProxiedResponse:
         """Return an answer of which at least one piece is here.
 
         Raises:
@@ -157,7 +159,7 @@ class Relay:
             AdapterError: This server does not answer; another may.
         """
         is_gathered = not is_stream and not upstream.model
-        exchange = await self._servers.post(
+        response = await self._pool.post(
             upstream.base_url + path,
             as_stream(body) if is_gathered else body,
             api_key=upstream.api_key,
@@ -165,41 +167,57 @@ class Relay:
             who=upstream.name,
         )
         try:
-            status = exchange.status
+            status = response.status
             if status != 200:
-                raise _refusal(upstream, status, await exchange.read_whole())
-            media_type = exchange.headers.get("content-type", "application/json")
+                raise self._refusal(upstream, status, await response.read_whole())
+            media_type = response.headers.get("content-type", "application/json")
             if is_gathered and media_type.startswith("text/event-stream"):
-                first, media_type = await _gathered(upstream, exchange), "application/json"
+                first, media_type = await self._gathered(upstream, response), "application/json"
             else:
-                first = await (exchange.read() if is_stream else exchange.read_whole())
+                first = await (response.read() if is_stream else response.read_whole())
             if not first:
                 raise AdapterError("upstream-broke-off", f"{upstream.name} answered nothing.", retryable=True)
         except BaseException:
-            exchange.close()
+            response.close()
             raise
-        return Answer(upstream, media_type, first, exchange)
+        return ProxiedResponse(upstream, media_type, first, response)
 
+    async def _gathered(self, upstream: Upstream, response: StreamedResponse) -> bytes:
+        """Return a stream as a whole answer.
 
-async def _gathered(upstream: Upstream, exchange: Exchange) -> bytes:
-    """Return a stream as a whole answer.
+        Raises:
+            GatewayError: The request is refused.
+            AdapterError: The stream broke off.
+        """
+        gathered, size = Gathered(upstream.name), 0
+        while piece := await response.read():
+            gathered.feed(piece)
+            size += len(piece)
+            if size > MAX_STREAM_BYTES:
+                message = f"{upstream.name} answered more than {MAX_STREAM_BYTES} bytes."
+                raise AdapterError("upstream-broke-off", message, retryable=True)
+            if gathered.error:
+                status = gathered.error.get("code")
+                body = json.dumps({"error": gathered.error}).encode()
+                raise self._refusal(upstream, status if isinstance(status, int) else 500, body)
+        return gathered.answer()
 
-    Raises:
-        GatewayError: The request is refused.
-        AdapterError: The stream broke off.
-    """
-    gathered, size = Gathered(upstream.name), 0
-    while piece := await exchange.read():
-        gathered.feed(piece)
-        size += len(piece)
-        if size > MAX_STREAM_BYTES:
-            message = f"{upstream.name} answered more than {MAX_STREAM_BYTES} bytes."
-            raise AdapterError("upstream-broke-off", message, retryable=True)
-        if gathered.error:
-            status = gathered.error.get("code")
-            body = json.dumps({"error": gathered.error}).encode()
-            raise _refusal(upstream, status if isinstance(status, int) else 500, body)
-    return gathered.answer()
+    def _refusal(self, upstream: Upstream, status: int, body: bytes) -> AgentError:
+        if words := self._parse_rejection(status, body):
+            if words.startswith(_GARBLED):
+                message = (
+                    "The model's answer was not of the form that was asked for; ask again, or another model."
+                )
+                return _UpstreamRejected("garbled_answer", message, status=500)
+            return _UpstreamRejected("invalid_request", words)
+        reason, param = _reason(body)
+        if status >= 500 or status in _ASK_ANOTHER:
+            return AdapterError(
+                "upstream-refused", f"{upstream.name} does not answer ({status}).", retryable=True
+            )
+        return GatewayError(
+            "invalid_request", reason or f"The model's server refused ({status}).", param=param
+        )
 
 
 class Usage:
@@ -236,22 +254,6 @@ def tokens_in(data: bytes) -> int:
         return max(0, int(counted))
     except (ValueError, AttributeError, TypeError):
         return 0
-
-
-def _refusal(upstream: Upstream, status: int, body: bytes) -> AgentError:
-    if words := refusal_of_llama(status, body):
-        if words.startswith(_GARBLED):
-            message = (
-                "The model's answer was not of the form that was asked for; ask again, or another model."
-            )
-            return _NotTaken("garbled_answer", message, status=500)
-        return _NotTaken("invalid_request", words)
-    reason, param = _reason(body)
-    if status >= 500 or status in _ASK_ANOTHER:
-        return AdapterError(
-            "upstream-refused", f"{upstream.name} does not answer ({status}).", retryable=True
-        )
-    return GatewayError("invalid_request", reason or f"The model's server refused ({status}).", param=param)
 
 
 def _reason(body: bytes) -> tuple[str, str]:

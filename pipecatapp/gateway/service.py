@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.api_keys import PREFIX, digest_of
-from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.audio import Synthesizer, Transcriber
+from pipecatapp.gateway.proxy import UpstreamProxy
 from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.ports import ApiKey, Embedder, KeyStore
@@ -32,15 +32,15 @@ class Gateway:
 
     keys: KeyStore
     limits: Limits
-    relay: Relay
+    proxy: UpstreamProxy
     embedder: Embedder
-    ears: Ears
-    mouth: Mouth
+    transcriber: Transcriber
+    synthesizer: Synthesizer
     tool_prompts: ToolPrompts
 
     async def close(self) -> None:
         """Let go of connections; the engines are others'."""
-        self.relay.close()
+        self.proxy.close()
         await self.keys.close()
 
     def identify(self, authorization: str, *, is_local: bool) -> ApiKey | None:

@@ -7,11 +7,13 @@ Not here: any implementation (`adapters`), and the choice among them (`app`).
 from __future__ import annotations
 
 from pipecatapp.ports.api_keys import ApiKey, KeyStore
+from pipecatapp.ports.audio import AudioCodec, AudioWriter, SplitSpeech
 from pipecatapp.ports.calls import CallAnswer, CallGateway, CallOffer, IceCandidate
 from pipecatapp.ports.clock import Clock
 from pipecatapp.ports.discovery import DirectoryState, Endpoint, ServiceDirectory
 from pipecatapp.ports.embedding import Embedder, Vectors
 from pipecatapp.ports.health import CheckResult
+from pipecatapp.ports.http import ConnectionPool, ParseRejection, StreamedResponse
 from pipecatapp.ports.llm import (
     MAIN_EXPERT,
     ChatDelta,
@@ -58,6 +60,8 @@ from pipecatapp.ports.tools import ToolBox, ToolResult, ToolSpec
 __all__ = [
     "Allocation",
     "ApiKey",
+    "AudioCodec",
+    "AudioWriter",
     "CallAnswer",
     "CallGateway",
     "CallOffer",
@@ -68,6 +72,7 @@ __all__ = [
     "ClusterClient",
     "ClusterJob",
     "ClusterNode",
+    "ConnectionPool",
     "DirectoryState",
     "Embedder",
     "Endpoint",
@@ -77,10 +82,10 @@ __all__ = [
     "Experts",
     "Fact",
     "IceCandidate",
-    "JournaledStore",
     "JobGroup",
     "JobPlan",
     "JobSpec",
+    "JournaledStore",
     "KeptTurn",
     "KeyStore",
     "LlmClient",
@@ -93,6 +98,7 @@ __all__ = [
     "MemoryState",
     "MemoryStore",
     "Message",
+    "ParseRejection",
     "REPLICA_AWAY",
     "REPLICA_FENCED",
     "ReplicaHead",
@@ -101,7 +107,9 @@ __all__ = [
     "SavedStates",
     "ServiceDirectory",
     "SpeechToText",
+    "SplitSpeech",
     "StoredTurn",
+    "StreamedResponse",
     "TextToSpeech",
     "ToolBox",
     "ToolResult",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 
 TIMEOUT_S = 120.0
 """Longest wait for the next piece (seconds)."""
@@ -59,7 +59,7 @@ def chat(messages: Sequence[Mapping[str, str]], tokens: int, **more: Any) -> dic
     }
 
 
-async def ask(servers: HttpServers, side: Side, body: Mapping[str, Any]) -> Run:
+async def ask(servers: HttpConnectionPool, side: Side, body: Mapping[str, Any]) -> Run:
     """Ask once and time the answer.
 
     Raises:

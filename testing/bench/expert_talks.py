@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.workflow.loader import shipped_prompts
 from testing.bench.asking import Run, Side, ask, chat
 from testing.bench.expert_figures import Samples
@@ -31,7 +31,7 @@ QUESTIONS = (
 """A talk: about 170 tokens that no cache has, then two questions to which most of the prompt is known."""
 
 
-async def talk(servers: HttpServers, side: Side, questions: int, body: dict[str, Any]) -> list[Run]:
+async def talk(servers: HttpConnectionPool, side: Side, questions: int, body: dict[str, Any]) -> list[Run]:
     """Hold a talk that no cache knows; return its answers.
 
     Args:
@@ -61,7 +61,7 @@ def samples_of(runs: Sequence[Run]) -> Samples:
     }
 
 
-async def ask_together(servers: HttpServers, side: Side, count: int, body: dict[str, Any]) -> Samples:
+async def ask_together(servers: HttpConnectionPool, side: Side, count: int, body: dict[str, Any]) -> Samples:
     """Begin so many talks at the same time; return what all together write, and each one's first token."""
     began_s = time.perf_counter()
     talks = await asyncio.gather(*(talk(servers, side, 1, body) for _ in range(count)))

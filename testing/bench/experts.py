@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
 from pipecatapp.app.models import model_store
 from pipecatapp.errors import AdapterError, AgentError, ConfigError
@@ -129,7 +129,7 @@ async def serve_once(order: ExpertOrder, cpu: CpuInfo, tokens: int) -> Samples:
     server = LlmServerProcess(
         command, name=model.name, port=order.port, ready_timeout_s=LOAD_TIMEOUT_S, is_kept=False
     )
-    servers = HttpServers()
+    servers = HttpConnectionPool()
     began_s = time.perf_counter()
     try:
         await server.start()
@@ -191,7 +191,7 @@ async def measure_expert(name: str, url: str, key: str, tokens: int) -> Samples:
         AdapterError: It cannot be reached, or breaks off.
         RuntimeError: It answers with an error.
     """
-    servers, side = HttpServers(), Side(name, f"{url}/v1", key)
+    servers, side = HttpConnectionPool(), Side(name, f"{url}/v1", key)
     body: dict[str, Any] = {"tokens": tokens, "model": name}
     try:
         alone = samples_of(await talk(servers, side, len(QUESTIONS), body))

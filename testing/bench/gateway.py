@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipecatapp.adapters.host.api_key_file import KeyFile
-from pipecatapp.adapters.http.stream_client import HttpServers
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.gateway.api_keys import create_key
@@ -39,7 +39,7 @@ AIM_ADDED_MS = 1.0
 AIM_RATIO = 0.99
 
 
-async def ask_story(servers: HttpServers, side: Side, tokens: int, seed: int = 0) -> Run:
+async def ask_story(servers: HttpConnectionPool, side: Side, tokens: int, seed: int = 0) -> Run:
     """Ask for `tokens` tokens and time the answer."""
     question = {"role": "user", "content": PROMPT}
     return await ask(servers, side, chat([question], tokens, seed=seed, ignore_eos=True))
@@ -51,7 +51,7 @@ def in_turns(count: int, sides: tuple[Side, Side]) -> list[tuple[Side, Side]]:
 
 
 async def measure_pairs(
-    servers: HttpServers, sides: tuple[Side, Side], count: int, tokens: int
+    servers: HttpConnectionPool, sides: tuple[Side, Side], count: int, tokens: int
 ) -> dict[str, list[Run]]:
     """Ask one after the other, by turns."""
     runs: dict[str, list[Run]] = {side.name: [] for side in sides}
@@ -62,7 +62,7 @@ async def measure_pairs(
 
 
 async def measure_streams(
-    servers: HttpServers, sides: tuple[Side, Side], rounds: int, streams: int
+    servers: HttpConnectionPool, sides: tuple[Side, Side], rounds: int, streams: int
 ) -> dict[str, list[dict[str, float]]]:
     """Ask for many streams at once, by turns."""
     found: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
@@ -178,7 +178,7 @@ def show(found: dict[str, Any], streams: int) -> None:
 
 async def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure everything."""
-    servers = HttpServers()
+    servers = HttpConnectionPool()
     async with sides_up(folder, options.streams) as (sides, agent):
         await measure_pairs(servers, sides, WARM_UP, FIRST_TOKENS)
         used_s = [agent.cpu_s()]

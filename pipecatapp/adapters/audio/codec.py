@@ -16,8 +16,8 @@ from pipecatapp.adapters.audio.pcm import to_wav
 from pipecatapp.errors import AdapterError
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
 
-READ_FORMS = ("flac", "m4a", "mp3", "mp4", "ogg", "wav", "webm")
-"""What `read_sound` takes, by the names that people know."""
+READ_FORMATS = ("flac", "m4a", "mp3", "mp4", "ogg", "wav", "webm")
+"""What `decode_audio` takes, by the names that people know."""
 PCM_RATE_HZ = 24_000
 """Rate of samples without a file around them: OpenAI's, which its callers take for granted (hertz)."""
 _OPUS_RATE_HZ = 48_000
@@ -29,18 +29,18 @@ _WRITERS: dict[str, tuple[str, str, int, str]] = {
     "aac": ("adts", "aac", 0, "audio/aac"),
     "flac": ("flac", "flac", 0, "audio/flac"),
 }
-WRITE_FORMS = (*_WRITERS, "wav", "pcm")
-"""What `SoundWriter` makes."""
+WRITE_FORMATS = (*_WRITERS, "wav", "pcm")
+"""What `FileWriter` makes."""
 
 
-def media_type_of(form: str) -> str:
-    """Return the media type of a form in `WRITE_FORMS`."""
+def media_type(form: str) -> str:
+    """Return the media type of a form in `WRITE_FORMATS`."""
     if form in _WRITERS:
         return _WRITERS[form][3]
     return "audio/wav" if form == "wav" else f"audio/pcm;rate={PCM_RATE_HZ};channels=1"
 
 
-def read_sound(data: bytes, *, longest_s: float) -> bytes:
+def decode_audio(data: bytes, *, longest_s: float) -> bytes:
     """Return a sound file as mono 16-bit samples at `SPEECH_RATE_HZ`.
 
     Args:
@@ -54,7 +54,7 @@ def read_sound(data: bytes, *, longest_s: float) -> bytes:
 
     name = _form_of(data)
     if not name:
-        message = f"This is no sound file of a form that is known: {', '.join(READ_FORMS)}."
+        message = f"This is no sound file of a form that is known: {', '.join(READ_FORMATS)}."
         raise AdapterError("sound-form", message, status=400)
     pieces: list[bytes] = []
     left = round(longest_s * SPEECH_RATE_HZ) * BYTES_PER_SAMPLE
@@ -104,11 +104,29 @@ def _too_long(longest_s: float) -> AdapterError:
     )
 
 
-class SoundWriter:
+class PyAvCodec:
+    """The AudioCodec port, by PyAV."""
+
+    write_formats = WRITE_FORMATS
+
+    def media_type(self, audio_format: str) -> str:
+        """Return the media type of one of `write_formats`."""
+        return media_type(audio_format)
+
+    def decode(self, data: bytes, *, longest_s: float) -> bytes:
+        """Return a sound file as mono 16-bit samples at `SPEECH_RATE_HZ`; see `decode_audio`."""
+        return decode_audio(data, longest_s=longest_s)
+
+    def writer(self, audio_format: str, rate_hz: int) -> FileWriter:
+        """Return a file to be made."""
+        return FileWriter(audio_format, rate_hz)
+
+
+class FileWriter:
     """Makes a sound file while its sound is still being made.
 
     Args:
-        form: One of `WRITE_FORMS`.
+        form: One of `WRITE_FORMATS`.
         rate_hz: Samples per second of what is fed.
     """
 
@@ -116,7 +134,7 @@ class SoundWriter:
         import av
 
         self._rate_hz = rate_hz
-        self._buffer = _Outlet()
+        self._buffer = _WriteSink()
         self._whole: list[bytes] = []
         self._resampler: Any = None
         self._container: Any = None
@@ -179,7 +197,7 @@ class SoundWriter:
                 self._container.mux(packet)
 
 
-class _Outlet:
+class _WriteSink:
     """A file that can only be written; what was written is taken away."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.llm.llama_errors import refusal_of_llama
+from pipecatapp.adapters.llm.llama_errors import parse_rejection
 from pipecatapp.errors import AdapterError
 
 CONNECT_TIMEOUT_S = 3.0
@@ -155,7 +155,7 @@ class OpenAiHttp:
         return value
 
     def _refusal(self, status: int, body: str) -> AdapterError:
-        may_pass = status in _BUSY or (status >= 500 and not refusal_of_llama(status, body))
+        may_pass = status in _BUSY or (status >= 500 and not parse_rejection(status, body))
         return self._refused(status, body, may_pass=may_pass)
 
     def _failed_later(self, body: str) -> AdapterError:

@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
             waiter.set_exception(TimeoutError())
 
 
-class Exchange:
+class HttpResponse:
     """An answer that is coming in.
 
     Args:
@@ -105,9 +105,9 @@ class Exchange:
     """
 
     def __init__(
-        self, servers: HttpServers, address: tuple[str, str], connection: Connection, who: str
+        self, pool: HttpConnectionPool, address: tuple[str, str], connection: Connection, who: str
     ) -> None:
-        self._servers = servers
+        self._pool = pool
         self._address = address
         self._connection = connection
         self._who = who
@@ -160,11 +160,11 @@ class Exchange:
         self._is_closed = True
         is_reusable = self._is_over and self.headers.get("connection", "").lower() != "close"
         if is_reusable and (self._is_chunked or "content-length" in self.headers):
-            self._servers.keep(self._address, self._connection)
+            self._pool.keep(self._address, self._connection)
         else:
             self._connection.transport.abort()
 
-    async def ask(self, request: bytes, timeout_s: float) -> None:
+    async def send(self, request: bytes, timeout_s: float) -> None:
         """Send `request` and read the answer's head.
 
         Raises:
@@ -266,14 +266,16 @@ class Exchange:
         return _broke_off(self._who, "broke the connection")
 
 
-class HttpServers:
+class HttpConnectionPool:
     """Connections to models' servers; those whose answer is whole are kept a while for the next request."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], list[tuple[float, Connection]]] = {}
 
-    async def post(self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, who: str) -> Exchange:
-        """Send `body` to `url` and return the answer, its head read; `Exchange.close` must follow.
+    async def post(
+        self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, who: str
+    ) -> HttpResponse:
+        """Send `body` to `url` and return the answer, its head read; `HttpResponse.close` must follow.
 
         Args:
             url: Absolute, http or https.
@@ -295,17 +297,17 @@ class HttpServers:
         request = head.encode("latin-1") + body
         kept = self._take(address)
         if kept is not None:
-            exchange = Exchange(self, address, kept, who)
+            response = HttpResponse(self, address, kept, who)
             try:
-                await exchange.ask(request, timeout_s)
-                return exchange
+                await response.send(request, timeout_s)
+                return response
             except AdapterError as exc:
                 # A server may close a connection just when it is used again (RFC 9112, section 9.3.1).
                 if exc.code != "upstream-broke-off":
                     raise
-        exchange = Exchange(self, address, await _connect(parts, who), who)
-        await exchange.ask(request, timeout_s)
-        return exchange
+        response = HttpResponse(self, address, await _connect(parts, who), who)
+        await response.send(request, timeout_s)
+        return response
 
     def keep(self, address: tuple[str, str], connection: Connection) -> None:
         """Keep a connection whose answer is whole, and drop those that were kept too long."""

@@ -20,7 +20,7 @@ ITS_OWN = "Compute error"
 """How the one such answer begins that no request is to blame for (server-context.cpp, `decode`)."""
 
 
-def refusal_of_llama(status: int, body: str | bytes) -> str:
+def parse_rejection(status: int, body: str | bytes) -> str:
     """Return why llama.cpp's server cannot take a request, in its words.
 
     Args:

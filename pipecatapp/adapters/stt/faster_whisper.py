@@ -12,7 +12,7 @@ import numpy as np
 
 from pipecatapp.adapters.audio.pcm import to_float
 from pipecatapp.adapters.host.worker_thread import WorkerThread
-from pipecatapp.adapters.stt.whisper_short_window import SHORTEST_S, SILENCE_LEVEL, cleaned, open_whisper
+from pipecatapp.adapters.stt.whisper_model import SHORTEST_S, SILENCE_LEVEL, open_whisper, strip_noise_tags
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Transcript
 from pipecatapp.units import SPEECH_RATE_HZ
@@ -77,6 +77,6 @@ class FasterWhisperStt:
                 beam_size=BEAM_FINAL if final else 1,
                 condition_on_previous_text=False,
             )
-            return cleaned(" ".join(segment.text.strip() for segment in segments))
+            return strip_noise_tags(" ".join(segment.text.strip() for segment in segments))
         except (RuntimeError, ValueError) as exc:
             raise AdapterError("engine-failed", f"faster-whisper failed: {exc}", retryable=True) from exc

@@ -14,7 +14,8 @@ import numpy as np
 
 from pipecatapp.adapters.audio.pcm import to_float
 from pipecatapp.adapters.host.worker_thread import WorkerThread
-from pipecatapp.adapters.stt.whisper_short_window import SHORTEST_S, SILENCE_LEVEL, cleaned, piece_end
+from pipecatapp.adapters.stt.chunking import chunks
+from pipecatapp.adapters.stt.whisper_model import SHORTEST_S, SILENCE_LEVEL, strip_noise_tags
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Transcript
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ
@@ -117,11 +118,10 @@ class RealtimeStt:
         samples = to_float(pcm)
         if len(samples) < SHORTEST_S * SPEECH_RATE_HZ or np.abs(samples).max() < SILENCE_LEVEL:
             return ""
-        start, texts = 0, []
-        while start < len(samples):
-            end = piece_end(samples, start)
-            texts.append(self._record(pcm[start * BYTES_PER_SAMPLE : end * BYTES_PER_SAMPLE]))
-            start = end
+        texts = [
+            self._record(pcm[start * BYTES_PER_SAMPLE : end * BYTES_PER_SAMPLE])
+            for start, end in chunks(samples)
+        ]
         return " ".join(text for text in texts if text)
 
     def _record(self, pcm: bytes) -> str:
@@ -133,7 +133,7 @@ class RealtimeStt:
             if not recorder.drain_audio_input(timeout=DRAIN_TIMEOUT_S):
                 raise AdapterError("engine-failed", "RealtimeSTT takes no audio in", retryable=True)
             recorder.stop()
-            return cleaned(str(recorder.text() or ""))
+            return strip_noise_tags(str(recorder.text() or ""))
         except (RuntimeError, ValueError, OSError) as exc:
             raise AdapterError("engine-failed", f"RealtimeSTT failed: {exc}", retryable=True) from exc
         finally:

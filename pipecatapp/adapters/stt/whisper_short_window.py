@@ -20,6 +20,8 @@ import numpy as np
 
 from pipecatapp.adapters.audio.pcm import Samples, to_float
 from pipecatapp.adapters.host.worker_thread import WorkerThread
+from pipecatapp.adapters.stt.chunking import chunks
+from pipecatapp.adapters.stt.whisper_model import SHORTEST_S, SILENCE_LEVEL, open_whisper, strip_noise_tags
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Transcript
 from pipecatapp.units import SPEECH_RATE_HZ
@@ -43,16 +45,6 @@ Forbidding repeated n-grams instead costs words: people do say "what is the" twi
 """
 EXTRA_TOKENS = 8
 """Room for the prompt's own tokens and for very short utterances."""
-PIECE_S = 28.0
-"""Longest stretch decoded at once (seconds): Whisper's 30 less the margin."""
-CUT_FROM_S = 20.0
-"""A longer utterance is cut at its quietest moment from here to `PIECE_S` (seconds)."""
-CUT_FRAME_S = 0.1
-"""Length over which "quiet" is measured (seconds)."""
-SHORTEST_S = 0.1
-"""Less than this is no word (seconds)."""
-SILENCE_LEVEL = 0.003
-"""Peak below which there is nothing to hear: -50 dB of full scale."""
 COMPRESSION_LIMIT = 2.4
 """Text that compresses better than this repeats itself (Whisper's own threshold)."""
 LOGPROB_LIMIT = -1.0
@@ -70,8 +62,6 @@ SENTENCE_WORDS = 3
 REMEMBERED_PIECES = 16
 """How many finished pieces of long utterances are remembered, so that interim transcripts stay quick."""
 
-_NOT_SPEECH = re.compile(r"[\[(*♪][^\])*♪]*[\])*♪]")
-"""What Whisper writes for noise: [BLANK_AUDIO], (music), *coughs*."""
 _STUTTER = re.compile(r"(?:\b|-)(\w{1,3})(?:[-, ]+\1\b){2,}", re.IGNORECASE)
 """The same short syllable three times: "y-y-y-y"."""
 
@@ -162,15 +152,12 @@ class ShortWindowWhisper:
 
     def _transcribe(self, pcm: bytes, final: bool) -> str:
         samples = to_float(pcm)
-        start = 0
         texts = []
         try:
-            while start < len(samples):
-                end = piece_end(samples, start)
-                is_last = end == len(samples)
+            for start, end in chunks(samples):
                 piece = samples[start:end]
+                is_last = end == len(samples)
                 texts.append(self._recognise(piece, final) if is_last else self._finished(start, piece))
-                start = end
         except (RuntimeError, ValueError) as exc:
             raise AdapterError("engine-failed", f"Whisper failed: {exc}", retryable=True) from exc
         return " ".join(text for text in texts if text)
@@ -189,15 +176,15 @@ class ShortWindowWhisper:
             return ""
         if final and not self._is_short(samples):
             # Rare and long: a third of a second more is worth a window that does not loop.
-            return self._decode_stock(samples)
+            return self._decode_full_window(samples)
         decoded = self._decode_short(samples)
-        if final and is_odd(decoded.text, decoded.logprob, len(samples) / SPEECH_RATE_HZ):
+        if final and looks_hallucinated(decoded.text, decoded.logprob, len(samples) / SPEECH_RATE_HZ):
             self._redecoded += 1
             logger.debug("an odd transcript is decoded again", extra={"logprob": decoded.logprob})
-            return self._decode_stock(samples)
+            return self._decode_full_window(samples)
         if decoded.no_speech > NO_SPEECH_LIMIT and decoded.logprob < LOGPROB_LIMIT:
             return ""
-        return cleaned(said_once(decoded.text))
+        return strip_noise_tags(collapse_repetition(decoded.text))
 
     def _is_short(self, samples: Samples) -> bool:
         frames = len(samples) * FRAMES_PER_S / SPEECH_RATE_HZ
@@ -227,7 +214,7 @@ class ShortWindowWhisper:
         text = self._tokenizer.decode(tokens).strip()
         return _Decoded(text, float(result.scores[0]), float(result.no_speech_prob))
 
-    def _decode_stock(self, samples: Samples) -> str:
+    def _decode_full_window(self, samples: Samples) -> str:
         segments, _ = self._model.transcribe(
             samples,
             language=self._language,
@@ -237,36 +224,10 @@ class ShortWindowWhisper:
             condition_on_previous_text=False,
             vad_filter=False,
         )
-        return cleaned(" ".join(segment.text.strip() for segment in segments))
+        return strip_noise_tags(" ".join(segment.text.strip() for segment in segments))
 
 
-def open_whisper(model_dir: Path, threads: int) -> Any:
-    """Return a `faster_whisper.WhisperModel` read from `model_dir`.
-
-    Raises:
-        AdapterError: The package or the model is missing or does not work.
-    """
-    try:
-        from faster_whisper import WhisperModel
-    except ImportError as exc:
-        raise AdapterError(
-            "engine-missing", "faster-whisper is not installed", hint="pip install 'twin[voice]'"
-        ) from exc
-    if not (model_dir / "model.bin").is_file():
-        raise AdapterError(
-            "model-missing",
-            f"there is no Whisper model in {model_dir}",
-            hint=f"twin models fetch {model_dir.name}",
-        )
-    try:
-        return WhisperModel(
-            str(model_dir), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
-        )
-    except (RuntimeError, ValueError, OSError) as exc:
-        raise AdapterError("engine-failed", f"Whisper does not load: {exc}") from exc
-
-
-def is_odd(text: str, logprob: float, duration_s: float) -> bool:
+def looks_hallucinated(text: str, logprob: float, duration_s: float) -> bool:
     """Whether a decoding shows a loop, a stutter or too little confidence.
 
     Args:
@@ -283,7 +244,7 @@ def is_odd(text: str, logprob: float, duration_s: float) -> bool:
     return bool(data) and len(data) / len(zlib.compress(data)) > COMPRESSION_LIMIT
 
 
-def said_once(text: str) -> str:
+def collapse_repetition(text: str) -> str:
     """Return `text` once when all of it is the same words said over and over."""
     words = text.split()
     period = _period(words)
@@ -297,25 +258,3 @@ def _period(words: list[str]) -> int:
         if all(key == keys[index % length] for index, key in enumerate(keys)):
             return length
     return 0
-
-
-def cleaned(text: str) -> str:
-    """Return `text` without Whisper's names for noise; "" when no word is left."""
-    kept = " ".join(_NOT_SPEECH.sub(" ", text).split())
-    return kept if re.search(r"\w", kept) else ""
-
-
-def piece_end(samples: Samples, start: int) -> int:
-    """Return where the piece from `start` ends: at a quiet moment, or with the audio.
-
-    The cut depends only on samples before `start + PIECE_S`, so it stays as the utterance grows.
-    """
-    longest = round(PIECE_S * SPEECH_RATE_HZ)
-    if len(samples) - start <= longest:
-        return len(samples)
-    frame = round(CUT_FRAME_S * SPEECH_RATE_HZ)
-    first = start + round(CUT_FROM_S * SPEECH_RATE_HZ)
-    frames = samples[first : start + longest]
-    frames = frames[: len(frames) - len(frames) % frame].reshape(-1, frame)
-    quietest = int(np.argmin(np.square(frames).mean(axis=1)))
-    return first + quietest * frame + frame // 2

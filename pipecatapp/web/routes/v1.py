@@ -19,7 +19,6 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError, GatewayError
-from pipecatapp.gateway.audio import read_wish
 from pipecatapp.gateway.embeddings import embeddings
 from pipecatapp.gateway.multipart import form_in
 from pipecatapp.gateway.openai_format import error_body
@@ -171,12 +170,12 @@ class V1:
         return handler
 
     async def _models(self, call: _Call) -> None:
-        names = self._gateway.relay.upstreams.experts()
+        names = self._gateway.proxy.upstreams.experts()
         await call.json({"object": "list", "data": [_model(name) for name in names]})
 
     async def _model(self, call: _Call) -> None:
         name = call.path.removeprefix("/models/")
-        if name not in (known := self._gateway.relay.upstreams.experts()):
+        if name not in (known := self._gateway.proxy.upstreams.experts()):
             message = f"There is no expert {name!r} now; valid: {', '.join(known) or 'none'}"
             raise GatewayError("model_not_found", message, param="model", status=404)
         await call.json(_model(name))
@@ -192,12 +191,12 @@ class V1:
 
     async def _pass_on(self, call: _Call, asked: Asked, plan: ToolPlan | None = None) -> None:
         """Hand the request to an expert and its answer back, byte for byte unless a plan reads it."""
-        relay, limits = self._gateway.relay, self._gateway.limits
-        answer = await relay.begin(call.path, asked, plan.body_for if plan else asked.body_for)
+        proxy, limits = self._gateway.proxy, self._gateway.limits
+        answer = await proxy.open(call.path, asked, plan.body_for if plan else asked.body_for)
         if answer.upstream.calls_tools:
             plan = None
         if not asked.is_stream:
-            relay.release(answer)
+            proxy.release(answer)
             limits.take_tokens(call.key, tokens_in(answer.first))
             if plan is not None:
                 await call.json(whole_answer(plan, answer.first))
@@ -205,7 +204,7 @@ class V1:
                 await call.whole(200, answer.media_type, answer.first)
             return
         usage = Usage()
-        pieces = relay.pieces(answer, usage)
+        pieces = proxy.iter_bytes(answer, usage)
         try:
             await call.stream(answer.media_type, streamed_answer(plan, pieces) if plan else pieces)
         finally:
@@ -218,17 +217,16 @@ class V1:
 
     async def _transcribe(self, call: _Call) -> None:
         form = form_in(call.headers.get("content-type", ""), call.body)
-        wanted, told = await self._gateway.ears.transcribe(form)
+        wanted, told = await self._gateway.transcriber.transcribe(form)
         if wanted == "text":
             await call.whole(200, "text/plain; charset=utf-8", told.encode())
         else:
             await call.json(told)
 
     async def _speak(self, call: _Call) -> None:
-        fields = object_in(call.body)
-        self._gateway.mouth.check_names(fields)
-        wish = read_wish(fields)
-        await call.stream(wish.media_type, self._gateway.mouth.speak(wish))
+        synthesizer = self._gateway.synthesizer
+        request = synthesizer.parse(object_in(call.body))
+        await call.stream(request.media_type, synthesizer.speak(request))
 
 
 def _model(name: str) -> dict[str, Any]:

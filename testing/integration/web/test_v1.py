@@ -15,10 +15,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from pipecatapp.adapters.audio.codec import PyAvCodec
 from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.http.stream_client import HttpConnectionPool
+from pipecatapp.adapters.llm.llama_errors import parse_rejection
+from pipecatapp.adapters.stt.chunking import pcm_chunks
 from pipecatapp.gateway.api_keys import create_key
-from pipecatapp.gateway.audio import Ears, Mouth
-from pipecatapp.gateway.proxy import Relay
+from pipecatapp.gateway.audio import Synthesizer, Transcriber
+from pipecatapp.gateway.proxy import UpstreamProxy
 from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
@@ -129,7 +133,13 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         upstreams, clock, keys = Listed({"main": main, **named}), FakeClock(), KeyFile(folder)
         prompts = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")])
         gateway = Gateway(
-            keys, Limits(clock), Relay(upstreams), FakeEmbedder(), Ears(stt), Mouth(FakeTts()), prompts
+            keys,
+            Limits(clock),
+            UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
+            FakeEmbedder(),
+            Transcriber(stt, PyAvCodec(), pcm_chunks),
+            Synthesizer(FakeTts(), PyAvCodec()),
+            prompts,
         )
         stack.push_async_callback(gateway.close)
         app = FastAPI()

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from pipecatapp.adapters.audio.codec import PCM_RATE_HZ, WRITE_FORMS, SoundWriter, read_sound
+from pipecatapp.adapters.audio.codec import PCM_RATE_HZ, WRITE_FORMATS, FileWriter, decode_audio
 from pipecatapp.adapters.audio.pcm import to_wav
 from pipecatapp.errors import AdapterError
 from pipecatapp.speech.speaker import LINE_PAUSE_S, Speaker
@@ -30,7 +30,7 @@ def tone(seconds: float, rate_hz: int = 22_050) -> bytes:
 
 
 def file_of(form: str, seconds: float = 1.0) -> bytes:
-    writer = SoundWriter(form, 22_050)
+    writer = FileWriter(form, 22_050)
     return writer.feed(tone(seconds)) + writer.end()
 
 
@@ -40,15 +40,15 @@ def heard(pcm: bytes, rate_hz: int = SPEECH_RATE_HZ) -> float:
     return float(np.abs(np.fft.rfft(samples)).argmax() * rate_hz / len(samples))
 
 
-@pytest.mark.parametrize("form", [form for form in WRITE_FORMS if form != "pcm"])
+@pytest.mark.parametrize("form", [form for form in WRITE_FORMATS if form != "pcm"])
 def test_what_is_written_can_be_read(form: str) -> None:
-    pcm = read_sound(file_of(form, 2.0), longest_s=10)
+    pcm = decode_audio(file_of(form, 2.0), longest_s=10)
     assert len(pcm) / BYTES_PER_SAMPLE / SPEECH_RATE_HZ == pytest.approx(2.0, abs=0.2)
     assert heard(pcm) == pytest.approx(TONE_HZ, abs=2)
 
 
 def test_a_file_grows_while_it_is_made() -> None:
-    writer = SoundWriter("mp3", 22_050)
+    writer = FileWriter("mp3", 22_050)
     assert all(writer.feed(tone(0.5)) for _ in range(4))
 
 
@@ -144,7 +144,7 @@ async def test_a_wav_with_an_odd_header_is_written_down(tmp_path: Path, file: by
         reply = await http.post("/v1/audio/transcriptions", data=form, files={"file": ("x.wav", file)})
     assert reply.status_code == 200 and reply.json()["text"] == "Part 1."
     assert reply.json()["duration"] == pytest.approx(duration, abs=0.01)
-    assert heard(read_sound(file, longest_s=10)) == pytest.approx(TONE_HZ, abs=2)
+    assert heard(decode_audio(file, longest_s=10)) == pytest.approx(TONE_HZ, abs=2)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ async def test_a_broken_form_is_refused(tmp_path: Path, content_type: str, body:
 
 def test_a_sound_that_is_too_long_is_told() -> None:
     with pytest.raises(AdapterError, match="up to 1 minutes"):
-        read_sound(to_wav(tone(70, 8000), 8000), longest_s=60)
+        decode_audio(to_wav(tone(70, 8000), 8000), longest_s=60)
 
 
 SPEECH = {"model": "tts-1", "voice": "alloy", "input": "One two three. Four five!"}
@@ -235,7 +235,7 @@ SPEECH = {"model": "tts-1", "voice": "alloy", "input": "One two three. Four five
 async def test_a_text_is_spoken_into_a_file(tmp_path: Path, form: str) -> None:
     async with house(tmp_path) as it, it.client() as http:
         reply = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": form})
-    pcm = read_sound(reply.content, longest_s=10)
+    pcm = decode_audio(reply.content, longest_s=10)
     assert reply.headers["content-type"].startswith("audio/")
     assert len(pcm) / BYTES_PER_SAMPLE / SPEECH_RATE_HZ == pytest.approx(1.5, abs=0.2)
     assert heard(pcm) == pytest.approx(TONE_HZ, abs=2)
@@ -287,7 +287,7 @@ Read [the guide](https://example.com/guide)."""
 async def test_a_voice_is_given_words_and_no_marks_links_or_code(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
         tts = FakeTts()
-        it.gateway.mouth._speaker = Speaker(tts)
+        it.gateway.synthesizer._speaker = Speaker(tts)
         reply = await http.post("/v1/audio/speech", json={**SPEECH, "input": NOTES})
     assert reply.status_code == 200
     assert tts.texts == [
@@ -301,10 +301,10 @@ async def test_a_voice_is_given_words_and_no_marks_links_or_code(tmp_path: Path)
 
 async def test_a_list_is_spoken_with_pauses(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
-        it.gateway.mouth._speaker = Speaker(FakeTts(word_s=0.5))
+        it.gateway.synthesizer._speaker = Speaker(FakeTts(word_s=0.5))
         fields = {"input": "Rope\nCandles\nSalt", "response_format": "wav"}
         reply = await http.post("/v1/audio/speech", json={**SPEECH, **fields})
-    samples = np.frombuffer(read_sound(reply.content, longest_s=10), "<i2").astype(np.int32)
+    samples = np.frombuffer(decode_audio(reply.content, longest_s=10), "<i2").astype(np.int32)
     is_loud = [np.abs(part).max() > 500 for part in np.split(samples[: len(samples) // 1600 * 1600], 21)]
     runs = [index for index in range(1, len(is_loud)) if is_loud[index] and not is_loud[index - 1]]
     assert len(runs) == 2 and len(samples) / SPEECH_RATE_HZ == pytest.approx(
@@ -335,7 +335,7 @@ class SilentTts(FakeTts):
 
 async def test_a_voice_that_makes_no_sound_is_no_empty_file(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
-        it.gateway.mouth._speaker = Speaker(SilentTts())
+        it.gateway.synthesizer._speaker = Speaker(SilentTts())
         reply = await http.post("/v1/audio/speech", json={**SPEECH, "response_format": "wav"})
     assert reply.status_code == 400
 
@@ -353,7 +353,7 @@ class HoarseTts(FakeTts):
 async def test_a_voice_that_fails_is_told_or_seen(tmp_path: Path) -> None:
     async with house(tmp_path) as it, it.client() as http:
         tts = HoarseTts(word_s=2.0)
-        it.gateway.mouth._speaker = Speaker(tts)
+        it.gateway.synthesizer._speaker = Speaker(tts)
         with pytest.raises(httpx.RemoteProtocolError):
             await http.post("/v1/audio/speech", json=SPEECH)
         reply = await http.post("/v1/audio/speech", json=SPEECH)

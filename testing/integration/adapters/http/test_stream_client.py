@@ -8,7 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipecatapp.adapters.http.stream_client import MAX_HEAD_BYTES, MOST_KEPT_BYTES, Exchange, HttpServers
+from pipecatapp.adapters.http.stream_client import (
+    MAX_HEAD_BYTES,
+    MOST_KEPT_BYTES,
+    HttpConnectionPool,
+    HttpResponse,
+)
 from pipecatapp.errors import AdapterError
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -19,7 +24,9 @@ Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def answered(write: Write, timeout_s: float = 20.0) -> AsyncIterator[tuple[HttpServers, Exchange]]:
+async def answered(
+    write: Write, timeout_s: float = 20.0
+) -> AsyncIterator[tuple[HttpConnectionPool, HttpResponse]]:
     """Serve what `write` writes to each request of a connection, and ask for it."""
     ended = asyncio.Event()
 
@@ -36,17 +43,17 @@ async def answered(write: Write, timeout_s: float = 20.0) -> AsyncIterator[tuple
             ended.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    servers = HttpServers()
+    pool = HttpConnectionPool()
     port = server.sockets[0].getsockname()[1]
     try:
         url = f"http://127.0.0.1:{port}/v1"
-        exchange = await servers.post(url, b"{}", timeout_s=timeout_s, who="it")
+        response = await pool.post(url, b"{}", timeout_s=timeout_s, who="it")
         try:
-            yield servers, exchange
+            yield pool, response
         finally:
-            exchange.close()
+            response.close()
     finally:
-        servers.close()
+        pool.close()
         await ended.wait()
         server.close()
         await server.wait_closed()
@@ -64,31 +71,31 @@ def in_pieces(data: bytes, size: int, *, closes: bool = False) -> Write:
     return write
 
 
-async def all_of(exchange: Exchange) -> bytes:
+async def all_of(response: HttpResponse) -> bytes:
     found = b""
-    while piece := await exchange.read():
+    while piece := await response.read():
         found += piece
-    assert await exchange.read() == b""
+    assert await response.read() == b""
     return found
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 async def test_a_chunked_body_is_whole_wherever_it_is_cut(size: int) -> None:
-    async with answered(in_pieces(CHUNKED + BODY, size)) as (_, exchange):
-        assert (exchange.status, exchange.headers["x-a"]) == (200, "b")
-        assert await all_of(exchange) == b"hello,\r\nyou "
+    async with answered(in_pieces(CHUNKED + BODY, size)) as (_, response):
+        assert (response.status, response.headers["x-a"]) == (200, "b")
+        assert await all_of(response) == b"hello,\r\nyou "
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
 async def test_a_body_has_the_length_that_it_says(size: int) -> None:
     data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-    async with answered(in_pieces(data, size)) as (_, exchange):
-        assert await all_of(exchange) == b"hello"
+    async with answered(in_pieces(data, size)) as (_, response):
+        assert await all_of(response) == b"hello"
 
 
 async def test_a_body_without_a_length_ends_with_the_connection() -> None:
-    async with answered(in_pieces(b"HTTP/1.1 200 OK\r\n\r\nhello", 3, closes=True)) as (_, exchange):
-        assert await all_of(exchange) == b"hello"
+    async with answered(in_pieces(b"HTTP/1.1 200 OK\r\n\r\nhello", 3, closes=True)) as (_, response):
+        assert await all_of(response) == b"hello"
 
 
 @pytest.mark.parametrize("data", [CHUNKED + BODY, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"])
@@ -99,14 +106,14 @@ async def test_a_connection_whose_answer_is_whole_is_used_again(data: bytes) -> 
         peers.add(str(writer.get_extra_info("peername")))
         writer.write(data)
 
-    async with answered(write) as (servers, exchange):
+    async with answered(write) as (pool, response):
         for _ in range(3):
-            whole = await all_of(exchange)
-            exchange.close()
-            url = f"http://{exchange._address[1]}/v1"
-            exchange = await servers.post(url, b"{}", timeout_s=20, who="it")
+            whole = await all_of(response)
+            response.close()
+            url = f"http://{response._address[1]}/v1"
+            response = await pool.post(url, b"{}", timeout_s=20, who="it")
             assert whole
-        exchange.close()  # in mid-answer, so that it is not kept
+        response.close()  # in mid-answer, so that it is not kept
     assert len(peers) == 1
 
 
@@ -124,20 +131,20 @@ async def test_a_connection_whose_answer_is_whole_is_used_again(data: bytes) -> 
     ],
 )
 async def test_what_came_before_a_fault_is_handed_on_and_then_the_fault_is_told(body: bytes) -> None:
-    async with answered(in_pieces(CHUNKED + body, len(body) + len(CHUNKED), closes=True)) as (_, exchange):
+    async with answered(in_pieces(CHUNKED + body, len(body) + len(CHUNKED), closes=True)) as (_, response):
         found = b""
         with pytest.raises(AdapterError) as caught:
-            while piece := await exchange.read():
+            while piece := await response.read():
                 found += piece
     assert b"hello".startswith(found) and len(found) >= 3
     assert (caught.value.code, caught.value.message) == ("upstream-broke-off", "it broke the connection.")
 
 
 async def test_silence_is_told_as_silence() -> None:
-    async with answered(in_pieces(CHUNKED + b"5\r\nhello\r\n", 1000), timeout_s=0.2) as (_, exchange):
-        assert await exchange.read() == b"hello"
+    async with answered(in_pieces(CHUNKED + b"5\r\nhello\r\n", 1000), timeout_s=0.2) as (_, response):
+        assert await response.read() == b"hello"
         with pytest.raises(AdapterError, match="it was silent for 0.2 seconds") as caught:
-            await exchange.read()
+            await response.read()
     assert caught.value.code == "upstream-timeout"
 
 
@@ -150,7 +157,7 @@ async def test_a_server_waits_for_a_caller_who_is_slow() -> None:
             writer.write(b"x" * MOST_KEPT_BYTES)
             await writer.drain()
 
-    async with answered(write) as (_, exchange):
+    async with answered(write) as (_, response):
         await asyncio.sleep(0.2)
-        assert len(exchange._connection.incoming) <= 4 * MOST_KEPT_BYTES
-        assert len(await all_of(exchange)) == size
+        assert len(response._connection.incoming) <= 4 * MOST_KEPT_BYTES
+        assert len(await all_of(response)) == size
