@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from pipecatapp.adapters.host.child_trial import guard
-from pipecatapp.adapters.host.cpu import read_cpu
+from pipecatapp.adapters.host.cpu import parallel_jobs, read_cpu
 from pipecatapp.adapters.host.process_shim import become
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
@@ -73,7 +73,7 @@ def _open(mirror_url: str | None = None, digest: str = "") -> tuple[Catalogue, A
     catalogue = load_catalogue(settings.catalogue_dir)
     mirror = settings.mirror_url if mirror_url is None else mirror_url
     folder = settings.cache_dir / "artifacts"
-    store = ArtifactStore(folder, catalogue, mirror_url=mirror, mirror_digest=digest)
+    store = ArtifactStore(folder, catalogue, mirror_url=mirror, mirror_digest=digest, jobs_for=parallel_jobs)
     return catalogue, store
 
 

@@ -11,12 +11,11 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.errors import SupplyError
 from pipecatapp.supply.artifact_schema import AnyArtifact, CmakeArtifact, GoArtifact
 from pipecatapp.supply.catalogue import Catalogue
@@ -39,6 +38,11 @@ from pipecatapp.supply.progress import Progress, SilentProgress
 from pipecatapp.supply.sources import SourceError
 
 
+def _one_job(memory_mb_per_job: int) -> int:
+    """Return how many compilers may run at once where nobody knows the machine."""
+    return 1
+
+
 class ArtifactStore:
     """Binaries of `catalogue` below `root`.
 
@@ -47,11 +51,19 @@ class ArtifactStore:
         catalogue: What the binaries are.
         mirror_url: A server that has manifests, and files under their hash; "" for none.
         mirror_digest: The manifest's digest that the mirror must give; "" believes the mirror.
+        jobs_for: Returns how many compilers may run at once, from the memory of one (mebibytes).
     """
 
     def __init__(
-        self, root: Path, catalogue: Catalogue, *, mirror_url: str = "", mirror_digest: str = ""
+        self,
+        root: Path,
+        catalogue: Catalogue,
+        *,
+        mirror_url: str = "",
+        mirror_digest: str = "",
+        jobs_for: Callable[[int], int] = _one_job,
     ) -> None:
+        self._jobs_for = jobs_for
         self._mirror_digest = mirror_digest
         self._root = root
         self._catalogue = catalogue
@@ -188,7 +200,7 @@ class ArtifactStore:
             digest = self._mirror_digest
             yield MirrorOrigin(artifact, self._mirror_url, folder, progress, digest=digest)
         if isinstance(artifact, CmakeArtifact):
-            count = jobs or default_jobs(artifact.memory_mb)
+            count = jobs or self._jobs_for(artifact.memory_mb)
             yield CmakeOrigin(artifact, work, self._mirror_url, progress, count)
         elif isinstance(artifact, GoArtifact):
             for release in artifact.releases:
@@ -199,7 +211,7 @@ class ArtifactStore:
             yield ArchiveOrigin(artifact, scratch / "archive", self._mirror_url, progress)
 
     def _go_origin(self, artifact: GoArtifact, folder: Path, progress: Progress, jobs: int) -> Origin:
-        count = jobs or default_jobs(artifact.memory_mb)
+        count = jobs or self._jobs_for(artifact.memory_mb)
         finder = self._go_finder(progress)
         builder = GoBuilder(artifact, self._catalogue.folder, folder, finder, progress, jobs=count)
         return GoOrigin(builder, folder)
@@ -258,13 +270,3 @@ class ArtifactStore:
 def _scratch(work: Workspace, artifact: AnyArtifact) -> Path:
     """Return where the ways put what they fetch; after a failure it stays, so that it need not come again."""
     return work.root / f".get-{artifact_key(artifact)}"
-
-
-def default_jobs(memory_mb_per_job: int) -> int:
-    """Return how many compilers may run at once on this machine.
-
-    Args:
-        memory_mb_per_job: Memory of one (mebibytes), > 0.
-    """
-    cpu = read_cpu(ask_cpu=False)
-    return max(1, min(cpu.cores, cpu.available_mb // memory_mb_per_job))

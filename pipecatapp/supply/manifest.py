@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipecatapp.adapters.host.child_trial import ending_words, is_illegal_instruction
 from pipecatapp.errors import SupplyError
+from pipecatapp.exit_status import describe_exit, is_illegal_instruction
 from pipecatapp.supply.artifact_schema import AnyArtifact, ArtifactEntry, CmakeArtifact, GoArtifact
 from pipecatapp.supply.disk import sha256_of
 from pipecatapp.supply.schema import Entry, Name, RelativePath, Sha256
@@ -104,7 +104,7 @@ def check_starts(program: Path, artifact: ArtifactEntry) -> None:
         return
     if finished.returncode != 0:
         text = (finished.stderr or finished.stdout).decode(errors="replace").strip().splitlines()
-        reason = text[-1] if text else ending_words(finished.returncode)
+        reason = text[-1] if text else describe_exit(finished.returncode)
         raise SupplyError("artifact-broken", f"{program.name} does not start here: {reason}")
     wanted = artifact.prints.replace("{version}", artifact.version)
     lines = finished.stdout.decode(errors="replace").strip().splitlines()

@@ -1,37 +1,24 @@
 """Runs a program once in a child process, and tells how it ended.
 
 A CPU may show an instruction set that the system withholds (AMX, AVX-512 or AVX on a virtual machine): code
-for it dies by SIGILL, and only a trial tells. It owns the child and the words; what is tried is its callers'
-business, what came of it `trial_results`'s.
+for it dies by SIGILL, and only a trial tells. It owns the child; what is tried is its callers'
+business, what came of it `trial_results`'s, its exit status in words `exit_status`'s.
 """
 
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipecatapp.exit_status import describe_exit, fault_of
 from pipecatapp.settings import child_environment
 
 TIMEOUT_S = 300.0
 """Longest trial (seconds): 400 MB read from an old disk, and fifty tokens at 0.6 a second."""
 TAIL_LINES = 3
 """How many of a child's last lines are told."""
-FAULTS = frozenset(
-    {
-        signal.SIGILL,
-        signal.SIGSEGV,
-        signal.SIGBUS,
-        signal.SIGFPE,
-        signal.SIGTRAP,
-        signal.SIGABRT,
-        signal.SIGSYS,
-    }
-)
-"""Signals that a program brings upon itself. SIGKILL, SIGTERM and the like come from others, and prove
-nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ class Ending:
     @property
     def words(self) -> str:
         """How it ended, in words."""
-        return ending_words(self.code) + (f": {self.tail}" if self.tail and not self.is_well else "")
+        return describe_exit(self.code) + (f": {self.tail}" if self.tail and not self.is_well else "")
 
 
 def run_child(
@@ -105,37 +92,3 @@ def guard() -> list[str]:
     """Return a prefix (util-linux) that ends a child when this process is killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-
-
-def fault_of(code: int | None) -> str:
-    """Return the signal that a program died of by itself, in words; "" when it did not."""
-    number = _signal_of(code)
-    return ending_words(code) if number in FAULTS else ""
-
-
-def is_illegal_instruction(code: int | None) -> bool:
-    """Whether a program ended at an instruction that the CPU or the system does not execute."""
-    return _signal_of(code) == signal.SIGILL
-
-
-def ending_words(code: int | None) -> str:
-    """Return how a program with this exit status ended, in words."""
-    if code is None:
-        return "still running"
-    number = _signal_of(code)
-    if number is None:
-        return f"exit status {code}"
-    if number == signal.SIGILL:
-        return "SIGILL, an instruction that this CPU or its system does not execute"
-    return f"signal {number.name}"
-
-
-def _signal_of(code: int | None) -> signal.Signals | None:
-    """Return the signal of an exit status, also in the form of shells and of qemu (128 and the number)."""
-    if code is None:
-        return None
-    number = -code if code < 0 else code - 128 if code == 128 + signal.SIGILL else 0
-    try:
-        return signal.Signals(number)
-    except ValueError:
-        return None

@@ -80,6 +80,16 @@ def read_cpu(proc: Path = Path("/proc"), *, ask_cpu: bool = True) -> CpuInfo:
     )
 
 
+def parallel_jobs(memory_mb_per_job: int) -> int:
+    """Return how many compilers may run at once on this machine.
+
+    Args:
+        memory_mb_per_job: Memory of one (mebibytes), > 0.
+    """
+    cpu = read_cpu(ask_cpu=False)
+    return max(1, min(cpu.cores, cpu.available_mb // memory_mb_per_job))
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")

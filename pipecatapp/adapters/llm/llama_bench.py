@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipecatapp.adapters.host.child_trial import ending_words
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
 from pipecatapp.errors import AdapterError
+from pipecatapp.exit_status import describe_exit
 from pipecatapp.settings import child_environment
 
 TIMEOUT_S = 1800.0
@@ -101,7 +101,7 @@ def run_bench(
     except subprocess.TimeoutExpired as exc:
         raise AdapterError("bench-slow", f"{program.name} took longer than {timeout_s:.0f} s.") from exc
     if done.returncode:
-        why = ending_words(done.returncode)
+        why = describe_exit(done.returncode)
         raise AdapterError(
             "bench-failed", f"{program.name} ended by {why}: {done.stderr.strip()[-TAIL_CHARS:]}"
         )

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import httpx
 
-from pipecatapp.adapters.host.child_trial import ending_words, guard, is_illegal_instruction
+from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.errors import AdapterError, AgentError
+from pipecatapp.exit_status import describe_exit, is_illegal_instruction
 from pipecatapp.settings import child_environment
 
 logger = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class LlmServerProcess:
         code = await self._child.wait()
         self._ready.clear()
         await asyncio.sleep(POLL_S)  # lets the last of the log arrive
-        return ending_words(code)
+        return describe_exit(code)
 
     async def wait_ready(self, *, timeout_s: float) -> None:
         """Wait until the server answers, for instance after it was killed.
@@ -276,7 +277,7 @@ class LlmServerProcess:
         except TimeoutError as exc:
             raise self._not_ready(f"was not ready in {self._ready_timeout_s:g} seconds") from exc
         await asyncio.sleep(POLL_S)  # lets the last of the log arrive
-        raise self._not_ready(f"ended at once ({ending_words(child.returncode)})")
+        raise self._not_ready(f"ended at once ({describe_exit(child.returncode)})")
 
     async def _answers(self, client: httpx.AsyncClient) -> bool:
         try:
@@ -300,10 +301,10 @@ class LlmServerProcess:
                 backoff_s = FIRST_BACKOFF_S
             logger.warning(
                 "the LLM server ended and is started again",
-                extra={"server": self._name, "ending": ending_words(code), "backoff_s": backoff_s},
+                extra={"server": self._name, "ending": describe_exit(code), "backoff_s": backoff_s},
             )
             if is_illegal_instruction(code) and self._on_illegal is not None:
-                await self._tell_illegal(self._on_illegal, ending_words(code))
+                await self._tell_illegal(self._on_illegal, describe_exit(code))
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
             self._restarts += 1

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.host.child_trial import ending_words, fault_of, is_illegal_instruction
 from pipecatapp.adapters.host.trial_results import Machine, Outcome, TrialMemory
 
 pytestmark = pytest.mark.unit
@@ -79,28 +76,3 @@ def test_where_nothing_can_be_written_it_is_known_as_long_as_the_process(tmp_pat
     with memory.one_at_a_time():
         memory.keep("faiss", Outcome(build="b1"))
     assert memory.recall("faiss", "b1") == Outcome(build="b1")
-
-
-@pytest.mark.parametrize("code", [-signal.SIGILL, 128 + signal.SIGILL])
-def test_an_illegal_instruction_is_told_in_words(code: int) -> None:
-    assert is_illegal_instruction(code)
-    assert fault_of(code) == "SIGILL, an instruction that this CPU or its system does not execute"
-
-
-@pytest.mark.parametrize(
-    ("code", "words", "is_fault"),
-    [
-        (-signal.SIGSEGV, "signal SIGSEGV", True),
-        (-signal.SIGKILL, "signal SIGKILL", False),
-        (-signal.SIGTERM, "signal SIGTERM", False),
-        (3, "exit status 3", False),
-        (os.EX_OK, "exit status 0", False),
-        (None, "still running", False),
-    ],
-)
-def test_only_what_a_program_brings_upon_itself_is_a_fault(
-    code: int | None, words: str, is_fault: bool
-) -> None:
-    assert ending_words(code) == words
-    assert bool(fault_of(code)) is is_fault
-    assert not is_illegal_instruction(code)
