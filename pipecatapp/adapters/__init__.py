@@ -1,4 +1,4 @@
 """Adapters: one outside program, library or service a file, in a folder for its kind.
 
-It owns the translation to our ports; what to do with the answer belongs to the layers above.
+Each keeps the promise of a port. Not here: which adapter stands behind a port (`app`).
 """
