@@ -26,7 +26,7 @@ from pipecatapp.app.speech_cache import Lines
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.settings import Settings
 from pipecatapp.voice.call import VoiceEngines
-from pipecatapp.voice.call_manager import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcCallManager
 from pipecatapp.web.dependencies import Parts
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         states = mind.memory.states
         service = TwinService(runner.run, memory, clock, settings, states, read_ahead=runner.read_ahead)
         stack.push_async_callback(service.close)
-        calls = WebRtcGateway(service, VoiceEngines(stt, tts), settings, clock)
+        calls = WebRtcCallManager(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
         _background(stack, runner.read_ahead([], ""), "read-ahead")
         trials = EngineTrials(settings, mind.cpu)

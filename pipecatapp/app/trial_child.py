@@ -56,9 +56,9 @@ async def _minilm(model: Path) -> None:
 
 
 async def _silero(_nothing: Path) -> None:
-    from pipecatapp.voice.vad import OpenSileroVad
+    from pipecatapp.voice.vad import SileroVad
 
-    detector = OpenSileroVad(start_s=0.2, stop_s=0.2)
+    detector = SileroVad(start_s=0.2, stop_s=0.2)
     detector.set_sample_rate(SPEECH_RATE_HZ)
     detector.voice_confidence(_noise()[: 2 * detector.num_frames_required()])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipecatapp.ports.api_keys import ApiKey, KeyStore
 from pipecatapp.ports.audio import AudioCodec, AudioWriter, SplitSpeech
-from pipecatapp.ports.calls import CallAnswer, CallGateway, CallOffer, IceCandidate
+from pipecatapp.ports.calls import CallAnswer, CallManager, CallOffer, IceCandidate
 from pipecatapp.ports.clock import Clock
 from pipecatapp.ports.discovery import DirectoryState, Endpoint, ServiceDirectory
 from pipecatapp.ports.embedding import Embedder, Vectors
@@ -63,7 +63,7 @@ __all__ = [
     "AudioCodec",
     "AudioWriter",
     "CallAnswer",
-    "CallGateway",
+    "CallManager",
     "CallOffer",
     "ChatDelta",
     "ChatRequest",

@@ -41,7 +41,7 @@ class IceCandidate:
 
 
 @runtime_checkable
-class CallGateway(Protocol):
+class CallManager(Protocol):
     """Voice, as the web layer sees it."""
 
     async def offer(self, offer: CallOffer) -> CallAnswer:

@@ -1,8 +1,8 @@
 """One call: a WebRTC connection, the pipeline on it, and its end.
 
-It owns the pipeline's shape and the call's life; admission of calls is the gateway's.
+It owns the pipeline's shape and the call's life; admission of calls is `call_manager`'s.
 
-    in -> voice activity -> hearing -> user turn -> thinking -> speaking -> out -> spoken text -> assistant
+    in -> voice activity -> STT -> user turn -> LLM -> TTS -> out -> playout -> assistant
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ from pipecatapp.ports import SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.speech.speaker import Speaker
 from pipecatapp.units import SPEECH_RATE_HZ
-from pipecatapp.voice.call_context import Room
-from pipecatapp.voice.endpointing import turn_end
-from pipecatapp.voice.llm_stage import ThinkingService
-from pipecatapp.voice.playout_tracker import SpokenMeter
+from pipecatapp.voice.call_context import CallContext
+from pipecatapp.voice.endpointing import endpointing_strategy
+from pipecatapp.voice.llm_stage import LlmStage
+from pipecatapp.voice.playout_tracker import PlayoutTracker
 from pipecatapp.voice.presence import CONNECT_TIMEOUT_S, until_gone
-from pipecatapp.voice.stt_stage import HearingService
-from pipecatapp.voice.tts_stage import PreparedSpeech, SpeakingService
-from pipecatapp.voice.vad import OpenSileroVad
+from pipecatapp.voice.stt_stage import SttStage
+from pipecatapp.voice.tts_stage import PreparedSpeech, TtsStage
+from pipecatapp.voice.vad import SileroVad
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Call:
 
     Args:
         connection: The WebRTC connection, initialised.
-        room: The call's shared state.
+        context: The call's shared state.
         engines: The shared engines.
         settings: Voice settings.
         is_alone: Says whether this is the only call of the process.
@@ -108,7 +108,7 @@ class Call:
     def __init__(
         self,
         connection: SmallWebRTCConnection,
-        room: Room,
+        context: CallContext,
         engines: VoiceEngines,
         settings: Settings,
         *,
@@ -116,17 +116,17 @@ class Call:
         limits: CallLimits,
     ) -> None:
         self.connection = connection
-        self.room = room
+        self.context = context
         self._settings = settings
         self._limits = limits
         self._end_reason = "hung-up"
         self._is_over = asyncio.Event()
         self._pipeline: asyncio.Task[None] | None = None
-        self._context = LLMContext()
+        self._llm_context = LLMContext()
         self._speaker = Speaker(engines.tts)
         self._prepared = PreparedSpeech(self._speaker)
-        self._thinking = ThinkingService(room, self._prepared, self._speaker.text)
-        room.spoken = SpokenMeter(self._speaker.text.length)
+        self._llm = LlmStage(context, self._prepared, self._speaker.text)
+        context.playout = PlayoutTracker(self._speaker.text.length)
         self._worker = self._build(engines, is_alone)
 
     @property
@@ -158,7 +158,7 @@ class Call:
             # The last one goes first.
             parts.callback(self._say_ended)
             parts.push_async_callback(hang_up, self.connection, self._limits.teardown_s)
-            parts.push_async_callback(self._thinking.spoken, "", interrupted=True)
+            parts.push_async_callback(self._llm.finish_turn, "", interrupted=True)
             parts.callback(self._prepared.clear)
             parts.push_async_callback(self._stop_pipeline)
 
@@ -166,7 +166,7 @@ class Call:
         """Take typed `text` as the user's next turn, over whatever is being said."""
         await self._worker.rtvi.interrupt_bot()
         await self._worker.flush_pipeline()
-        self.room.turn_over()
+        self.context.turn_over()
         await self._worker.queue_frame(
             LLMMessagesAppendFrame(messages=[{"role": "user", "content": text}], run_llm=True)
         )
@@ -179,42 +179,42 @@ class Call:
                 audio_in_enabled=True, audio_out_enabled=True, audio_out_10ms_chunks=OUTPUT_CHUNK_10MS
             ),
         )
-        vad = OpenSileroVad(start_s=settings.vad_start_s, stop_s=settings.vad_stop_s)
-        hearing = HearingService(
+        vad = SileroVad(start_s=settings.vad_start_s, stop_s=settings.vad_stop_s)
+        stt = SttStage(
             engines.stt,
             vad,
-            self.room,
+            self.context,
             partial_s=settings.partial_s,
             pause_s=settings.pause_s if settings.speculation else 0.0,
             is_alone=is_alone,
             audio_passthrough=settings.turn_detection == "smart",
         )
-        speaking = SpeakingService(self._speaker, self._prepared, self.room)
+        tts = TtsStage(self._speaker, self._prepared, self.context)
         user_params = LLMUserAggregatorParams(
             user_turn_strategies=UserTurnStrategies(
                 stop=[
-                    turn_end(
+                    endpointing_strategy(
                         settings.turn_detection,
                         timeout_s=settings.turn_timeout_s,
                         speculates=settings.speculation,
                     )
                 ]
             ),
-            # Audio stops at the hearing stage, so its absence here means nothing.
+            # Audio stops at the STT stage, so its absence here means nothing.
             audio_idle_timeout=0,
         )
-        user, assistant = LLMContextAggregatorPair(self._context, user_params=user_params)
+        user, assistant = LLMContextAggregatorPair(self._llm_context, user_params=user_params)
         worker = PipelineWorker(
             Pipeline(
                 [
                     transport.input(),
                     VADProcessor(vad_analyzer=vad),
-                    hearing,
+                    stt,
                     user,
-                    self._thinking,
-                    speaking,
+                    self._llm,
+                    tts,
                     transport.output(),
-                    _SpokenText(self.room),
+                    _PlayoutReporter(self.context),
                     assistant,
                 ]
             ),
@@ -223,7 +223,7 @@ class Call:
             ),
             idle_timeout_secs=settings.call_idle_s,
             cancel_on_idle_timeout=False,
-            observers=[_SpeechObserver(self.room)],
+            observers=[_SpeechObserver(self.context)],
         )
         self._listen(transport, assistant, worker)
         return worker
@@ -232,29 +232,29 @@ class Call:
         """Follow the pipeline's own events."""
 
         async def connected(_transport: Any, _client: Any) -> None:
-            self.room.publish(CallConnected(pc_id=self.pc_id))
-            log.info("Call connected", extra={"session": self.room.session.id})
-            self.room.session.read_ahead()
+            self.context.publish(CallConnected(pc_id=self.pc_id))
+            log.info("Call connected", extra={"session": self.context.session.id})
+            self.context.session.read_ahead()
             greeting = "" if self._settings.benchmark_mode else self._settings.greeting
             if greeting:
-                self.room.is_greeting = True
-                self.room.publish(AssistantDelta(turn_id=GREETING_TURN, text=greeting))
+                self.context.is_greeting = True
+                self.context.publish(AssistantDelta(turn_id=GREETING_TURN, text=greeting))
                 await worker.queue_frame(TTSSpeakFrame(greeting, append_to_context=True))
 
         async def disconnected(_transport: Any, _client: Any) -> None:
             self.end("hung-up")
 
         async def spoken(_aggregator: Any, message: Any) -> None:
-            if self.room.is_greeting:
-                self.room.is_greeting = False
-                self.room.spoken.clear()
-                self.room.publish(
+            if self.context.is_greeting:
+                self.context.is_greeting = False
+                self.context.playout.clear()
+                self.context.publish(
                     TurnFinished(
                         GREETING_TURN, text=" ".join(message.content.split()), interrupted=message.interrupted
                     )
                 )
             else:
-                await self._thinking.spoken(message.content, interrupted=message.interrupted)
+                await self._llm.finish_turn(message.content, interrupted=message.interrupted)
 
         async def idle(_worker: Any) -> None:
             self.end("idle")
@@ -285,8 +285,8 @@ class Call:
             log.error("The pipeline of a call failed", exc_info=failure)
 
     def _say_ended(self) -> None:
-        self.room.publish(CallEnded(pc_id=self.pc_id, reason=self._end_reason))
-        log.info("Call ended", extra={"session": self.room.session.id, "reason": self._end_reason})
+        self.context.publish(CallEnded(pc_id=self.pc_id, reason=self._end_reason))
+        log.info("Call ended", extra={"session": self.context.session.id, "reason": self._end_reason})
 
 
 async def hang_up(connection: SmallWebRTCConnection, timeout_s: float) -> None:
@@ -301,33 +301,33 @@ async def hang_up(connection: SmallWebRTCConnection, timeout_s: float) -> None:
         log.warning("A connection did not close in time")
 
 
-class _SpokenText(FrameProcessor):
+class _PlayoutReporter(FrameProcessor):
     """Tells the session which words have been sent as sound; it stands behind the output."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, context: CallContext) -> None:
         super().__init__()
-        self._room = room
+        self._context = context
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Note spoken words, pass everything."""
         await super().process_frame(frame, direction)
         if isinstance(frame, OutputAudioRawFrame):
-            self._room.spoken.sent(len(frame.audio))
+            self._context.playout.played(len(frame.audio))
         elif isinstance(frame, TTSTextFrame):
-            self._room.spoken.ended()
-            if self._room.turn is not None:
-                self._room.turn.spoke(frame.text.strip())
-            elif self._room.is_greeting:
-                self._room.publish(AssistantSpoken(turn_id=GREETING_TURN, text=frame.text.strip()))
+            self._context.playout.completed()
+            if self._context.turn is not None:
+                self._context.turn.spoke(frame.text.strip())
+            elif self._context.is_greeting:
+                self._context.publish(AssistantSpoken(turn_id=GREETING_TURN, text=frame.text.strip()))
         await self.push_frame(frame, direction)
 
 
 class _SpeechObserver(BaseObserver):
     """Tells the session when sound starts, stops and is cut."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, context: CallContext) -> None:
         super().__init__(observe_every_push=False)
-        self._room = room
+        self._context = context
         self._seen = 0
 
     async def on_push_frame(self, data: FramePushed) -> None:
@@ -340,14 +340,14 @@ class _SpeechObserver(BaseObserver):
             return
         self._seen = number
         if isinstance(frame, BotStartedSpeakingFrame):
-            self._room.publish(BotStartedSpeaking())
-            self._room.trace.bot_started()
+            self._context.publish(BotStartedSpeaking())
+            self._context.trace.bot_started()
         elif isinstance(frame, BotStoppedSpeakingFrame):
-            self._room.publish(BotStoppedSpeaking())
-        elif self._room.turn is not None:
-            self._room.turn.interrupt()
-        elif self._room.is_greeting:
-            self._room.publish(Interrupted(turn_id=GREETING_TURN))
+            self._context.publish(BotStoppedSpeaking())
+        elif self._context.turn is not None:
+            self._context.turn.interrupt()
+        elif self._context.is_greeting:
+            self._context.publish(Interrupted(turn_id=GREETING_TURN))
 
 
 def _broadcast_number(frame: Frame) -> int:

@@ -14,14 +14,14 @@ from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
 from pipecatapp.events import ErrorRaised, Event, LatencyMeasured
 from pipecatapp.ports import Clock
-from pipecatapp.voice.latency_trace import TurnTrace
-from pipecatapp.voice.playout_tracker import SpokenMeter
+from pipecatapp.voice.latency_trace import LatencyTrace
+from pipecatapp.voice.playout_tracker import PlayoutTracker
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Room:
+class CallContext:
     """One call's shared state.
 
     Args:
@@ -37,11 +37,11 @@ class Room:
     turn: Turn | None = None
     """The confirmed turn that is being answered."""
     is_greeting: bool = False
-    spoken: SpokenMeter = field(default_factory=SpokenMeter)
-    trace: TurnTrace = field(init=False)
+    playout: PlayoutTracker = field(default_factory=PlayoutTracker)
+    trace: LatencyTrace = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trace = TurnTrace(self.clock, self._report_latency)
+        self.trace = LatencyTrace(self.clock, self._report_latency)
 
     def publish(self, event: Event) -> None:
         """Send `event` to everyone who follows the session."""

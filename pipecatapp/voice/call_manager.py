@@ -19,7 +19,7 @@ from pipecatapp.errors import VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, Clock, IceCandidate
 from pipecatapp.settings import Settings
 from pipecatapp.voice.call import Call, CallLimits, VoiceEngines, hang_up
-from pipecatapp.voice.call_context import Room
+from pipecatapp.voice.call_context import CallContext
 from pipecatapp.voice.ice import prepare_webrtc
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ OFFER_TIMEOUT_S = 10.0
 """Longest time that aiortc may take over an offer (seconds); a name ending in .local takes it one."""
 
 
-class WebRtcGateway:
-    """The CallGateway port over SmallWebRTC.
+class WebRtcCallManager:
+    """The CallManager port over SmallWebRTC.
 
     Args:
         service: The sessions.
@@ -115,13 +115,13 @@ class WebRtcGateway:
         return {
             "active": len(self._calls),
             "limit": self._settings.max_calls,
-            "sessions": sorted(call.room.session.id for call in self._calls.values()),
+            "sessions": sorted(call.context.session.id for call in self._calls.values()),
         }
 
     async def say(self, session_id: str, text: str) -> bool:
         """Hand typed `text` to the session's call; False when it has none."""
         for call in self._calls.values():
-            if call.room.session.id == session_id:
+            if call.context.session.id == session_id:
                 await call.say(text)
                 return True
         return False
@@ -144,12 +144,12 @@ class WebRtcGateway:
                 if not any(item.kind == "audio" for item in connection.pc.getTransceivers()):
                     raise ValueError("no audio track")
             for other in list(self._calls.values()):
-                if other.room.session.id == session.id:
+                if other.context.session.id == session.id:
                     other.end("replaced")
-            room = Room(session, self._clock, logs_latency=self._settings.benchmark_mode)
+            context = CallContext(session, self._clock, logs_latency=self._settings.benchmark_mode)
             call = Call(
                 connection,
-                room,
+                context,
                 self._engines,
                 self._settings,
                 is_alone=lambda: len(self._calls) <= 1,
@@ -163,13 +163,13 @@ class WebRtcGateway:
         return answer
 
     async def _keep(self, call: Call) -> None:
-        call.room.session.attach()
+        call.context.session.attach()
         try:
             await call.talk()
         finally:
             # Its place first: what follows waits for others.
             self._calls.pop(call.pc_id, None)
-            call.room.session.detach()
+            call.context.session.detach()
             try:
                 await call.leave()
             finally:
@@ -202,7 +202,7 @@ def _answer(call: Call) -> CallAnswer:
     if answer is None:
         raise _bad_sdp()
     return CallAnswer(
-        sdp=answer["sdp"], type=answer["type"], pc_id=answer["pc_id"], session_id=call.room.session.id
+        sdp=answer["sdp"], type=answer["type"], pc_id=answer["pc_id"], session_id=call.context.session.id
     )
 
 

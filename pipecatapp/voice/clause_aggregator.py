@@ -38,7 +38,7 @@ _OPEN_LINK = re.compile(r"!?\[[^\]\n]*$|\]\([^)\n]*$")
 _LINE_MARK = re.compile(r"(?:[-*+\u2022>]|#{1,6}|\d{1,3}[.)])(?:\s|$)")
 
 
-class ClauseCutter:
+class ClauseAggregator:
     """Takes an answer piece by piece and gives back what can be spoken.
 
     Args:

@@ -93,15 +93,15 @@ class _Speculation(BaseUserTurnStopStrategy):
             await self.trigger_user_turn_speculation_cancelled()
 
 
-class TimeoutTurnEnd(_Speculation, SpeechTimeoutUserTurnStopStrategy):
+class TimeoutEndpointing(_Speculation, SpeechTimeoutUserTurnStopStrategy):
     """The turn is over when silence has lasted."""
 
 
-class SmartTurnEnd(_Speculation, TurnAnalyzerUserTurnStopStrategy):
+class SmartTurnEndpointing(_Speculation, TurnAnalyzerUserTurnStopStrategy):
     """The turn is over when the turn model says so, or its fallback has passed."""
 
 
-def turn_end(kind: str, *, timeout_s: float, speculates: bool) -> BaseUserTurnStopStrategy:
+def endpointing_strategy(kind: str, *, timeout_s: float, speculates: bool) -> BaseUserTurnStopStrategy:
     """Return the strategy for `kind`, "timeout" or "smart".
 
     Args:
@@ -113,5 +113,5 @@ def turn_end(kind: str, *, timeout_s: float, speculates: bool) -> BaseUserTurnSt
         from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 
         analyzer = LocalSmartTurnAnalyzerV3(params=SmartTurnParams(stop_secs=SMART_FALLBACK_S))
-        return SmartTurnEnd(speculates=speculates, turn_analyzer=analyzer)
-    return TimeoutTurnEnd(speculates=speculates, user_speech_timeout=timeout_s)
+        return SmartTurnEndpointing(speculates=speculates, turn_analyzer=analyzer)
+    return TimeoutEndpointing(speculates=speculates, user_speech_timeout=timeout_s)

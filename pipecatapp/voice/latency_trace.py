@@ -25,7 +25,7 @@ ANSWER_STAGES = ("llm_first_token", "first_clause", "first_audio")
 """Stages that a withdrawn speculation takes with it."""
 
 
-class TurnTrace:
+class LatencyTrace:
     """Collects a turn's stages; they are reported as seconds after the user fell silent.
 
     Args:

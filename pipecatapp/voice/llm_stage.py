@@ -1,4 +1,4 @@
-"""The stage between hearing and speaking: a turn of the session, as a pipecat LLM service.
+"""The LLM stage: a turn of the session, as a pipecat LLM service.
 
 It owns how a turn of the agent follows pipecat's frames (begun in advance, confirmed, withdrawn,
 interrupted, spoken to its end); what is answered is the agent's.
@@ -24,8 +24,8 @@ from pipecat.services.settings import LLMSettings
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.call_context import Room
-from pipecatapp.voice.clause_aggregator import ClauseCutter
+from pipecatapp.voice.call_context import CallContext
+from pipecatapp.voice.clause_aggregator import ClauseAggregator
 from pipecatapp.voice.tts_stage import PreparedSpeech
 
 CUT_EARLY_S = 2.0
@@ -34,16 +34,16 @@ PREPARED_CLAUSES = 2
 """Pieces of a speculative answer that are made into sound before the turn is confirmed."""
 
 
-class ThinkingService(LLMService):
+class LlmStage(LLMService):
     """Pipecat's LLM stage over our session.
 
     Args:
-        room: The call's shared state.
+        context: The call's shared state.
         prepared: Where sound is made in advance.
         spoken_text: Knows what is said as one and must not be cut.
     """
 
-    def __init__(self, room: Room, prepared: PreparedSpeech, spoken_text: SpokenText) -> None:
+    def __init__(self, context: CallContext, prepared: PreparedSpeech, spoken_text: SpokenText) -> None:
         super().__init__(
             settings=LLMSettings(
                 model="twin",
@@ -59,7 +59,7 @@ class ThinkingService(LLMService):
                 user_turn_completion_config=None,
             )
         )
-        self._room = room
+        self._context = context
         self._prepared = prepared
         self._spoken_text = spoken_text
         self._turn: Turn | None = None
@@ -82,7 +82,7 @@ class ThinkingService(LLMService):
             await self._withdraw()
         await self.push_frame(frame, direction)
 
-    async def spoken(self, text: str, *, interrupted: bool) -> None:
+    async def finish_turn(self, text: str, *, interrupted: bool) -> None:
         """End the turn under way.
 
         Args:
@@ -92,27 +92,27 @@ class ThinkingService(LLMService):
         turn, self._turn = self._turn, None
         self._prepared.clear()
         if interrupted:
-            text = f"{text} {self._room.spoken.cut_piece()}".strip()
-        self._room.spoken.clear()
+            text = f"{text} {self._context.playout.partial_text()}".strip()
+        self._context.playout.clear()
         if turn is None:
             return
         if turn.is_confirmed:
-            self._room.turn = None
-            gap_s = self._room.clock.monotonic_s() - self._confirmed_s
+            self._context.turn = None
+            gap_s = self._context.clock.monotonic_s() - self._confirmed_s
             self._cut_off = turn.text if interrupted and not text and gap_s < CUT_EARLY_S else ""
             # Pieces carry their own spaces, and pipecat joins them with one more.
             await turn.finish(" ".join(text.split()), interrupted=interrupted)
         else:
             self._turn = turn
 
-    async def _answer(self, context: LLMContext) -> None:
+    async def _answer(self, llm_context: LLMContext) -> None:
         await self._leave_previous()
         speculative = self._speculation_gate.is_speculating
         try:
-            text = f"{self._cut_off} {_newest(context)}".strip()
-            turn = self._room.session.begin_turn(text, "voice", speculative=speculative)
+            text = f"{self._cut_off} {_newest(llm_context)}".strip()
+            turn = self._context.session.begin_turn(text, "voice", speculative=speculative)
         except AgentError as exc:
-            self._room.report(exc)
+            self._context.report(exc)
             return
         self._turn = turn
         if not speculative:
@@ -126,46 +126,46 @@ class ThinkingService(LLMService):
             await self._withdraw()
             raise
         except AgentError as exc:
-            self._room.report(exc)
+            self._context.report(exc)
         finally:
             await self.stop_processing_metrics()
             await self.push_frame(LLMFullResponseEndFrame())
 
     async def _stream(self, turn: Turn) -> None:
-        cutter = ClauseCutter(self._spoken_text.is_cut_by)
+        aggregator = ClauseAggregator(self._spoken_text.is_cut_by)
         count = 0
 
         async def give(pieces: list[str]) -> None:
             nonlocal count
             for piece in pieces:
-                self._room.trace.mark("first_clause")
+                self._context.trace.mark("first_clause")
                 if not turn.is_confirmed and count < PREPARED_CLAUSES:
                     self._prepared.prepare(piece)
                 count += 1
                 await self._push_llm_text(piece)
 
         async for delta in turn.deltas():
-            self._room.trace.mark("llm_first_token")
+            self._context.trace.mark("llm_first_token")
             await self.stop_ttfb_metrics()
-            await give(cutter.feed(delta))
-        await give(cutter.flush())
+            await give(aggregator.feed(delta))
+        await give(aggregator.flush())
 
     def _confirm(self) -> None:
-        self._room.trace.mark("turn_end")
+        self._context.trace.mark("turn_end")
         if self._turn is not None and not self._turn.is_confirmed:
             self._turn.confirm()
             self._turn_begins(self._turn)
 
     def _turn_begins(self, turn: Turn) -> None:
-        self._confirmed_s = self._room.clock.monotonic_s()
+        self._confirmed_s = self._context.clock.monotonic_s()
         self._cut_off = ""
-        self._room.turn = turn
-        self._room.turn_over()
+        self._context.turn = turn
+        self._context.turn_over()
 
     async def _withdraw(self) -> None:
         if self._turn is not None and not self._turn.is_confirmed:
             turn, self._turn = self._turn, None
-            self._room.trace.withdraw_answer()
+            self._context.trace.withdraw_answer()
             self._prepared.clear()
             await turn.discard()
 
@@ -173,12 +173,12 @@ class ThinkingService(LLMService):
         """Settle a turn that nothing else settled: withdrawn, or interrupted before a sound."""
         await self._withdraw()
         if self._turn is not None:
-            await self.spoken("", interrupted=True)
+            await self.finish_turn("", interrupted=True)
 
 
-def _newest(context: LLMContext) -> str:
+def _newest(llm_context: LLMContext) -> str:
     """Return what the user said last."""
-    for message in reversed(context.get_messages()):
+    for message in reversed(llm_context.get_messages()):
         if isinstance(message, dict) and message.get("role") == "user":
             content = message.get("content")
             return content if isinstance(content, str) else ""

@@ -17,7 +17,7 @@ class _Piece:
     made_bytes: int = 0
 
 
-class SpokenMeter:
+class PlayoutTracker:
     """Compares the sound that was sent with the sound of each piece of an answer.
 
     Spoken words are taken to be as long as each other within a piece, whose few words make that a good guess;
@@ -36,21 +36,21 @@ class SpokenMeter:
         """Note that the sound of a further piece is being made."""
         self._pieces.append(_Piece(text))
 
-    def made(self, count: int) -> None:
+    def synthesized(self, count: int) -> None:
         """Note `count` bytes of sound of the piece that was begun last."""
         if self._pieces:
             self._pieces[-1].made_bytes += count
 
-    def sent(self, count: int) -> None:
+    def played(self, count: int) -> None:
         """Note that `count` bytes of sound were sent."""
         self._sent_bytes += count
 
-    def ended(self) -> None:
+    def completed(self) -> None:
         """Note that the oldest piece was sent whole."""
         if self._pieces:
             self._sent_bytes = max(0, self._sent_bytes - self._pieces.popleft().made_bytes)
 
-    def cut_piece(self) -> str:
+    def partial_text(self) -> str:
         """Return what was sent of the oldest piece that was not sent whole; "" when nothing was."""
         if not self._pieces or not self._pieces[0].made_bytes:
             return ""

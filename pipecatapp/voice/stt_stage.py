@@ -1,4 +1,4 @@
-"""Speech in: interim transcripts while the user speaks, an early one at a pause, and the final one.
+"""The STT stage: interim transcripts while the user speaks, an early one at a pause, and the final one.
 
 It owns when the recogniser is asked and which answer counts; recognising is the SpeechToText
 port's, and the end of the turn is decided in `endpointing`.
@@ -33,8 +33,8 @@ from pipecatapp.errors import AgentError
 from pipecatapp.events import UserStartedSpeaking, UserStoppedSpeaking, UserTranscript
 from pipecatapp.ports import SpeechToText
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ, seconds_of
-from pipecatapp.voice.call_context import Room
-from pipecatapp.voice.vad import OpenSileroVad
+from pipecatapp.voice.call_context import CallContext
+from pipecatapp.voice.vad import SileroVad
 
 PRE_ROLL_S = 0.6
 """Audio kept from before voice activity began (seconds): its 0.2 s of certainty, and a soft onset."""
@@ -67,13 +67,13 @@ class _Utterance:
     heard_bytes: int = -1
 
 
-class HearingService(STTService):
+class SttStage(STTService):
     """Pipecat's STT stage over our SpeechToText port.
 
     Args:
         engine: The recogniser.
         vad: The analyser that runs before this stage.
-        room: The call's shared state.
+        context: The call's shared state.
         partial_s: Time between interim transcripts (seconds); 0 for none.
         pause_s: Pause after which the answer is prepared in advance (seconds); 0 for never.
         is_alone: Says whether this is the only call; with others, interim work would delay their answers.
@@ -85,8 +85,8 @@ class HearingService(STTService):
     def __init__(
         self,
         engine: SpeechToText,
-        vad: OpenSileroVad,
-        room: Room,
+        vad: SileroVad,
+        context: CallContext,
         *,
         partial_s: float,
         pause_s: float,
@@ -101,8 +101,8 @@ class HearingService(STTService):
         )
         self._engine = engine
         self._vad = vad
-        self._room = room
-        self._clock = room.clock
+        self._context = context
+        self._clock = context.clock
         self._partial_s = partial_s
         self._pause_s = pause_s
         self._is_alone = is_alone
@@ -130,15 +130,15 @@ class HearingService(STTService):
         """Follow voice activity; everything else is pipecat's."""
         if isinstance(frame, VADUserStartedSpeakingFrame):
             self._begin()
-            self._room.publish(UserStartedSpeaking())
-            self._room.trace.user_started()
+            self._context.publish(UserStartedSpeaking())
+            self._context.trace.user_started()
         await super().process_frame(frame, direction)
         if isinstance(frame, VADUserStoppedSpeakingFrame) and self._utterance is not None:
             utterance, self._utterance = self._utterance, None
             self._ring = bytearray(utterance.pcm[-_bytes_of(TAIL_S) :])
-            self._room.trace.speech_ended(frame.stop_secs)
-            self._room.publish(UserStoppedSpeaking())
-            self.create_task(self._finish(utterance), "hearing-final")
+            self._context.trace.speech_ended(frame.stop_secs)
+            self._context.publish(UserStoppedSpeaking())
+            self.create_task(self._finish(utterance), "stt-final")
 
     def _begin(self) -> None:
         utterance = _Utterance(bytearray())
@@ -186,7 +186,7 @@ class HearingService(STTService):
     def _ask(self, utterance: _Utterance) -> None:
         self._asked_s = self._clock.monotonic_s()
         self._job_bytes = len(utterance.pcm)
-        self._job = self.create_task(self._recognise(utterance), "hearing-interim")
+        self._job = self.create_task(self._recognise(utterance), "stt-interim")
 
     async def _recognise(self, utterance: _Utterance) -> None:
         pcm = bytes(utterance.pcm)
@@ -194,34 +194,34 @@ class HearingService(STTService):
             # What is recognised at a pause may become the final transcript, so it must be as good.
             text = (await self._engine.transcribe(pcm, final=utterance.is_paused)).text
         except AgentError as exc:
-            self._room.report(exc)
+            self._context.report(exc)
             return
         if len(pcm) < utterance.heard_bytes:
             return
         utterance.heard, utterance.heard_bytes = text, len(pcm)
         if utterance is not self._utterance or not text:
             return
-        self._room.publish(UserTranscript(text=self._room.join_heard(text), final=False))
+        self._context.publish(UserTranscript(text=self._context.join_heard(text), final=False))
         if utterance.is_paused and len(pcm) >= utterance.voiced_end:
             utterance.eager_sent = True
             await self.push_frame(EagerTranscriptionFrame(text, self._user_id, time_now_iso8601()))
         else:
             # The last word may still change; the model reads the others while the user goes on.
-            self._room.session.read_ahead(self._room.join_heard(text.rpartition(" ")[0]))
+            self._context.session.read_ahead(self._context.join_heard(text.rpartition(" ")[0]))
             await self.push_frame(InterimTranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
     async def _finish(self, utterance: _Utterance) -> None:
         try:
             text = await self._final_text(utterance)
         except AgentError as exc:
-            self._room.report(exc)
+            self._context.report(exc)
             text = utterance.heard
-        self._room.trace.mark("transcript")
+        self._context.trace.mark("transcript")
         self.request_finalize()
         self.confirm_finalize()
         if text:
-            self._room.heard(text)
-            self._room.publish(UserTranscript(text=self._room.heard_text, final=True))
+            self._context.heard(text)
+            self._context.publish(UserTranscript(text=self._context.heard_text, final=True))
             await self.push_frame(TranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
     async def _final_text(self, utterance: _Utterance) -> str:

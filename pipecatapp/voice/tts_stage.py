@@ -1,6 +1,6 @@
 """Speech out: pieces of an answer become sound, the first ones before the turn is even over.
 
-It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`', and making sound is the
+It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`'s, and making sound is the
 TextToSpeech port's.
 """
 
@@ -17,7 +17,7 @@ from pipecat.utils.text.base_text_aggregator import Aggregation, BaseTextAggrega
 
 from pipecatapp.errors import AgentError
 from pipecatapp.speech.speaker import Speaker
-from pipecatapp.voice.call_context import Room
+from pipecatapp.voice.call_context import CallContext
 
 CHUNK_S = 0.2
 """Sound handed on at a time (seconds); an interruption drops at most this much work."""
@@ -65,7 +65,7 @@ def _key(text: str) -> str:
 
 
 class _WholePieces(BaseTextAggregator):
-    """Takes each text as a whole: the thinking stage has cut the answer already.
+    """Takes each text as a whole: the LLM stage has cut the answer already.
 
     Pipecat's own token mode would do so too, but it tells what was spoken only sentence by sentence, and
     an interruption would lose the clauses that were heard.
@@ -93,7 +93,7 @@ class _WholePieces(BaseTextAggregator):
         """Nothing to drop."""
 
 
-class SpeakingService(TTSService):
+class TtsStage(TTSService):
     """Pipecat's TTS stage over our voice.
 
     Only the sound is of words; the frames, and so the conversation and the page, keep what was written.
@@ -101,12 +101,12 @@ class SpeakingService(TTSService):
     Args:
         speaker: The voice.
         prepared: Sound made in advance.
-        room: The call's shared state.
+        context: The call's shared state.
     """
 
     Settings = TTSSettings
 
-    def __init__(self, speaker: Speaker, prepared: PreparedSpeech, room: Room) -> None:
+    def __init__(self, speaker: Speaker, prepared: PreparedSpeech, context: CallContext) -> None:
         super().__init__(
             push_start_frame=True,
             push_stop_frames=True,
@@ -116,7 +116,7 @@ class SpeakingService(TTSService):
         self._text_aggregator = _WholePieces()  # type: ignore[assignment]
         self._speaker = speaker
         self._prepared = prepared
-        self._room = room
+        self._context = context
 
     def can_generate_metrics(self) -> bool:
         """Return True: pipecat measures the time to the first sound."""
@@ -124,7 +124,7 @@ class SpeakingService(TTSService):
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         """Yield the sound of `text`; none where it has no words."""
-        self._room.spoken.begin(text)
+        self._context.playout.begin(text)
         if not self._speaker.can_say(text):
             return
         try:
@@ -132,12 +132,12 @@ class SpeakingService(TTSService):
                 self._sound(text), in_sample_rate=self._speaker.voice.sample_rate_hz, context_id=context_id
             ):
                 if isinstance(frame, TTSAudioRawFrame):
-                    self._room.spoken.made(len(frame.audio))
-                self._room.trace.mark("first_audio")
+                    self._context.playout.synthesized(len(frame.audio))
+                self._context.trace.mark("first_audio")
                 await self.stop_ttfb_metrics()
                 yield frame
         except AgentError as exc:
-            self._room.report(exc)
+            self._context.report(exc)
             yield ErrorFrame(error=exc.message)
         finally:
             await self.stop_ttfb_metrics()

@@ -13,7 +13,7 @@ VOICED_CONFIDENCE = 0.5
 """Silero's own threshold between voice and none (0 to 1)."""
 
 
-class OpenSileroVad(SileroVADAnalyzer):
+class SileroVad(SileroVADAnalyzer):
     """Silero that remembers its last judgement.
 
     Args:

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from pipecatapp.agent.service import TwinService
 from pipecatapp.gateway.service import Gateway
-from pipecatapp.ports import CallGateway, CheckResult, ToolBox
+from pipecatapp.ports import CallManager, CheckResult, ToolBox
 from pipecatapp.settings import Settings
 
 
@@ -37,7 +37,7 @@ class Parts:
 
     settings: Settings
     service: TwinService
-    calls: CallGateway
+    calls: CallManager
     toolbox: ToolBox
     checks: Callable[[], Mapping[str, CheckResult]]
     describe: Callable[[], Mapping[str, Any]]

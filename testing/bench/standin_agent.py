@@ -25,7 +25,7 @@ from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.voice.call import VoiceEngines
-from pipecatapp.voice.call_manager import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcCallManager
 from pipecatapp.web.dependencies import Parts
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts
@@ -87,7 +87,7 @@ async def run() -> None:
     states = StateFolder(settings.data_dir / "states")
     service = TwinService(runner_of(settings, services).run, memory, clock, settings, states)
     engines = VoiceEngines(PacedStt((HEARD,)), FakeTts(delay_s=TTS_S, sleep=_pace))
-    calls = WebRtcGateway(service, engines, settings, clock)
+    calls = WebRtcCallManager(service, engines, settings, clock)
 
     def describe() -> Mapping[str, Any]:
         return {"version": __version__, "engines": "stand-ins", "tasks": len(asyncio.all_tasks())}

@@ -24,9 +24,9 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, IceCandidate
 from pipecatapp.settings import Settings
-from pipecatapp.voice import call_manager as gateway_module
+from pipecatapp.voice import call_manager as call_manager_module
 from pipecatapp.voice.call import CallLimits, VoiceEngines
-from pipecatapp.voice.call_manager import WebRtcGateway
+from pipecatapp.voice.call_manager import WebRtcCallManager
 from testing.fakes.fake_memory import FakeMemory
 from testing.fakes.fake_stt import FakeStt
 from testing.fakes.fake_tts import FakeTts
@@ -40,7 +40,7 @@ HASTY = CallLimits(connect_s=1.0, teardown_s=1.0)
 
 
 class Agent:
-    """A gateway with its service, and calls into it."""
+    """A call manager with its service, and calls into it."""
 
     def __init__(
         self, folder: Path, greeting: str = "", max_calls: int = 2, limits: CallLimits = PATIENT
@@ -50,7 +50,7 @@ class Agent:
         self.tts = FakeTts()
         states = StateFolder(self.settings.data_dir / "states")
         self.service = TwinService(self.workflow, FakeMemory(), SystemClock(), self.settings, states)
-        self.gateway = WebRtcGateway(
+        self.manager = WebRtcCallManager(
             self.service, VoiceEngines(FakeStt(), self.tts), self.settings, SystemClock(), limits
         )
         self._peers: list[RTCPeerConnection] = []
@@ -64,7 +64,7 @@ class Agent:
         is_open = asyncio.Event()
         channel.on("open", is_open.set)
         await peer.setLocalDescription(await peer.createOffer())
-        answer = await self.gateway.offer(
+        answer = await self.manager.offer(
             CallOffer(peer.localDescription.sdp, "offer", session_id=session_id)
         )
         await peer.setRemoteDescription(RTCSessionDescription(answer.sdp, answer.type))
@@ -81,13 +81,13 @@ class Agent:
         await peer.setLocalDescription(await peer.createOffer())
         sdp = peer.localDescription.sdp
         await peer.close()
-        return await self.gateway.offer(CallOffer(sdp, "offer"))
+        return await self.manager.offer(CallOffer(sdp, "offer"))
 
     def is_on_calls(self) -> bool:
-        return self.gateway.status()["active"] > 0
+        return self.manager.status()["active"] > 0
 
     async def close(self) -> None:
-        await self.gateway.close()
+        await self.manager.close()
         await self.service.close()
         for peer in self._peers:
             await peer.close()
@@ -110,7 +110,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 async def until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
-        while not is_true():  # noqa: ASYNC110 - the gateway has no event for it
+        while not is_true():  # noqa: ASYNC110 - the manager has no event for it
             await asyncio.sleep(0.02)
 
 
@@ -140,14 +140,14 @@ async def events_until(agent: Agent, session_id: str, kind: str) -> list[dict[st
 )
 async def test_malformed_sdp_is_refused_and_leaves_nothing(agent: Agent, sdp: str) -> None:
     with pytest.raises(VoiceError) as caught:
-        await agent.gateway.offer(CallOffer(sdp, "offer"))
+        await agent.manager.offer(CallOffer(sdp, "offer"))
     assert (caught.value.code, caught.value.status) == ("bad-sdp", 422)
-    assert agent.gateway.status()["active"] == 0
+    assert agent.manager.status()["active"] == 0
 
 
 async def test_candidates_for_an_unknown_call_are_refused(agent: Agent) -> None:
     with pytest.raises(VoiceError) as caught:
-        await agent.gateway.add_candidates("nobody", [IceCandidate("", "0", 0)])
+        await agent.manager.add_candidates("nobody", [IceCandidate("", "0", 0)])
     assert caught.value.status == 404
 
 
@@ -157,13 +157,13 @@ async def test_the_call_past_the_limit_is_told_busy(agent: Agent) -> None:
     with pytest.raises(VoiceError) as caught:
         await agent.call()
     assert (caught.value.code, caught.value.status) == ("busy", 503)
-    assert agent.gateway.status()["active"] == 2
+    assert agent.manager.status()["active"] == 2
 
 
 async def test_typed_text_in_a_call_is_spoken(agent: Agent) -> None:
     answer, _ = await agent.call()
     await events_until(agent, answer.session_id, "call_connected")
-    assert await agent.gateway.say(answer.session_id, "hello")
+    assert await agent.manager.say(answer.session_id, "hello")
     events = await events_until(agent, answer.session_id, "turn_finished")
     kinds = [event["kind"] for event in events]
     assert kinds.index("turn_started") < kinds.index("bot_started_speaking") < kinds.index("turn_finished")
@@ -173,16 +173,16 @@ async def test_typed_text_in_a_call_is_spoken(agent: Agent) -> None:
 
 async def test_text_for_a_session_without_a_call_is_not_taken(agent: Agent) -> None:
     session = await agent.service.open()
-    assert not await agent.gateway.say(session.id, "hello")
+    assert not await agent.manager.say(session.id, "hello")
 
 
 async def test_typed_text_interrupts_what_is_being_said(agent: Agent) -> None:
     agent.workflow._scripts = (["A very long answer. " * 20], ["Short."])
     answer, _ = await agent.call()
     await events_until(agent, answer.session_id, "call_connected")
-    await agent.gateway.say(answer.session_id, "tell me a story")
+    await agent.manager.say(answer.session_id, "tell me a story")
     await events_until(agent, answer.session_id, "bot_started_speaking")
-    await agent.gateway.say(answer.session_id, "stop")
+    await agent.manager.say(answer.session_id, "stop")
     first = (await events_until(agent, answer.session_id, "turn_finished"))[-1]
     assert first["interrupted"]
     assert len(first["text"]) < len("A very long answer. " * 20) / 2
@@ -197,7 +197,7 @@ async def said(agent: Agent, *deltas: str) -> dict[str, Any]:
     agent.workflow._scripts = (list(deltas),)
     answer, _ = await agent.call()
     await events_until(agent, answer.session_id, "call_connected")
-    await agent.gateway.say(answer.session_id, "hello")
+    await agent.manager.say(answer.session_id, "hello")
     return (await events_until(agent, answer.session_id, "turn_finished"))[-1]
 
 
@@ -231,7 +231,7 @@ async def test_the_greeting_is_spoken_and_is_no_turn(tmp_path: Path) -> None:
 async def test_hanging_up_ends_the_call_and_keeps_the_session(agent: Agent) -> None:
     answer, peer = await agent.call()
     await peer.close()
-    await until(lambda: agent.gateway.status()["active"] == 0)
+    await until(lambda: agent.manager.status()["active"] == 0)
     events = await events_until(agent, answer.session_id, "call_ended")
     assert events[-1]["reason"] == "hung-up"
 
@@ -240,7 +240,7 @@ async def test_a_new_call_of_the_same_session_replaces_the_old_one(agent: Agent)
     answer, _ = await agent.call()
     again, _ = await agent.call(answer.session_id)
     assert again.session_id == answer.session_id
-    await until(lambda: agent.gateway.status()["active"] == 1)
+    await until(lambda: agent.manager.status()["active"] == 1)
 
 
 async def test_a_caller_who_never_connects_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -267,11 +267,11 @@ async def test_callers_who_never_connect_do_not_keep_the_next_one_out(tmp_path: 
             await agent.offer_and_stay_away()
 
         await until(lambda: not agent.is_on_calls(), timeout_s=30)
-        agent.gateway._limits = PATIENT
+        agent.manager._limits = PATIENT
         answer, _ = await agent.call()
 
         await events_until(agent, answer.session_id, "call_connected")
-        assert agent.gateway.status()["active"] == 1
+        assert agent.manager.status()["active"] == 1
 
 
 async def test_a_place_is_free_before_the_connection_has_closed(
@@ -312,7 +312,7 @@ async def test_a_connection_that_never_closes_is_left_after_its_time(
         await peer.close()
 
         ended = (await events_until(agent, answer.session_id, "call_ended"))[-1]
-        assert (ended["reason"], agent.gateway._tasks) == ("hung-up", {})
+        assert (ended["reason"], agent.manager._tasks) == ("hung-up", {})
         await close(left[0])
 
 
@@ -323,7 +323,7 @@ async def test_an_offer_that_takes_too_long_is_told_so_and_leaves_nothing(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(gateway_module, "OFFER_TIMEOUT_S", 0.1)
+        patch.setattr(call_manager_module, "OFFER_TIMEOUT_S", 0.1)
         patch.setattr(SmallWebRTCConnection, "initialize", never)
         for _ in range(3):
             with pytest.raises(VoiceError) as caught:

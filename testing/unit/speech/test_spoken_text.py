@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.clause_aggregator import ClauseCutter
+from pipecatapp.voice.clause_aggregator import ClauseAggregator
 
 pytestmark = pytest.mark.unit
 
@@ -42,8 +42,8 @@ def test_of_an_unknown_language_only_marks_are_taken_off() -> None:
 
 
 def streamed(text: str) -> list[str]:
-    cutter = ClauseCutter(ENGLISH.is_cut_by)
-    return [piece for character in text for piece in cutter.feed(character)] + cutter.flush()
+    aggregator = ClauseAggregator(ENGLISH.is_cut_by)
+    return [piece for character in text for piece in aggregator.feed(character)] + aggregator.flush()
 
 
 @pytest.mark.parametrize(("group", "written", "said"), cases("english"))

@@ -1,21 +1,21 @@
 """Where an answer is cut into pieces worth speaking.
 
-It owns the cutter's promises; how a piece sounds is not tested here.
+It owns the aggregator's promises; how a piece sounds is not tested here.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from pipecatapp.voice.clause_aggregator import ClauseCutter
+from pipecatapp.voice.clause_aggregator import ClauseAggregator
 
 pytestmark = pytest.mark.unit
 
 
 def pieces_of(*tokens: str) -> list[str]:
-    cutter = ClauseCutter()
-    pieces = [piece for token in tokens for piece in cutter.feed(token)]
-    return [piece.strip() for piece in [*pieces, *cutter.flush()]]
+    aggregator = ClauseAggregator()
+    pieces = [piece for token in tokens for piece in aggregator.feed(token)]
+    return [piece.strip() for piece in [*pieces, *aggregator.flush()]]
 
 
 def test_whole_short_sentence_stays_whole() -> None:

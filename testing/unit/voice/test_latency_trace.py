@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.voice.latency_trace import TurnTrace
+from pipecatapp.voice.latency_trace import LatencyTrace
 from testing.fakes.fake_clock import FakeClock
 
 pytestmark = pytest.mark.unit
@@ -24,12 +24,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def trace(clock: FakeClock, reported: list[dict[str, float]]) -> TurnTrace:
-    return TurnTrace(clock, reported.append)
+def trace(clock: FakeClock, reported: list[dict[str, float]]) -> LatencyTrace:
+    return LatencyTrace(clock, reported.append)
 
 
 def test_stages_count_from_the_end_of_speech(
-    trace: TurnTrace, clock: FakeClock, reported: list[dict[str, float]]
+    trace: LatencyTrace, clock: FakeClock, reported: list[dict[str, float]]
 ) -> None:
     trace.user_started()
     clock.advance(1.0)
@@ -42,7 +42,7 @@ def test_stages_count_from_the_end_of_speech(
 
 
 def test_a_stage_reached_before_the_end_of_speech_was_heard_keeps_its_time(
-    trace: TurnTrace, clock: FakeClock, reported: list[dict[str, float]]
+    trace: LatencyTrace, clock: FakeClock, reported: list[dict[str, float]]
 ) -> None:
     trace.user_started()
     trace.mark("llm_first_token")
@@ -53,7 +53,7 @@ def test_a_stage_reached_before_the_end_of_speech_was_heard_keeps_its_time(
 
 
 def test_a_withdrawn_answer_takes_its_stages_along(
-    trace: TurnTrace, clock: FakeClock, reported: list[dict[str, float]]
+    trace: LatencyTrace, clock: FakeClock, reported: list[dict[str, float]]
 ) -> None:
     trace.user_started()
     trace.mark("llm_first_token")
@@ -67,13 +67,13 @@ def test_a_withdrawn_answer_takes_its_stages_along(
 
 
 def test_speech_that_answers_nothing_is_not_reported(
-    trace: TurnTrace, reported: list[dict[str, float]]
+    trace: LatencyTrace, reported: list[dict[str, float]]
 ) -> None:
     trace.bot_started()
     assert reported == []
 
 
-def test_a_turn_is_reported_once(trace: TurnTrace, reported: list[dict[str, float]]) -> None:
+def test_a_turn_is_reported_once(trace: LatencyTrace, reported: list[dict[str, float]]) -> None:
     trace.speech_ended(0.2)
     trace.mark("llm_first_token")
     trace.bot_started()

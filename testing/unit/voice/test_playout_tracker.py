@@ -8,67 +8,67 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.speech.spoken_text import SpokenText
-from pipecatapp.voice.playout_tracker import SpokenMeter
+from pipecatapp.voice.playout_tracker import PlayoutTracker
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def meter() -> SpokenMeter:
-    meter = SpokenMeter()
-    meter.begin("A lighthouse is a")
-    meter.made(400)
-    meter.begin("large tall building that casts light")
-    meter.made(300)
-    meter.made(300)
-    return meter
+def tracker() -> PlayoutTracker:
+    tracker = PlayoutTracker()
+    tracker.begin("A lighthouse is a")
+    tracker.synthesized(400)
+    tracker.begin("large tall building that casts light")
+    tracker.synthesized(300)
+    tracker.synthesized(300)
+    return tracker
 
 
-def test_nothing_sent_is_nothing_heard(meter: SpokenMeter) -> None:
-    assert meter.cut_piece() == ""
+def test_nothing_sent_is_nothing_heard(tracker: PlayoutTracker) -> None:
+    assert tracker.partial_text() == ""
 
 
-def test_half_the_sound_is_half_the_words(meter: SpokenMeter) -> None:
-    meter.sent(200)
-    assert meter.cut_piece() == "A lighthouse"
+def test_half_the_sound_is_half_the_words(tracker: PlayoutTracker) -> None:
+    tracker.played(200)
+    assert tracker.partial_text() == "A lighthouse"
 
 
-def test_a_piece_that_was_sent_whole_no_longer_counts(meter: SpokenMeter) -> None:
-    meter.sent(400)
-    meter.ended()
-    meter.sent(310)
-    assert meter.cut_piece() == "large tall building"
+def test_a_piece_that_was_sent_whole_no_longer_counts(tracker: PlayoutTracker) -> None:
+    tracker.played(400)
+    tracker.completed()
+    tracker.played(310)
+    assert tracker.partial_text() == "large tall building"
 
 
 def test_a_piece_whose_sound_is_not_made_yet_was_not_heard() -> None:
-    meter = SpokenMeter()
-    meter.begin("Not yet")
-    assert meter.cut_piece() == ""
+    tracker = PlayoutTracker()
+    tracker.begin("Not yet")
+    assert tracker.partial_text() == ""
 
 
 def test_an_amount_is_as_long_as_its_words() -> None:
-    meter = SpokenMeter(SpokenText("en-US").length)
-    meter.begin("It costs $37.60 at noon.")
-    meter.made(700)
-    meter.sent(390)
-    assert meter.cut_piece() == "It costs"
-    meter.sent(120)
-    assert meter.cut_piece() == "It costs $37.60"
+    tracker = PlayoutTracker(SpokenText("en-US").length)
+    tracker.begin("It costs $37.60 at noon.")
+    tracker.synthesized(700)
+    tracker.played(390)
+    assert tracker.partial_text() == "It costs"
+    tracker.played(120)
+    assert tracker.partial_text() == "It costs $37.60"
 
 
 def test_a_piece_that_is_not_spoken_does_not_count_for_the_next() -> None:
-    meter = SpokenMeter()
-    meter.begin("\U0001f389")
-    meter.ended()
-    meter.begin("Four words to say")
-    meter.made(400)
-    meter.sent(200)
-    assert meter.cut_piece() == "Four words"
+    tracker = PlayoutTracker()
+    tracker.begin("\U0001f389")
+    tracker.completed()
+    tracker.begin("Four words to say")
+    tracker.synthesized(400)
+    tracker.played(200)
+    assert tracker.partial_text() == "Four words"
 
 
-def test_a_new_answer_begins_at_nothing(meter: SpokenMeter) -> None:
-    meter.sent(400)
-    meter.clear()
-    meter.begin("Fresh words")
-    meter.made(100)
-    assert meter.cut_piece() == ""
+def test_a_new_answer_begins_at_nothing(tracker: PlayoutTracker) -> None:
+    tracker.played(400)
+    tracker.clear()
+    tracker.begin("Fresh words")
+    tracker.synthesized(100)
+    assert tracker.partial_text() == ""
