@@ -83,8 +83,8 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
 
         told = tool_prompts(services.prompts)
         engines = Engines(services.embedder, stt, tts)
-        instances = mind.experts.instances
-        gateway = await make_gateway(settings, instances, mind.access, clock, mind.llm, engines, told)
+        backends = mind.experts.backends
+        gateway = await make_gateway(settings, backends, mind.access, clock, mind.llm, engines, told)
         stack.push_async_callback(gateway.close)
 
         # What is loaded now stays for good; the collector need not look at it in the middle of a call.

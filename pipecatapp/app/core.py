@@ -25,7 +25,7 @@ from pipecatapp.app.memory import AgentMemory, faiss_works, pick_memory
 from pipecatapp.app.models import model_store
 from pipecatapp.experts.expert_metadata import load_profiles
 from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
@@ -95,7 +95,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
         services = NodeServices(
             llm=llm.client,
-            experts=ExpertBook(directory, experts, well_known),
+            experts=ExpertRegistry(directory, experts, well_known),
             toolbox=toolbox,
             memory=memory.store,
             embedder=embedder,

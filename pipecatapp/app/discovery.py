@@ -27,14 +27,13 @@ from pipecatapp.experts.external import ExternalExpert, load_external
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.experts.service_names import (
     EXPERT_PREFIX,
-    MAIN,
     MEMORY_SERVICE,
-    called,
-    experts_in,
+    display_name,
+    expert_names,
+    healthy_or_all,
     service_of,
-    to_ask,
 )
-from pipecatapp.ports import Clock, Endpoint, Experts, LlmClient, ServiceDirectory
+from pipecatapp.ports import MAIN_EXPERT, Clock, Endpoint, Experts, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 
@@ -42,7 +41,7 @@ log = logging.getLogger(__name__)
 
 EXPERT_TIMEOUT_S = 600.0
 """Longest wait for an expert's next byte (seconds): a bound for what is forgotten. How long a call waits
-before another is asked is `experts.hedged_request.Patience`."""
+before another is asked is `experts.hedged_request.HedgingPolicy`."""
 
 
 def consul_http(settings: Settings) -> ConsulHttp:
@@ -120,14 +119,18 @@ async def open_directory(
     )
     log.info(
         "Following services",
-        extra={"source": directory.name, "experts": experts_in(directory), "stale": directory.state().reason},
+        extra={
+            "source": directory.name,
+            "experts": expert_names(directory),
+            "stale": directory.state().reason,
+        },
     )
     return JoinedDirectory(directory, elsewhere) if elsewhere else directory
 
 
 def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:
     """Return a question for the memory service's addresses of this moment, best first."""
-    return lambda: [endpoint.url for endpoint in to_ask(directory, MEMORY_SERVICE)]
+    return lambda: [endpoint.url for endpoint in healthy_or_all(directory, MEMORY_SERVICE)]
 
 
 async def pick_experts(
@@ -152,28 +155,28 @@ async def pick_experts(
     """
 
     def connect(endpoint: Endpoint) -> LlmClient:
-        return access(endpoint).client(endpoint, name=called(endpoint), timeout_s=EXPERT_TIMEOUT_S)
+        return access(endpoint).client(endpoint, name=display_name(endpoint), timeout_s=EXPERT_TIMEOUT_S)
 
     if own_is_main(settings):
         alone = await pick_llm(settings, store, cpu)
         pool = ExpertPool(directory, connect, clock, own=alone.client, own_is_main=True)
-        return replace(alone, client=pool.client(MAIN)), pool
+        return replace(alone, client=pool.client(MAIN_EXPERT)), pool
     own: PickedLlm | None = None
     try:
         own = await pick_llm(settings, store, cpu)
     except AgentError as exc:
-        if not directory.current(service_of(MAIN)):
+        if not directory.current(service_of(MAIN_EXPERT)):
             raise
         log.warning("This machine has no language model of its own", extra={"code": exc.code})
     pool = ExpertPool(directory, connect, clock, own=own.client if own else None)
-    client = pool.client(MAIN)
+    client = pool.client(MAIN_EXPERT)
     # A server of this machine that is no child of ours is taken at its word.
     is_served_here = own is not None and own.server is None
     behind = f"; else {own.why}" if own else "; there is none of this machine's own"
     picked = PickedLlm(
         client,
         own.server if own else None,
-        f"{service_of(MAIN)} where {directory.name} knows one{behind}",
+        f"{service_of(MAIN_EXPERT)} where {directory.name} knows one{behind}",
         is_elsewhere=lambda: is_served_here or client.is_up(),
     )
     return picked, pool
@@ -216,7 +219,7 @@ def describe_experts(
                 "passing": len(directory.current(service_of(name))),
                 "endpoints": [_address(endpoint) for endpoint in directory.known(service_of(name))],
             }
-            for name in experts_in(directory)
+            for name in expert_names(directory)
         ],
     }
 
@@ -230,4 +233,4 @@ def _alone(settings: Settings, llm: PickedLlm) -> Endpoint:
     """Return the language model of a machine without Consul as an expert."""
     url = urlsplit(llm.server.base_url if llm.server is not None else settings.llm_base_url)
     port = url.port or (443 if url.scheme == "https" else 80)
-    return Endpoint(service_of(MAIN), "own", socket.gethostname(), url.hostname or "", port)
+    return Endpoint(service_of(MAIN_EXPERT), "own", socket.gethostname(), url.hostname or "", port)

@@ -16,15 +16,15 @@ from pipecatapp.adapters.stt.chunking import pcm_chunks
 from pipecatapp.app.api_keys import open_keys
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
-from pipecatapp.experts.backend_pool import Instance, Instances
-from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, called, experts_in, service_of
+from pipecatapp.experts.backend_pool import Backend, BackendPool
+from pipecatapp.experts.service_names import NATIVE_TOOLS, display_name, expert_names, service_of
 from pipecatapp.gateway.audio import Synthesizer, Transcriber
 from pipecatapp.gateway.proxy import UpstreamProxy
 from pipecatapp.gateway.rate_limits import Limits
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
-from pipecatapp.ports import Clock, Embedder, Endpoint, SpeechToText, TextToSpeech
+from pipecatapp.ports import MAIN_EXPERT, Clock, Embedder, Endpoint, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 from pipecatapp.workflow.prompts import PromptLibrary
 
@@ -42,7 +42,7 @@ class HouseUpstreams:
     """The experts that the agent's own calls ask, and this machine's own model behind `main`.
 
     Args:
-        instances: The experts, and what was seen of them.
+        backends: The experts, and what was seen of them.
         access: How an instance is asked.
         own: Returns this machine's own model's server; None while there is none.
         own_is_main: The own one is `main`: no other is asked for it, whatever the directory knows.
@@ -50,55 +50,55 @@ class HouseUpstreams:
 
     def __init__(
         self,
-        instances: Instances,
+        backends: BackendPool,
         access: Callable[[Endpoint], Access],
         own: Callable[[], Upstream | None],
         *,
         own_is_main: bool,
     ) -> None:
-        self._instances = instances
+        self._backends = backends
         self._access = access
         self._own = own
         self._own_is_main = own_is_main
 
     def experts(self) -> Sequence[str]:
         """Return the names of those that can be asked now, `main` first."""
-        directory = self._instances.directory
-        others = [name for name in experts_in(directory) if name != MAIN]
+        directory = self._backends.directory
+        others = [name for name in expert_names(directory) if name != MAIN_EXPERT]
         up = [name for name in others if directory.current(service_of(name))]
-        return [*([MAIN] if self.to_ask(MAIN) else []), *up]
+        return [*([MAIN_EXPERT] if self.for_expert(MAIN_EXPERT) else []), *up]
 
-    def to_ask(self, expert: str) -> Sequence[Upstream]:
+    def for_expert(self, expert: str) -> Sequence[Upstream]:
         """Return who answers for `expert`, best first; those that failed lately come last."""
-        name = MAIN if expert == DEFAULT else expert
-        found = self._own() if name == MAIN else None
+        name = MAIN_EXPERT if expert == DEFAULT else expert
+        found = self._own() if name == MAIN_EXPERT else None
         own = [found] if found else []
-        if name == MAIN and self._own_is_main:
+        if name == MAIN_EXPERT and self._own_is_main:
             return own
         service = service_of(name)
-        fine = map(self._upstream, self._instances.to_ask(service))
-        return [*fine, *own, *map(self._upstream, self._instances.failing(service))]
+        fine = map(self._upstream, self._backends.candidates(service))
+        return [*fine, *own, *map(self._upstream, self._backends.tripped(service))]
 
     def is_known(self, expert: str) -> bool:
         """Return whether there is such an expert; `main` is wherever there is an agent."""
-        return expert in (MAIN, DEFAULT) or bool(self._instances.directory.known(service_of(expert)))
+        return expert in (MAIN_EXPERT, DEFAULT) or bool(self._backends.directory.known(service_of(expert)))
 
-    def _upstream(self, instance: Instance) -> Upstream:
-        endpoint = instance.endpoint
+    def _upstream(self, backend: Backend) -> Upstream:
+        endpoint = backend.endpoint
         access = self._access(endpoint)
         return Upstream(
             endpoint.base_url,
-            called(endpoint),
+            display_name(endpoint),
             access.api_key,
             model="" if access.is_llama else access.model,
             calls_tools=NATIVE_TOOLS in endpoint.tags,
-            watch=instance,
+            observer=backend,
         )
 
 
 async def make_gateway(
     settings: Settings,
-    instances: Instances,
+    backends: BackendPool,
     access: Callable[[Endpoint], Access],
     clock: Clock,
     llm: PickedLlm,
@@ -107,7 +107,7 @@ async def make_gateway(
 ) -> Gateway:
     """Return the gateway over an agent that is up."""
     own = _own(settings, llm)
-    upstreams = HouseUpstreams(instances, access, own, own_is_main=own_is_main(settings))
+    upstreams = HouseUpstreams(backends, access, own, own_is_main=own_is_main(settings))
     keys = await open_keys(settings)
     codec = PyAvCodec()
     return Gateway(

@@ -22,7 +22,7 @@ from pipecatapp.app.memory import LOCAL_FILE, memory_http
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AgentError
-from pipecatapp.experts.service_names import MEMORY_SERVICE, experts_in
+from pipecatapp.experts.service_names import MEMORY_SERVICE, expert_names
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings, load_settings
 
@@ -149,7 +149,7 @@ def _consul(settings: Settings) -> Iterator[Finding]:
     if state.is_stale:
         yield "bad", state.reason, "The agent goes on without Consul: it thinks itself."
         return
-    experts = ", ".join(experts_in(directory)) or "none"
+    experts = ", ".join(expert_names(directory)) or "none"
     where = ", ".join(endpoint.url for endpoint in directory.current(MEMORY_SERVICE)) or "nowhere"
     yield "ok", f"{directory.name} answers; experts: {experts}; memory service: {where}", ""
 

@@ -22,9 +22,9 @@ from pipecatapp.ops.planner import (
     published_profiles,
     to_json,
 )
-from pipecatapp.planning.placement import MAIN
 from pipecatapp.planning.profile import read_profiles
 from pipecatapp.planning.report import lines_of
+from pipecatapp.ports import MAIN_EXPERT
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import load_catalogue
 
@@ -69,7 +69,7 @@ def _plan(options: argparse.Namespace) -> int:
                 print(f"  {node} {why}.")
         others = experts_without_list(load_catalogue(settings.catalogue_dir))
         if others:
-            print(f"\n{', '.join(others)}: no list of models in models.yaml, so {MAIN} answers.")
+            print(f"\n{', '.join(others)}: no list of models in models.yaml, so {MAIN_EXPERT} answers.")
         print("\nCommands:" if commands else "\nThere is nothing to deploy.")
         for command in commands:
             print(f"  {shlex.join(command)}")

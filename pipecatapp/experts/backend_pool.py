@@ -1,7 +1,7 @@
-"""The instances of the house's experts: connections to them, and what was seen of each.
+"""The pool of backends that serve experts: connections to them, and the state of each.
 
 It owns one connection to each instance, shared by all who ask there; how many answers are under way on it;
-its breaker; how soon a service spoke lately; and which instance of a service is asked first. The agent's
+its breaker; recent times to first token; and which instance of a service is asked first. The agent's
 calls and the gateway's requests count alike. When the next one is asked is `hedged_request`'s and the
 gateway's.
 """
@@ -14,7 +14,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 
-from pipecatapp.experts.circuit_breaker import Breaker
+from pipecatapp.experts.circuit_breaker import CircuitBreaker
 from pipecatapp.experts.service_names import EXPERT_PREFIX
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, Endpoint, LlmClient, ServiceDirectory
 
@@ -23,7 +23,7 @@ OVERLOAD = 2
 it has read goes elsewhere: with one or two at a time a server of two slots keeps up, and reading a long
 prompt anew takes an old desktop ten seconds."""
 SEEN = 64
-"""How many of a service's last times to the first word are kept."""
+"""How many of a service's last times to first token are kept."""
 ENOUGH_SEEN = 5
 """From how many times on they say something."""
 SLOW = 0.95
@@ -32,7 +32,7 @@ SLOW = 0.95
 Connect = Callable[[Endpoint], LlmClient]
 
 
-class Instance:
+class Backend:
     """One address of one service, and what was seen of it.
 
     Args:
@@ -43,7 +43,7 @@ class Instance:
 
     def __init__(self, endpoint: Endpoint, connect: Connect, clock: Clock) -> None:
         self.endpoint = endpoint
-        self.breaker = Breaker(clock)
+        self.breaker = CircuitBreaker(clock)
         self.busy = 0
         """Answers of ours that are under way there."""
         self._connect = connect
@@ -56,23 +56,23 @@ class Instance:
             self._client = self._connect(self.endpoint)
         return self._client
 
-    def begun(self) -> None:
-        """Note that it is asked; `ended` must follow."""
+    def on_request(self) -> None:
+        """Note that it is asked; `on_done` must follow."""
         self.busy += 1
-        self.breaker.begun()
+        self.breaker.on_request()
 
-    def answered(self) -> None:
+    def on_first_token(self) -> None:
         """Note the first piece of its answer."""
-        self.breaker.answered()
+        self.breaker.on_success()
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         """Note that it did not answer, or broke off."""
-        self.breaker.failed()
+        self.breaker.on_failure()
 
-    def ended(self) -> None:
+    def on_done(self) -> None:
         """Note that nothing more is wanted of what it was asked."""
         self.busy -= 1
-        self.breaker.left()
+        self.breaker.on_cancel()
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -80,7 +80,7 @@ class Instance:
             await self._client.close()
 
 
-class Instances:
+class BackendPool:
     """What this process knows of the endpoints of the house.
 
     Args:
@@ -93,11 +93,11 @@ class Instances:
         self.directory = directory
         self._connect = connect
         self._clock = clock
-        self._instances: dict[tuple[str, str], Instance] = {}
+        self._backends: dict[tuple[str, str], Backend] = {}
         self._first_words_s: dict[str, deque[float]] = {}
         self._salt = secrets.token_hex(8)
 
-    def to_ask(self, service: str, session: str = "") -> list[Instance]:
+    def candidates(self, service: str, session: str = "") -> list[Backend]:
         """Return the passing instances of a service that are worth asking, best first.
 
         A conversation prefers the same one each time, whose prompt cache it then finds warm, unless that one
@@ -106,55 +106,55 @@ class Instances:
         conversation it is the least busy one, and of equals always the same. One outside the house comes
         after all of the house.
         """
-        usable = [instance for instance in self._passing(service) if instance.breaker.lets_through]
-        least = min((instance.busy for instance in usable), default=0)
+        usable = [backend for backend in self._passing(service) if backend.breaker.allows_request]
+        least = min((backend.busy for backend in usable), default=0)
 
-        def rank(instance: Instance) -> tuple[bool, int, bytes]:
-            is_fine = session and instance.busy - least < OVERLOAD
-            weight = _weight(session or self._salt, instance.endpoint)
-            return bool(instance.endpoint.elsewhere), 0 if is_fine else instance.busy, weight
+        def rank(backend: Backend) -> tuple[bool, int, bytes]:
+            is_fine = session and backend.busy - least < OVERLOAD
+            weight = _weight(session or self._salt, backend.endpoint)
+            return bool(backend.endpoint.elsewhere), 0 if is_fine else backend.busy, weight
 
         return sorted(usable, key=rank)
 
-    def failing(self, service: str) -> list[Instance]:
+    def tripped(self, service: str) -> list[Backend]:
         """Return the passing instances of a service that failed lately: for when there is nobody else."""
-        return [instance for instance in self._passing(service) if not instance.breaker.lets_through]
+        return [backend for backend in self._passing(service) if not backend.breaker.allows_request]
 
-    def spoke(self, service: str, first_word_s: float) -> None:
+    def record_ttft(self, service: str, first_word_s: float) -> None:
         """Note after what time (seconds) an instance of a service said its first word."""
         self._first_words_s.setdefault(service, deque(maxlen=SEEN)).append(first_word_s)
 
-    def slow_after_s(self, service: str) -> float | None:
+    def ttft_p95_s(self, service: str) -> float | None:
         """Return the time (seconds) in which nearly every answer began; None while too few are seen."""
         seen = sorted(self._first_words_s.get(service, ()))
         return seen[int(SLOW * (len(seen) - 1))] if len(seen) >= ENOUGH_SEEN else None
 
     async def close(self) -> None:
         """Let go of every connection."""
-        instances = list(self._instances.values())
-        self._instances.clear()
-        await asyncio.gather(*(instance.close() for instance in instances))
+        backends = list(self._backends.values())
+        self._backends.clear()
+        await asyncio.gather(*(backend.close() for backend in backends))
 
-    async def let_go_of_the_gone(self) -> None:
+    async def prune(self) -> None:
         """Close the connections that nobody uses to endpoints that are no longer there."""
         known = {
             (service, endpoint.base_url)
             for service in self.directory.names(EXPERT_PREFIX)
             for endpoint in self.directory.known(service)
         }
-        for key in [key for key, one in self._instances.items() if key not in known and not one.busy]:
-            await self._instances.pop(key).close()
+        for key in [key for key, one in self._backends.items() if key not in known and not one.busy]:
+            await self._backends.pop(key).close()
 
-    def _passing(self, service: str) -> list[Instance]:
-        return [self._instance(endpoint) for endpoint in self.directory.current(service)]
+    def _passing(self, service: str) -> list[Backend]:
+        return [self._backend(endpoint) for endpoint in self.directory.current(service)]
 
-    def _instance(self, endpoint: Endpoint) -> Instance:
+    def _backend(self, endpoint: Endpoint) -> Backend:
         key = (endpoint.service, endpoint.base_url)
-        if key not in self._instances:
-            self._instances[key] = Instance(endpoint, self._connect, self._clock)
-        instance = self._instances[key]
-        instance.endpoint = endpoint
-        return instance
+        if key not in self._backends:
+            self._backends[key] = Backend(endpoint, self._connect, self._clock)
+        backend = self._backends[key]
+        backend.endpoint = endpoint
+        return backend
 
 
 async def answer_of(llm: LlmClient, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:

@@ -1,4 +1,4 @@
-"""Whether an endpoint that failed is worth asking.
+"""A circuit breaker: whether a backend that failed is worth asking.
 
     closed --fault--> open --time--> half-open --answer--> closed
                         ^                |
@@ -15,16 +15,16 @@ from pipecatapp.ports import Clock
 
 OPEN_S = 10.0
 """How long an endpoint is not asked after a fault (seconds): Consul's check will have noticed by then."""
-MOST_OPEN_S = 80.0
+MAX_OPEN_S = 80.0
 """Longest time that it is not asked (seconds): the time doubles with each trial that fails, and a machine
 that was switched on again is in use within a minute and a half."""
-LOST_RACES = 2
+LOST_HEDGES = 2
 """Races lost one after the other that are a fault: one may be chance, and a caller waits for each."""
 
 State = Literal["closed", "open", "half-open"]
 
 
-class Breaker:
+class CircuitBreaker:
     """What was seen of one endpoint; half-open, it lets one call at a time through as a trial.
 
     Args:
@@ -35,7 +35,7 @@ class Breaker:
         self._clock = clock
         self._open_s = 0.0
         self._until_s = 0.0
-        self._races_lost = 0
+        self._hedges_lost = 0
         self._is_tried = False
 
     @property
@@ -46,31 +46,31 @@ class Breaker:
         return "open" if self._clock.monotonic_s() < self._until_s else "half-open"
 
     @property
-    def lets_through(self) -> bool:
+    def allows_request(self) -> bool:
         """Whether a call may go there."""
         return self.state == "closed" or (self.state == "half-open" and not self._is_tried)
 
-    def begun(self) -> None:
+    def on_request(self) -> None:
         """Note that it is asked."""
         self._is_tried = self.state == "half-open"
 
-    def answered(self) -> None:
+    def on_success(self) -> None:
         """Note its first piece of an answer."""
-        self._open_s, self._races_lost, self._is_tried = 0.0, 0, False
+        self._open_s, self._hedges_lost, self._is_tried = 0.0, 0, False
 
-    def left(self) -> None:
+    def on_cancel(self) -> None:
         """Note that a caller went away before it could answer or fail."""
         self._is_tried = False
 
-    def lost_race(self) -> None:
+    def on_lost_hedge(self) -> None:
         """Note that another, asked later, spoke first."""
-        self._races_lost += 1
-        if self._races_lost >= LOST_RACES or self._open_s:
-            self.failed()
+        self._hedges_lost += 1
+        if self._hedges_lost >= LOST_HEDGES or self._open_s:
+            self.on_failure()
         self._is_tried = False
 
-    def failed(self) -> None:
+    def on_failure(self) -> None:
         """Note that it did not answer, or broke off."""
-        self._open_s = min(self._open_s * 2 or OPEN_S, MOST_OPEN_S)
+        self._open_s = min(self._open_s * 2 or OPEN_S, MAX_OPEN_S)
         self._until_s = self._clock.monotonic_s() + self._open_s
-        self._races_lost, self._is_tried = 0, False
+        self._hedges_lost, self._is_tried = 0, False

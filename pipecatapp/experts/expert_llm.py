@@ -1,4 +1,4 @@
-"""A chat model that is wherever the house's directory says, with this machine's own behind it.
+"""The LlmClient of one expert, over all backends that serve it, with the local model as a fallback.
 
 It owns what an expert is called and which services stand behind its name; asking them is `hedged_request`'s.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
-from pipecatapp.experts.backend_pool import Instances
-from pipecatapp.experts.hedged_request import Call, Patience
+from pipecatapp.experts.backend_pool import BackendPool
+from pipecatapp.experts.hedged_request import HedgedRequest, HedgingPolicy
 from pipecatapp.ports import ChatDelta, ChatRequest, Clock, LlmClient
 
 
@@ -19,28 +19,28 @@ class ExpertLlm:
     Args:
         expert: Such as `main`.
         services: Whose instances are asked, one service after the other.
-        instances: What there is; the pool closes it.
+        backends: What there is; the pool closes it.
         clock: Time.
         own: This machine's own model, asked last; the pool closes it. None for none.
-        patience: How long a call waits for what.
+        policy: How long a call waits for what.
     """
 
     def __init__(
         self,
         expert: str,
         services: Sequence[str],
-        instances: Instances,
+        backends: BackendPool,
         clock: Clock,
         *,
         own: LlmClient | None = None,
-        patience: Patience,
+        policy: HedgingPolicy,
     ) -> None:
         self._expert = expert
         self._services = tuple(services)
-        self._instances = instances
+        self._backends = backends
         self._clock = clock
         self._own = own
-        self._patience = patience
+        self._policy = policy
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class ExpertLlm:
 
     def is_up(self) -> bool:
         """Whether an instance passes its checks."""
-        return any(self._instances.directory.current(service) for service in self._services)
+        return any(self._backends.directory.current(service) for service in self._services)
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
         """Yield one answer, whoever gives its parts; each piece says by whom it is.
@@ -59,14 +59,14 @@ class ExpertLlm:
         Raises:
             AdapterError: Nobody is left who could answer or go on; `no-expert` when there is none to ask.
         """
-        call = Call(request, self._services, self._instances, self._own, self._clock, self._patience)
+        call = HedgedRequest(request, self._services, self._backends, self._own, self._clock, self._policy)
         return call.answer()
 
     async def prefill(self, request: ChatRequest) -> None:
         """Warm the prompt cache of the one that will be asked first."""
         for service in self._services:
-            for instance in self._instances.to_ask(service, request.session):
-                await instance.client.prefill(replace(request, slot=-1))
+            for backend in self._backends.candidates(service, request.session):
+                await backend.client.prefill(replace(request, slot=-1))
                 return
         if self._own is not None:
             await self._own.prefill(request)

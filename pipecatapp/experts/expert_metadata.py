@@ -1,6 +1,6 @@
-"""What an expert says it is good at: in Consul's metadata, or in the file of the well-known ones.
+"""An expert's description and examples, in Consul's metadata or in the file of the well-known ones.
 
-It owns the metadata's keys and Consul's limits; what follows from a profile is the book's and the
+It owns the metadata's keys and Consul's limits; what follows from a profile is the registry's and the
 workflow's business.
 """
 
@@ -95,7 +95,7 @@ def load_profiles(folder: Path) -> Mapping[str, Profile]:
         raise ConfigError("experts-file", f"{path}: {place}: {first['msg']}") from exc
 
 
-def declared(meta: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+def parse_meta(meta: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     """Return description and examples from a service's metadata; "" and none when it says nothing.
 
     Anybody who may register a service writes what is read here: each text becomes one line of bounded length,
@@ -110,7 +110,7 @@ def declared(meta: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
     return _clipped(meta.get(DESCRIPTION_KEY, "")), examples
 
 
-def meta_of(profile: Profile) -> dict[str, str]:
+def to_meta(profile: Profile) -> dict[str, str]:
     """Return the metadata that a service with this profile is registered with."""
     examples = {f"{EXAMPLE_KEY}{number}": text for number, text in enumerate(profile.examples, 1)}
     return {DESCRIPTION_KEY: profile.description} | examples

@@ -17,9 +17,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.experts.expert_metadata import MAX_EXAMPLES, ExpertName, Profile, Value, meta_of
-from pipecatapp.experts.service_names import MAIN, NATIVE_TOOLS, service_of
-from pipecatapp.ports import Endpoint
+from pipecatapp.experts.expert_metadata import MAX_EXAMPLES, ExpertName, Profile, Value, to_meta
+from pipecatapp.experts.service_names import NATIVE_TOOLS, service_of
+from pipecatapp.ports import MAIN_EXPERT, Endpoint
 
 FILE_NAME = "external_experts.yaml"
 """Who is elsewhere, in the catalogue's folder."""
@@ -28,8 +28,10 @@ KEY_NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 
 
 def _not_main(name: str) -> str:
-    if name == MAIN:
-        raise ValueError(f"{MAIN} is the house's own; another server thinks in its place by LLM_BASE_URL")
+    if name == MAIN_EXPERT:
+        raise ValueError(
+            f"{MAIN_EXPERT} is the house's own; another server thinks in its place by LLM_BASE_URL"
+        )
     return name
 
 
@@ -108,7 +110,7 @@ class ExternalExpert:
             host,
             url.port or (443 if url.scheme == "https" else 80),
             (NATIVE_TOOLS,) if self.calls_tools else (),
-            meta=meta_of(self.profile) if self.profile is not None else {},
+            meta=to_meta(self.profile) if self.profile is not None else {},
             elsewhere=self.base_url,
         )
 

@@ -1,7 +1,8 @@
-"""One question to an expert: who is asked, who else when that one is slow, and who goes on when it dies.
+"""One chat request to an expert, with hedging and failover in the middle of a stream.
 
-It owns the order of one call, its times, and that the pieces of several models are one answer. What was seen
-of the instances is `backend_pool`'s; how a server is asked to go on is its adapter's.
+It owns the order in which backends are asked, the times, and that the pieces of several models are one
+reply. Not here: the state of each backend (`backend_pool`), and how a server is asked to continue a partial
+reply (`adapters/llm/continuation`).
 """
 
 from __future__ import annotations
@@ -14,56 +15,61 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.experts.backend_pool import Instance, Instances, answer_of
-from pipecatapp.experts.service_names import MAIN, service_of
-from pipecatapp.ports import ChatDelta, ChatRequest, Clock, LlmClient, Message
+from pipecatapp.experts.backend_pool import Backend, BackendPool, answer_of
+from pipecatapp.experts.service_names import service_of
+from pipecatapp.ports import MAIN_EXPERT, ChatDelta, ChatRequest, Clock, LlmClient, Message
 
 log = logging.getLogger(__name__)
 
-OUR_FAULT = "llm-request"
-"""Code of a request that nobody would take."""
+INVALID_REQUEST = "llm-request"
+"""Error code of an invalid request; never retried."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a call waits for what (all in seconds, > 0).
+class HedgingPolicy:
+    """How long a request waits for what (all in seconds, > 0).
 
-    A request that names its deadline says how patient its caller is: `house_s` is then `house_share` of it,
-    and `other_model_s` changes in proportion.
+    A request that names its deadline says how long its caller waits: `cluster_timeout_s` is then
+    `cluster_share` of it, and `other_model_s` changes in proportion.
 
     Args:
-        call_s: For a whole answer of no length, from asking to its last piece: its prompt, and spare.
+        total_s: For a whole answer of no length, from asking to its last piece: its prompt, and spare.
         token_s: For each token of its bound besides: two a second is the slowest that anybody listens to.
-        house_s: For the first word of the house's instances together, this machine's own model being there. A
-            long prompt takes an old desktop half of it, and a workflow's `llm` node waits 30.
-        house_share: The part of a deadline that is theirs.
+        cluster_timeout_s: For the first token of the cluster's backends together, the local model being a
+            fallback. A long prompt takes an old desktop half of it, and a workflow's `llm` node waits 30.
+        cluster_share: The part of a deadline that is theirs.
         first_hedge_s: For the first word before a second instance is asked, until enough was seen of the
             first words of that expert; from then on, the time in which 95 of 100 began.
-        least_hedge_s: Shortest such time: less is the network's jitter, and costs an instance for nothing.
-        most_hedge_s: Longest such time.
+        min_hedge_s: Shortest such time: less is the network's jitter, and costs an instance for nothing.
+        max_hedge_s: Longest such time.
         other_model_s: Shortest such time when only another model is left to be asked: it answers less well.
         stall_s: For the next word of an answer that has begun, while there is somebody to go on. A
             neighbour's prompt may hold a server up: a batch of it
             (`adapters.llm.server_process.BATCH_TOKENS`), 512 tokens, takes an old desktop 8.
     """
 
-    call_s: float = 60.0
+    total_s: float = 60.0
     token_s: float = 0.5
-    house_s: float = 20.0
-    house_share: float = 0.6
+    cluster_timeout_s: float = 20.0
+    cluster_share: float = 0.6
     first_hedge_s: float = 2.0
-    least_hedge_s: float = 0.5
-    most_hedge_s: float = 5.0
+    min_hedge_s: float = 0.5
+    max_hedge_s: float = 5.0
     other_model_s: float = 6.0
     stall_s: float = 10.0
 
-    def for_(self, request: ChatRequest) -> Patience:
-        """Return the patience with one request; `call_s` is then its whole time."""
+    def scaled_to(self, request: ChatRequest) -> HedgingPolicy:
+        """Return the policy for one request; `total_s` is then its whole time."""
         if not request.deadline_s:
-            return replace(self, call_s=self.call_s + self.token_s * request.max_tokens)
-        house_s = self.house_share * request.deadline_s
-        other_model_s = self.other_model_s * house_s / self.house_s
-        return replace(self, call_s=request.deadline_s, house_s=house_s, other_model_s=other_model_s)
+            return replace(self, total_s=self.total_s + self.token_s * request.max_tokens)
+        cluster_timeout_s = self.cluster_share * request.deadline_s
+        other_model_s = self.other_model_s * cluster_timeout_s / self.cluster_timeout_s
+        return replace(
+            self,
+            total_s=request.deadline_s,
+            cluster_timeout_s=cluster_timeout_s,
+            other_model_s=other_model_s,
+        )
 
 
 class Attempt:
@@ -74,7 +80,7 @@ class Attempt:
         request: What is asked.
         now_s: Time.
         service: The service that it belongs to; "" for this machine's own model.
-        instance: The instance; None for this machine's own model.
+        backend: The instance; None for this machine's own model.
     """
 
     def __init__(
@@ -83,16 +89,16 @@ class Attempt:
         request: ChatRequest,
         now_s: float,
         service: str = "",
-        instance: Instance | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.by = client.name
         self.service = service
-        self.instance = instance
+        self.backend = backend
         self.began_s = now_s
         self.deltas = answer_of(client, request)
         self.first = asyncio.create_task(self._first(), name=f"first word of {self.by}")
-        if instance is not None:
-            instance.begun()
+        if backend is not None:
+            backend.on_request()
 
     async def _first(self) -> ChatDelta:
         async for delta in self.deltas:
@@ -101,8 +107,8 @@ class Attempt:
 
     async def stop(self) -> None:
         """Close the answer, which ends the work at the other side."""
-        if self.instance is not None:
-            self.instance.ended()
+        if self.backend is not None:
+            self.backend.on_done()
         self.first.cancel()
         await asyncio.wait({self.first})
         if not self.first.cancelled():
@@ -110,43 +116,43 @@ class Attempt:
         await self.deltas.aclose()
 
 
-class Call:
-    """One question.
+class HedgedRequest:
+    """One chat request.
 
     Args:
         request: What is asked.
         services: Whose instances are asked, one service after the other; the first is the expert's own.
-        instances: What there is.
+        backends: What there is.
         own: This machine's own model, asked after them; None for none.
         clock: Time.
-        patience: How long it waits for what.
+        policy: How long it waits for what.
     """
 
     def __init__(
         self,
         request: ChatRequest,
         services: Sequence[str],
-        instances: Instances,
+        backends: BackendPool,
         own: LlmClient | None,
         clock: Clock,
-        patience: Patience,
+        policy: HedgingPolicy,
     ) -> None:
         self._request = request
         self._services = services
-        self._instances = instances
+        self._backends = backends
         self._own = own
         self._clock = clock
-        self._patience = patience.for_(request)
+        self._policy = policy.scaled_to(request)
         self._asked: set[str] = set()
-        self._slow: list[tuple[str, Instance]] = []
+        self._slow: list[tuple[str, Backend]] = []
         self._is_own_asked = False
         self._failure: AdapterError | None = None
-        self._because = ""
+        self._fallback = ""
         self._said = ""
         self._tokens = 0
-        self._is_going_on = False
+        self._is_continuing = False
         self._heard_s = clock.monotonic_s()
-        self._ends_s = self._heard_s + self._patience.call_s
+        self._ends_s = self._heard_s + self._policy.total_s
 
     async def answer(self) -> AsyncGenerator[ChatDelta, None]:
         """Yield one answer, whoever gives its parts.
@@ -155,15 +161,15 @@ class Call:
             AdapterError: Nobody is left who could answer or go on, or it took too long; `no-expert` when
                 there was nobody from the beginning.
         """
-        await self._instances.let_go_of_the_gone()
+        await self._backends.prune()
         while True:
-            speaker = await self._begin()
-            if self._because:
-                log.info("Another model answers", extra={"by": speaker.by, "goes_on": bool(self._said)})
-            stall_s = self._patience.stall_s if self._can_another() else math.inf
-            said_before, self._is_going_on = self._tokens, bool(self._said)
+            winner = await self._begin()
+            if self._fallback:
+                log.info("Another model answers", extra={"by": winner.by, "goes_on": bool(self._said)})
+            stall_s = self._policy.stall_s if self._has_fallback() else math.inf
+            said_before, self._is_continuing = self._tokens, bool(self._said)
             try:
-                delta: ChatDelta | None = speaker.first.result()
+                delta: ChatDelta | None = winner.first.result()
                 while delta is not None:
                     text = self._joined(delta.text)
                     if text or delta.finish:
@@ -171,58 +177,58 @@ class Call:
                             delta,
                             text=text,
                             completion_tokens=delta.completion_tokens + said_before if delta.finish else 0,
-                            by=speaker.by,
-                            because=self._because,
+                            by=winner.by,
+                            because=self._fallback,
                         )
                     self._heard_s = self._clock.monotonic_s()
-                    delta = await self._next_piece(speaker, stall_s)
+                    delta = await self._next_piece(winner, stall_s)
                 return
             except AdapterError as exc:
-                self._note(speaker, exc)
+                self._note(winner, exc)
             finally:
-                await speaker.stop()
+                await winner.stop()
             if self._tokens >= self._request.max_tokens:
                 yield ChatDelta(
-                    "", "length", completion_tokens=self._tokens, by=speaker.by, because=self._because
+                    "", "length", completion_tokens=self._tokens, by=winner.by, because=self._fallback
                 )
                 return
 
     def _joined(self, text: str) -> str:
         """Note a piece and return it; what goes on brings no second space."""
-        if self._said and self._said[-1].isspace() and self._is_going_on:
+        if self._said and self._said[-1].isspace() and self._is_continuing:
             text = text.lstrip()
-        self._is_going_on = self._is_going_on and not text
+        self._is_continuing = self._is_continuing and not text
         self._said += text
         self._tokens += bool(text)
         return text
 
-    async def _next_piece(self, speaker: Attempt, stall_s: float) -> ChatDelta | None:
+    async def _next_piece(self, winner: Attempt, stall_s: float) -> ChatDelta | None:
         try:
             async with asyncio.timeout(min(stall_s, self._left_s())):
-                return await anext(speaker.deltas, None)
+                return await anext(winner.deltas, None)
         except TimeoutError as exc:
-            raise _silence(f"{speaker.by} fell silent in the middle of its answer") from exc
+            raise _silence(f"{winner.by} fell silent in the middle of its answer") from exc
 
     async def _begin(self) -> Attempt:
         """Return the first of those asked who speaks; the others are stopped."""
-        house_ends_s = self._heard_s + self._patience.house_s
+        cluster_ends_s = self._heard_s + self._policy.cluster_timeout_s
         running: list[Attempt] = []
         try:
             while True:
                 if not running:
-                    running.append(self._ask_next(house_ends_s))
-                hedge_s = self._hedge_s(running, house_ends_s)
-                # The house's instances have their time; what is over it is this machine's own model's.
+                    running.append(self._ask_next(cluster_ends_s))
+                hedge_s = self._hedge_s(running, cluster_ends_s)
+                # The cluster's backends have their time; what is over it is the local model's.
                 is_last = self._own is None or self._is_own_asked
-                limit_s = self._ends_s if is_last else min(house_ends_s, self._ends_s)
+                limit_s = self._ends_s if is_last else min(cluster_ends_s, self._ends_s)
                 wait_s = max(0.0, min(limit_s, hedge_s) - self._clock.monotonic_s())
                 await asyncio.wait(
                     [attempt.first for attempt in running],
                     timeout=wait_s,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                if speaker := await self._speaker_of(running):
-                    return speaker
+                if winner := await self._winner_of(running):
+                    return winner
                 now_s = self._clock.monotonic_s()
                 if now_s >= limit_s:
                     for attempt in [*running]:
@@ -231,12 +237,12 @@ class Call:
                         self._note(attempt, _silence(f"{attempt.by} did not begin to answer"))
                 elif running and now_s >= hedge_s:
                     log.info("An expert is slow; another is asked too", extra={"slow": running[0].by})
-                    running.append(self._ask_next(house_ends_s))
+                    running.append(self._ask_next(cluster_ends_s))
         finally:
             for attempt in running:
                 await attempt.stop()
 
-    async def _speaker_of(self, running: list[Attempt]) -> Attempt | None:
+    async def _winner_of(self, running: list[Attempt]) -> Attempt | None:
         """Take out of `running` who spoke, and return the first of them, and who failed."""
         for attempt in [attempt for attempt in running if attempt.first.done()]:
             failure = attempt.first.exception()
@@ -248,9 +254,9 @@ class Call:
                 self._note(attempt, failure)
                 continue
             now_s = self._clock.monotonic_s()
-            if attempt.instance is not None:
-                attempt.instance.answered()
-                self._instances.spoke(attempt.service, now_s - attempt.began_s)
+            if attempt.backend is not None:
+                attempt.backend.on_first_token()
+                self._backends.record_ttft(attempt.service, now_s - attempt.began_s)
             for other in running:
                 self._lost(other, attempt, now_s)
             return attempt
@@ -258,89 +264,89 @@ class Call:
 
     def _lost(self, loser: Attempt, winner: Attempt, now_s: float) -> None:
         """Note who did not speak first; it may still have to go on."""
-        if loser.instance is None:
+        if loser.backend is None:
             self._is_own_asked = False
             return
-        self._slow.append((loser.service, loser.instance))
+        self._slow.append((loser.service, loser.backend))
         if loser.began_s < winner.began_s:
-            loser.instance.breaker.lost_race()
-            self._because = f"{loser.by} was silent for {now_s - loser.began_s:.1f} s"
+            loser.backend.breaker.on_lost_hedge()
+            self._fallback = f"{loser.by} was silent for {now_s - loser.began_s:.1f} s"
 
-    def _hedge_s(self, running: Sequence[Attempt], house_ends_s: float) -> float:
+    def _hedge_s(self, running: Sequence[Attempt], cluster_ends_s: float) -> float:
         """Return when a second one is asked too; never while two are asked, or when nobody is left."""
-        candidates = self._candidates(house_ends_s)
+        candidates = self._candidates(cluster_ends_s)
         if len(running) > 1 or not candidates:
             return math.inf
-        first, patience = running[0], self._patience
-        seen_s = self._instances.slow_after_s(first.service)
-        after_s = patience.first_hedge_s if seen_s is None else seen_s
-        after_s = min(max(after_s, patience.least_hedge_s), patience.most_hedge_s)
+        first, policy = running[0], self._policy
+        seen_s = self._backends.ttft_p95_s(first.service)
+        after_s = policy.first_hedge_s if seen_s is None else seen_s
+        after_s = min(max(after_s, policy.min_hedge_s), policy.max_hedge_s)
         if candidates[0][0] != first.service:
-            after_s = max(after_s, patience.other_model_s)
+            after_s = max(after_s, policy.other_model_s)
         return first.began_s + after_s
 
-    def _candidates(self, house_ends_s: float) -> list[tuple[str, Instance | None]]:
+    def _candidates(self, cluster_ends_s: float) -> list[tuple[str, Backend | None]]:
         """Return who is left, best first: a service and its instance, "" and None for our own model.
 
         After our own model come those who were slow in this call, and those that failed lately: a machine
         that is gone costs three seconds.
         """
         fresh = [
-            (service, instance)
+            (service, backend)
             for service in self._services
-            for instance in self._instances.to_ask(service, self._request.session)
-            if instance.endpoint.base_url not in self._asked
+            for backend in self._backends.candidates(service, self._request.session)
+            if backend.endpoint.base_url not in self._asked
         ]
         failing = [
-            (service, instance)
+            (service, backend)
             for service in self._services
-            for instance in self._instances.failing(service)
-            if instance.endpoint.base_url not in self._asked
+            for backend in self._backends.tripped(service)
+            if backend.endpoint.base_url not in self._asked
         ]
         last = [*self._slow, *failing]
         if self._own is None or self._is_own_asked:
             return [*fresh, *last]
-        if self._clock.monotonic_s() >= house_ends_s:
+        if self._clock.monotonic_s() >= cluster_ends_s:
             return [("", None), *fresh, *last]
         return [*fresh, ("", None), *last]
 
-    def _can_another(self) -> bool:
+    def _has_fallback(self) -> bool:
         """Whether somebody who did not fail lately is left to go on."""
         candidates = self._candidates(math.inf)
-        return any(instance is None or instance.breaker.lets_through for _, instance in candidates)
+        return any(backend is None or backend.breaker.allows_request for _, backend in candidates)
 
-    def _ask_next(self, house_ends_s: float) -> Attempt:
-        candidates = self._candidates(house_ends_s)
+    def _ask_next(self, cluster_ends_s: float) -> Attempt:
+        candidates = self._candidates(cluster_ends_s)
         if self._failure is not None and (not candidates or self._left_s() <= 0):
             raise self._failure
         if not candidates:
             raise AdapterError(
                 "no-expert",
-                f"{self._instances.directory.name} knows no {' and no '.join(self._services)}, "
+                f"{self._backends.directory.name} knows no {' and no '.join(self._services)}, "
                 "and this machine has no language model.",
                 hint="Start an expert, or set LLM_BASE_URL.",
                 retryable=True,
             )
-        service, instance = candidates[0]
-        if not self._because and service != next(iter(self._services), ""):
-            self._because = self._absence()
-        now_s, request = self._clock.monotonic_s(), self._going_on()
-        if instance is None:
+        service, backend = candidates[0]
+        if not self._fallback and service != next(iter(self._services), ""):
+            self._fallback = self._fallback_reason()
+        now_s, request = self._clock.monotonic_s(), self._continuation_request()
+        if backend is None:
             self._is_own_asked = True
             return Attempt(cast(LlmClient, self._own), request, now_s)
-        self._asked.add(instance.endpoint.base_url)
-        self._slow = [slow for slow in self._slow if slow[1] is not instance]
+        self._asked.add(backend.endpoint.base_url)
+        self._slow = [slow for slow in self._slow if slow[1] is not backend]
         # Prompt caches are numbered by one client; the experts of the house have many.
-        return Attempt(instance.client, replace(request, slot=-1), now_s, service, instance)
+        return Attempt(backend.client, replace(request, slot=-1), now_s, service, backend)
 
-    def _absence(self) -> str:
+    def _fallback_reason(self) -> str:
         """Return why another than the expert is asked first; "" for a house whose `main` is our own model."""
         expert = self._services[0]
-        if expert == service_of(MAIN) and not self._instances.directory.known(expert):
+        if expert == service_of(MAIN_EXPERT) and not self._backends.directory.known(expert):
             return ""
         return f"{expert} has no instance that answers"
 
-    def _going_on(self) -> ChatRequest:
+    def _continuation_request(self) -> ChatRequest:
         """Return the request, or what asks for the rest of an answer of which something was said."""
         said, messages = self._said.rstrip(), self._request.messages
         if not said:
@@ -359,11 +365,11 @@ class Call:
         Raises:
             AdapterError: Nobody could do better: the request is wrong.
         """
-        if exc.code == OUR_FAULT:
+        if exc.code == INVALID_REQUEST:
             raise exc
-        self._failure, self._because = exc, exc.message
-        if attempt.instance is not None and exc.retryable:
-            attempt.instance.failed()
+        self._failure, self._fallback = exc, exc.message
+        if attempt.backend is not None and exc.retryable:
+            attempt.backend.on_error()
         has_begun = bool(self._said)
         log.warning(
             "A model does not answer", extra={"who": attempt.by, "code": exc.code, "has_begun": has_begun}

@@ -15,13 +15,13 @@ SPLIT_MARGIN = 1.1
 """What a split model takes on its workers, for each MiB that it takes in one piece: each worker has buffers
 of its own for computing (resident on two workers: 1.07 of SmolLM2 135M's 270 MiB, 0.7 of a 0.5B's, 0.6 of a
 1.5B's)."""
-STAYS_HERE = 0.25
+HEAD_NODE_FRACTION = 0.25
 """Part of a split model's memory that the node with the server needs itself: the table of tokens and what it
 computes with (resident: 0.24 of 135M's, 0.23 of a 0.5B's, 0.1 of a 1.5B's)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ModelSpec:
     """A model of the list.
 
     Args:
@@ -40,14 +40,14 @@ class Candidate:
     requires_cpu: tuple[str, ...] = ()
     token_bytes: int = 0
 
-    def with_context(self, tokens: int) -> Candidate:
+    def with_context(self, tokens: int) -> ModelSpec:
         """Return it with the memory that it takes with the context of all slots together (tokens)."""
         return replace(self, memory_mb=with_context(self.memory_mb, self.token_bytes, tokens))
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """What there is to run in.
+class MemoryBudget:
+    """Memory and CPU that a model can run with.
 
     Args:
         here_mb: Memory that this node gives (mebibytes).
@@ -69,7 +69,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class SpeedFloor:
     """How slow an expert may be that people listen to.
 
     Args:
@@ -93,32 +93,36 @@ def with_context(memory_mb: int, token_bytes: int, tokens: int) -> int:
     return memory_mb + math.ceil(max(0, tokens - BASE_TOKENS) * token_bytes / 2**20)
 
 
-def why_it_does_not_fit(candidate: Candidate, room: Room) -> str:
-    """Return why a model cannot run in this room, in words; "" when it can."""
-    missing = sorted(set(candidate.requires_cpu) - set(room.cpu_flags))
+def fit_error(candidate: ModelSpec, budget: MemoryBudget) -> str:
+    """Return why a model does not fit in memory, in words; "" when it can."""
+    missing = sorted(set(candidate.requires_cpu) - set(budget.cpu_flags))
     if missing:
         return f"this CPU lacks {', '.join(missing)}"
-    if room.workers_mb:
-        lent, wanted = sum(room.workers_mb), round(candidate.memory_mb * SPLIT_MARGIN)
+    if budget.workers_mb:
+        lent, wanted = sum(budget.workers_mb), round(candidate.memory_mb * SPLIT_MARGIN)
         if wanted > lent:
-            return f"it takes {wanted} MiB on its workers, and {len(room.workers_mb)} lend {lent} MiB"
-        wanted = round(candidate.memory_mb * STAYS_HERE)
-        return f"it takes {wanted} MiB here, and {room.here_mb} MiB are free" if wanted > room.here_mb else ""
-    if candidate.memory_mb > room.here_mb:
-        return f"it takes {candidate.memory_mb} MiB, and {room.here_mb} MiB are free here"
+            return f"it takes {wanted} MiB on its workers, and {len(budget.workers_mb)} lend {lent} MiB"
+        wanted = round(candidate.memory_mb * HEAD_NODE_FRACTION)
+        return (
+            f"it takes {wanted} MiB here, and {budget.here_mb} MiB are free"
+            if wanted > budget.here_mb
+            else ""
+        )
+    if candidate.memory_mb > budget.here_mb:
+        return f"it takes {candidate.memory_mb} MiB, and {budget.here_mb} MiB are free here"
     return ""
 
 
-def why_it_is_too_slow(speed: Speed, budget: Budget) -> str:
+def speed_error(speed: Speed, floor: SpeedFloor) -> str:
     """Return why a model is too slow to be listened to, in words; "" when it is not."""
-    first_word_s = budget.prompt_tokens / speed.prefill
-    if budget.decode and speed.decode < budget.decode:
-        return f"it says {speed.decode:.1f} tokens/s, and {budget.decode:g} are wanted"
-    if budget.first_word_s and first_word_s > budget.first_word_s:
-        return f"its first word takes {first_word_s:.1f} s, and {budget.first_word_s:g} are wanted"
+    first_word_s = floor.prompt_tokens / speed.prefill
+    if floor.decode and speed.decode < floor.decode:
+        return f"it says {speed.decode:.1f} tokens/s, and {floor.decode:g} are wanted"
+    if floor.first_word_s and first_word_s > floor.first_word_s:
+        return f"its first word takes {first_word_s:.1f} s, and {floor.first_word_s:g} are wanted"
     return ""
 
 
-def shares(workers_mb: Sequence[int]) -> str:
+def tensor_split(workers_mb: Sequence[int]) -> str:
     """Return llama.cpp's `--tensor-split`: layers in proportion to the memory lent."""
     return ",".join(str(max(1, memory)) for memory in workers_mb)

@@ -1,4 +1,4 @@
-"""Every expert of the house by its name.
+"""Every expert of the cluster by its name.
 
 It owns the one client of each expert and what they share: the connections, and what was seen of each
 endpoint. Whom a client asks is `expert_llm`'s.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
-from pipecatapp.experts.backend_pool import Connect, Instances
+from pipecatapp.experts.backend_pool import BackendPool, Connect
 from pipecatapp.experts.expert_llm import ExpertLlm
-from pipecatapp.experts.hedged_request import Patience
-from pipecatapp.experts.service_names import MAIN, service_of
-from pipecatapp.ports import Clock, LlmClient, ServiceDirectory
+from pipecatapp.experts.hedged_request import HedgingPolicy
+from pipecatapp.experts.service_names import service_of
+from pipecatapp.ports import MAIN_EXPERT, Clock, LlmClient, ServiceDirectory
 
 
 class ExpertPool:
@@ -27,7 +27,7 @@ class ExpertPool:
         clock: Time.
         own: This machine's own model, asked last for every expert, and closed with the pool; None for none.
         own_is_main: `own` is the expert `main`: no other is asked for it, whatever the directory knows.
-        patience: How long a call waits for what.
+        policy: How long a call waits for what.
     """
 
     def __init__(
@@ -38,27 +38,27 @@ class ExpertPool:
         *,
         own: LlmClient | None = None,
         own_is_main: bool = False,
-        patience: Patience | None = None,
+        policy: HedgingPolicy | None = None,
     ) -> None:
-        self.instances = Instances(directory, connect, clock)
+        self.backends = BackendPool(directory, connect, clock)
         """What there is, and what was seen of it."""
         self._clock = clock
-        self._patience = patience or Patience()
+        self._policy = policy or HedgingPolicy()
         self._own = own
-        self._main = () if own_is_main else (service_of(MAIN),)
+        self._main = () if own_is_main else (service_of(MAIN_EXPERT),)
         self._clients: dict[str, ExpertLlm] = {}
 
     def client(self, expert: str) -> ExpertLlm:
         """Return the client of an expert, such as `main`; always the same one for a name."""
         if expert not in self._clients:
-            before = () if expert == MAIN else (service_of(expert),)
+            before = () if expert == MAIN_EXPERT else (service_of(expert),)
             services = (*before, *self._main)
             self._clients[expert] = ExpertLlm(
-                expert, services, self.instances, self._clock, own=self._own, patience=self._patience
+                expert, services, self.backends, self._clock, own=self._own, policy=self._policy
             )
         return self._clients[expert]
 
     async def close(self) -> None:
         """Let go of every connection, and of this machine's own model."""
         own = [self._own.close()] if self._own is not None else []
-        await asyncio.gather(self.instances.close(), *own)
+        await asyncio.gather(self.backends.close(), *own)

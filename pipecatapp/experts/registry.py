@@ -1,4 +1,4 @@
-"""Who there is to answer, and what each is good at.
+"""The registry of experts: which there are, and what each is good at.
 
 It owns the view of the directory as experts; following the directory is an adapter's business, asking an
 expert its client's, choosing one the workflow's.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipecatapp.experts.expert_metadata import Profile, declared
-from pipecatapp.experts.service_names import MAIN, experts_in, service_of
-from pipecatapp.ports import Expert, ExpertClients, LlmClient, ServiceDirectory
+from pipecatapp.experts.expert_metadata import Profile, parse_meta
+from pipecatapp.experts.service_names import expert_names, service_of
+from pipecatapp.ports import MAIN_EXPERT, Expert, ExpertClients, LlmClient, ServiceDirectory
 
 
-class ExpertBook:
+class ExpertRegistry:
     """The experts of a directory, `main` always among them.
 
     Args:
@@ -41,7 +41,7 @@ class ExpertBook:
         """
         if self._read_at != self._directory.version:
             self._read_at = self._directory.version
-            names = dict.fromkeys((MAIN, *experts_in(self._directory)))
+            names = dict.fromkeys((MAIN_EXPERT, *expert_names(self._directory)))
             self._experts = tuple(self._read(name) for name in names)
         return self._experts
 
@@ -54,7 +54,7 @@ class ExpertBook:
         up = self._directory.current(service)
         # Instances of one expert say the same; while one is replaced, those that pass count.
         for endpoint in (*up, *self._directory.known(service)):
-            description, examples = declared(endpoint.meta)
+            description, examples = parse_meta(endpoint.meta)
             if description or examples:
                 return Expert(name, description, examples, self._is_up(name, up))
         known = self._well_known.get(name)
@@ -64,4 +64,4 @@ class ExpertBook:
 
     @staticmethod
     def _is_up(name: str, up: tuple[object, ...]) -> bool:
-        return name == MAIN or bool(up)
+        return name == MAIN_EXPERT or bool(up)

@@ -1,4 +1,4 @@
-"""What services of the house are called.
+"""Names and tags of services in discovery.
 
 It owns the names and what they mean: which service is a chat endpoint, and which expert it is.
 """
@@ -9,8 +9,6 @@ from pipecatapp.ports import MAIN_EXPERT, Endpoint, ServiceDirectory
 
 EXPERT_PREFIX = "llama-api-"
 """Services that begin so are experts, one name each. `rpc-provider`, which only lends memory, is none."""
-MAIN = MAIN_EXPERT
-"""The expert that answers when nobody better is asked."""
 MEMORY_SERVICE = "memory-service"
 """The cluster's long-term memory."""
 RPC_PROVIDER = "rpc-provider"
@@ -28,18 +26,18 @@ def service_of(expert: str) -> str:
     return EXPERT_PREFIX + expert
 
 
-def called(endpoint: Endpoint) -> str:
+def display_name(endpoint: Endpoint) -> str:
     """Return what a person calls an instance: the service that it answers for, and where."""
     return f"{endpoint.service} on {endpoint.node}"
 
 
-def experts_in(directory: ServiceDirectory) -> tuple[str, ...]:
+def expert_names(directory: ServiceDirectory) -> tuple[str, ...]:
     """Return the experts that a directory knows, `main` first."""
     names = [name.removeprefix(EXPERT_PREFIX) for name in directory.names(EXPERT_PREFIX)]
-    return tuple(sorted(names, key=lambda name: (name != MAIN, name)))
+    return tuple(sorted(names, key=lambda name: (name != MAIN_EXPERT, name)))
 
 
-def to_ask(directory: ServiceDirectory, service: str) -> tuple[Endpoint, ...]:
+def healthy_or_all(directory: ServiceDirectory, service: str) -> tuple[Endpoint, ...]:
     """Return the instances of a service worth asking.
 
     They are those that pass; when none does, all of them, because a check that fails may be the fault of
@@ -53,7 +51,7 @@ def pool_of(expert: str) -> str:
     return POOL_TAG + expert
 
 
-def memory_lent(worker: Endpoint) -> int:
+def rpc_memory_mb(worker: Endpoint) -> int:
     """Return what a worker lends (mebibytes); 0 when it does not say."""
     for tag in worker.tags:
         if tag.startswith(MEMORY_TAG) and tag.removeprefix(MEMORY_TAG).isdigit():

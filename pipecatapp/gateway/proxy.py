@@ -99,23 +99,23 @@ class UpstreamProxy:
         not_taken: _UpstreamRejected | None = None
         for upstream in candidates(self._upstreams, asked.model):
             body = body_for(upstream)
-            upstream.watch.begun()
+            upstream.observer.on_request()
             try:
                 answer = await self._ask(upstream, path, body, is_stream=asked.is_stream)
-                upstream.watch.answered()
+                upstream.observer.on_first_token()
                 return answer
             except AdapterError as exc:
                 failure = exc
-                upstream.watch.failed()
-                upstream.watch.ended()
+                upstream.observer.on_error()
+                upstream.observer.on_done()
                 log.warning("An expert does not answer", extra={"endpoint": upstream.name, "code": exc.code})
             except _UpstreamRejected as exc:
-                upstream.watch.ended()
+                upstream.observer.on_done()
                 if not_taken is not None and not_taken.message == exc.message:
                     raise
                 not_taken = exc
             except BaseException:
-                upstream.watch.ended()
+                upstream.observer.on_done()
                 raise
         error = not_taken or failure
         assert error is not None
@@ -124,7 +124,7 @@ class UpstreamProxy:
     def release(self, answer: ProxiedResponse) -> None:
         """Let go of an answer, whole or not; a server that was still at work stops."""
         answer.response.close()
-        answer.upstream.watch.ended()
+        answer.upstream.observer.on_done()
 
     async def iter_bytes(self, answer: ProxiedResponse, usage: Usage) -> AsyncGenerator[bytes, None]:
         """Yield a stream as it comes; one that breaks off ends with an error event. `release` follows.
@@ -140,7 +140,7 @@ class UpstreamProxy:
                 yield piece
                 piece = await answer.response.read()
         except AdapterError as exc:
-            answer.upstream.watch.failed()
+            answer.upstream.observer.on_error()
             log.warning("An answer broke off", extra={"endpoint": answer.upstream.name, "code": exc.code})
             # A line that was cut is ended first, so that the error is an event of its own.
             yield b"\n\n" + event(error_body(exc))

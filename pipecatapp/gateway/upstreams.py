@@ -18,43 +18,43 @@ RETRY_S = 10.0
 """When a program that found nobody is told to come back (seconds)."""
 
 
-class Watch(Protocol):
-    """What is seen of a server, by all who ask it: `experts.backend_pool.Instance`."""
+class HealthObserver(Protocol):
+    """What is seen of a server, by all who ask it: `experts.backend_pool.Backend`."""
 
-    def begun(self) -> None:
-        """Note that it is asked; `ended` must follow."""
+    def on_request(self) -> None:
+        """Note that it is asked; `on_done` must follow."""
         ...
 
-    def answered(self) -> None:
+    def on_first_token(self) -> None:
         """Note the first piece of its answer."""
         ...
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         """Note that it did not answer, or broke off."""
         ...
 
-    def ended(self) -> None:
+    def on_done(self) -> None:
         """Note that nothing more is wanted of what it was asked."""
         ...
 
 
-class Unwatched:
+class NullObserver:
     """For a server that is asked last in any case."""
 
-    def begun(self) -> None:
+    def on_request(self) -> None:
         """Note nothing."""
 
-    def answered(self) -> None:
+    def on_first_token(self) -> None:
         """Note nothing."""
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         """Note nothing."""
 
-    def ended(self) -> None:
+    def on_done(self) -> None:
         """Note nothing."""
 
 
-UNWATCHED = Unwatched()
+NULL_OBSERVER = NullObserver()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Upstream:
         model: What it wants to be asked for, by a server that is not llama.cpp; "" for llama.cpp, which takes
             any name, and fields of its own.
         calls_tools: Its model calls tools by itself; if not, a call is got from it by a JSON schema.
-        watch: Told what becomes of each request.
+        observer: Told what becomes of each request.
     """
 
     base_url: str
@@ -76,7 +76,7 @@ class Upstream:
     api_key: str = ""
     model: str = ""
     calls_tools: bool = False
-    watch: Watch = UNWATCHED
+    observer: HealthObserver = NULL_OBSERVER
 
 
 class Upstreams(Protocol):
@@ -86,7 +86,7 @@ class Upstreams(Protocol):
         """Return the names of those that can be asked now, `main` first."""
         ...
 
-    def to_ask(self, expert: str) -> Sequence[Upstream]:
+    def for_expert(self, expert: str) -> Sequence[Upstream]:
         """Return who answers for `expert` or `DEFAULT`, best first; none for a name that nobody has."""
         ...
 
@@ -102,7 +102,7 @@ def candidates(upstreams: Upstreams, model: str) -> Sequence[Upstream]:
         GatewayError: `no_expert`, which asks to come back: it does not answer at the moment.
             `model_not_found`: the name is wrong; the message lists those there are.
     """
-    found = upstreams.to_ask(model)
+    found = upstreams.for_expert(model)
     if found:
         return found
     known = upstreams.experts()

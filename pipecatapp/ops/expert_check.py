@@ -19,8 +19,8 @@ from pipecatapp.agent.fallback_replies import NO_ANSWER, PART_MISSING, TOO_SLOW,
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.experts.service_names import EXPERT_PREFIX, MAIN, experts_in, service_of
-from pipecatapp.ports import ChatRequest, Endpoint, Message, ServiceDirectory
+from pipecatapp.experts.service_names import EXPERT_PREFIX, expert_names, service_of
+from pipecatapp.ports import MAIN_EXPERT, ChatRequest, Endpoint, Message, ServiceDirectory
 from pipecatapp.settings import Settings
 
 PROMPT = "What is water? Answer in one short sentence."
@@ -101,7 +101,7 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
 async def _check(
     wish: Wish, directory: ServiceDirectory, access: Callable[[Endpoint], Access]
 ) -> list[Verdict]:
-    named = wish.experts or (MAIN, *experts_in(directory))
+    named = wish.experts or (MAIN_EXPERT, *expert_names(directory))
     expected = tuple(dict.fromkeys([*named, *wish.deployed]))
     absent = [name for name in expected if not directory.known(service_of(name))]
     asked: list[Awaitable[Verdict]] = []
@@ -117,7 +117,7 @@ async def _check(
     *answers, agent = await asyncio.gather(*asked, _ask_agent(wish.agent_url, wish.timeout_s))
     verdicts += answers
     for name in absent:
-        if name == MAIN and not wish.experts and name not in wish.deployed:
+        if name == MAIN_EXPERT and not wish.experts and name not in wish.deployed:
             detail = "no llama-api-main: the agent's own model is the expert main"
             verdicts.append(Verdict(name, "", agent.is_well, detail))
         else:

@@ -22,15 +22,15 @@ from pipecatapp.adapters.llm.rpc_tunnel import Pair, RpcTunnel, reaches
 from pipecatapp.adapters.llm.server_process import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.model_fit import (
-    Budget,
-    Candidate,
-    Room,
+    MemoryBudget,
+    ModelSpec,
     Speed,
-    shares,
-    why_it_does_not_fit,
-    why_it_is_too_slow,
+    SpeedFloor,
+    fit_error,
+    speed_error,
+    tensor_split,
 )
-from pipecatapp.experts.service_names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.experts.service_names import RPC_PROVIDER, pool_of, rpc_memory_mb
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.supply.disk import sha256_of
 
@@ -56,7 +56,7 @@ UNSTEADY_S = 60.0
 
 
 class ListedModel(BaseModel):
-    """A model of the list, as the job's file writes it (see `Candidate`)."""
+    """A model of the list, as the job's file writes it (see `ModelSpec`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,9 +67,9 @@ class ListedModel(BaseModel):
     requires_cpu: tuple[str, ...] = ()
     token_bytes: int = Field(0, ge=0)
 
-    def candidate(self, tokens: int = 0) -> Candidate:
+    def candidate(self, tokens: int = 0) -> ModelSpec:
         """Return it as the rules have it, with so much context in all."""
-        found = Candidate(
+        found = ModelSpec(
             self.name, self.filename, self.sha256, self.memory_mb, self.requires_cpu, self.token_bytes
         )
         return found.with_context(tokens)
@@ -156,7 +156,7 @@ def read_order(path: Path) -> ExpertOrder:
         raise ConfigError("expert-order", f"{path}: {faults}") from exc
 
 
-def why_the_file_is_wrong(model: Candidate, models_dir: Path) -> str:
+def why_the_file_is_wrong(model: ModelSpec, models_dir: Path) -> str:
     """Return why a model's file cannot be served, in words; "" when it is right. Reads all of it."""
     path = models_dir / model.filename
     try:
@@ -173,7 +173,7 @@ def why_the_file_is_wrong(model: Candidate, models_dir: Path) -> str:
 
 
 def server_command(
-    order: ExpertOrder, model: Candidate, cores: int, addresses: Sequence[str], split: str
+    order: ExpertOrder, model: ModelSpec, cores: int, addresses: Sequence[str], split: str
 ) -> CommandBuilder:
     """Return the command that serves a model, split over workers where there are addresses."""
     more = ["--slots"]
@@ -204,7 +204,7 @@ class Served:
         since_s: When it began to serve (seconds, of the loop's clock).
     """
 
-    model: Candidate
+    model: ModelSpec
     server: LlmServerProcess
     tunnel: RpcTunnel | None
     workers: tuple[Endpoint, ...]
@@ -246,7 +246,7 @@ class ExpertHost:
         self._cpu = cpu
         self._key = secrets.key
         self._pair = secrets.write_pair(order.folder)
-        self._budget = Budget(order.decode, order.first_word_s)
+        self._floor = SpeedFloor(order.decode, order.first_word_s)
         self._failed: set[str] = set()
         self._served: Served | None = None
 
@@ -294,7 +294,7 @@ class ExpertHost:
                             break
         return None
 
-    async def _program(self, model: Candidate, *, is_split: bool) -> Path:
+    async def _program(self, model: ModelSpec, *, is_split: bool) -> Path:
         """Return llama-server as this CPU can run it.
 
         Raises:
@@ -312,7 +312,7 @@ class ExpertHost:
         if self._variants is not None:
             self._variants.doubt(self._order.program, how)
 
-    async def _try(self, model: Candidate, workers: tuple[Endpoint, ...], *, is_last: bool) -> Served:
+    async def _try(self, model: ModelSpec, workers: tuple[Endpoint, ...], *, is_last: bool) -> Served:
         """Serve a model that has answered a real prompt.
 
         Raises:
@@ -321,9 +321,9 @@ class ExpertHost:
         """
         cpu = self._cpu()
         here_mb = min(cpu.available_mb, self._order.memory_mb or cpu.available_mb)
-        room = Room(here_mb, tuple(memory_lent(worker) for worker in workers), cpu.flags)
+        budget = MemoryBudget(here_mb, tuple(rpc_memory_mb(worker) for worker in workers), cpu.flags)
         reason = f"{model.name} failed before" if model.name in self._failed and not is_last else ""
-        reason = reason or why_it_does_not_fit(model, room)
+        reason = reason or fit_error(model, budget)
         reason = reason or await asyncio.to_thread(why_the_file_is_wrong, model, self._order.models_dir)
         if reason:
             raise AdapterError("model-unfit", reason)
@@ -331,7 +331,7 @@ class ExpertHost:
         tunnel = await self._tunnel(workers)
         addresses = tunnel.addresses if tunnel else ()
         server = LlmServerProcess(
-            server_command(order, model, cpu.cores, addresses, shares(room.workers_mb)),
+            server_command(order, model, cpu.cores, addresses, tensor_split(budget.workers_mb)),
             name=f"{self._order.expert}: {model.name}",
             port=self._order.port,
             ready_timeout_s=LOAD_TIMEOUT_S,
@@ -343,7 +343,7 @@ class ExpertHost:
         try:
             await server.start()
             speed = await self._speed()
-            slow = "" if is_last else why_it_is_too_slow(speed, self._budget)
+            slow = "" if is_last else speed_error(speed, self._floor)
             if slow:
                 raise AdapterError("model-slow", slow)
         except BaseException as exc:

@@ -19,10 +19,10 @@ import yaml
 from pipecatapp.app.cluster import nomad_of
 from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.planning.placement import MAIN, PROMPT_TOKENS, Option, Placed, Plan, propose
+from pipecatapp.planning.placement import PROMPT_TOKENS, Option, Placed, Plan, propose
 from pipecatapp.planning.profile import NodeProfile, from_meta
 from pipecatapp.planning.report import programs_of
-from pipecatapp.ports import ClusterNode
+from pipecatapp.ports import MAIN_EXPERT, ClusterNode
 from pipecatapp.settings import Settings, child_environment
 from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from pipecatapp.supply.schema import ModelEntry
@@ -161,7 +161,7 @@ def deploy_command(placed: Placed) -> list[str] | None:
         return None
     names = json.dumps(list(placed.models))
     values = {
-        "job_name": "llama-expert" if placed.expert == MAIN else f"{placed.expert}-expert",
+        "job_name": "llama-expert" if placed.expert == MAIN_EXPERT else f"{placed.expert}-expert",
         "service_name": f"llama-api-{placed.expert}",
         "namespace": "default",
         # Better models of the list are left out: they fit nowhere, or are too slow here.

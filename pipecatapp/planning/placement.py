@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipecatapp.experts.model_fit import SPLIT_MARGIN, STAYS_HERE, Budget
+from pipecatapp.experts.model_fit import HEAD_NODE_FRACTION, SPLIT_MARGIN, SpeedFloor
 from pipecatapp.planning.profile import NodeProfile
 from pipecatapp.planning.speed import Expected, expected_alone, expected_split
+from pipecatapp.ports import MAIN_EXPERT
 from pipecatapp.supply.schema import ModelEntry, ModelShape
 
 NODE_SHARE = 0.75
@@ -22,8 +23,7 @@ HOST_MB = 160
 STICK_MB = 4096
 """The memory that is thought of adding to a node (mebibytes): the largest stick of DDR2 and a common one of
 later kinds."""
-MAIN = "main"
-PROMPT_TOKENS = Budget().prompt_tokens
+PROMPT_TOKENS = SpeedFloor().prompt_tokens
 """Prompt that the first word is reckoned for, all of it new to the server."""
 
 
@@ -81,7 +81,7 @@ class Option:
             return {self.server: self.model.memory_mb + HOST_MB}
         lent = math.ceil(self.model.memory_mb * SPLIT_MARGIN / len(self.workers))
         taken = dict.fromkeys(self.workers, lent)
-        here = math.ceil(self.model.memory_mb * STAYS_HERE) + HOST_MB
+        here = math.ceil(self.model.memory_mb * HEAD_NODE_FRACTION) + HOST_MB
         taken[self.server] = taken.get(self.server, 0) + here
         return taken
 
@@ -214,11 +214,11 @@ class _Planner:
         self._main: Option | None = None
 
     def plan(self) -> Plan:
-        order = sorted(self._lists, key=lambda expert: expert != MAIN)
+        order = sorted(self._lists, key=lambda expert: expert != MAIN_EXPERT)
         return Plan(tuple(self._nodes.values()), tuple(self._place(expert) for expert in order))
 
     def _place(self, expert: str) -> Placed:
-        patience = TALK if expert == MAIN else EXPERTISE
+        patience = TALK if expert == MAIN_EXPERT else EXPERTISE
         passed: list[tuple[str, str]] = []
         chosen: tuple[int, Option] | None = None
         slow: tuple[int, Option] | None = None
@@ -234,14 +234,14 @@ class _Planner:
                 if slow is None or option.speed.decode_tokens_s > slow[1].speed.decode_tokens_s:
                     slow = rank, option
         reason = ""
-        if chosen is None and slow is not None and expert == MAIN:
+        if chosen is None and slow is not None and expert == MAIN_EXPERT:
             chosen = slow
             reason = f"{_why_slow(slow[1], patience)}; nothing quicker is there"
         if chosen is None:
             return Placed(expert, None, len(self._lists[expert]), self._nobody(expert), None, tuple(passed))
         rank, option = chosen
         if self._main is not None and option.model.name == self._main.model.name:
-            reason = f"{MAIN} runs the same model, so {MAIN} answers"
+            reason = f"{MAIN_EXPERT} runs the same model, so {MAIN_EXPERT} answers"
             return Placed(expert, None, len(self._lists[expert]), reason, None, tuple(passed))
         other_way = self._other_way(option, patience)
         better = [entry for entry in passed if entry[0] != option.model.name]
@@ -252,15 +252,15 @@ class _Planner:
         return Placed(expert, option, rank, reason, other_way, tuple(better), models)
 
     def _nobody(self, expert: str) -> str:
-        if expert == MAIN:
+        if expert == MAIN_EXPERT:
             return "no model fits in any node; the agent does without one"
-        return f"none of its models fits and is quick enough, so {MAIN} answers"
+        return f"none of its models fits and is quick enough, so {MAIN_EXPERT} answers"
 
     def _take(self, expert: str, option: Option) -> None:
         for node, memory in option.takes_mb().items():
             self._free[node] -= memory
             self._busy.add(node)
-        if expert == MAIN:
+        if expert == MAIN_EXPERT:
             self._main = option
 
     def _best_option(self, model: ModelEntry, patience: Patience) -> Option | None:

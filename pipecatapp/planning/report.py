@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipecatapp.planning.placement import (
-    MAIN,
     PROMPT_TOKENS,
     STICK_MB,
     Option,
@@ -18,6 +17,7 @@ from pipecatapp.planning.placement import (
 )
 from pipecatapp.planning.profile import NodeProfile, expert_threads
 from pipecatapp.planning.speed import code_path
+from pipecatapp.ports import MAIN_EXPERT
 
 CODE_PATHS = {
     "x64": "no AVX: llama.cpp's code for old CPUs",
@@ -84,7 +84,7 @@ def _expert(placed: Placed) -> Iterator[str]:
         if placed.reason:
             yield (
                 f"    Mind that it is {placed.reason}."
-                if placed.expert == MAIN
+                if placed.expert == MAIN_EXPERT
                 else f"    Mind that {placed.reason}."
             )
     for name, why in placed.passed:

@@ -1,7 +1,7 @@
 """Speech out: pieces of an answer become sound, the first ones before the turn is even over.
 
-It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`'s, and making sound is the
-TextToSpeech port's.
+It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`'s, and making sound is
+the TextToSpeech port's.
 """
 
 from __future__ import annotations

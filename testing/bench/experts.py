@@ -29,7 +29,7 @@ from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
 from pipecatapp.app.models import model_store
 from pipecatapp.errors import AdapterError, AgentError, ConfigError
-from pipecatapp.experts.model_fit import Room, why_it_does_not_fit
+from pipecatapp.experts.model_fit import MemoryBudget, fit_error
 from pipecatapp.ops.expert_supervisor import (
     LOAD_TIMEOUT_S,
     ExpertOrder,
@@ -105,7 +105,7 @@ def sorted_out(
     for model in models:
         candidate = listed(model).candidate()
         absent = "" if model.name in present else "is not on this machine"
-        if reason := absent or why_it_does_not_fit(candidate, Room(cpu.available_mb, (), cpu.flags)):
+        if reason := absent or fit_error(candidate, MemoryBudget(cpu.available_mb, (), cpu.flags)):
             reasons[model.name] = reason
     fitting = [model for model in models if model.name not in reasons]
     return sorted(fitting, key=lambda model: model.memory_mb), reasons

@@ -31,8 +31,8 @@ from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, xllamacpp_command
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.experts.expert_metadata import Profile, load_profiles, meta_of
-from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.expert_metadata import Profile, load_profiles, to_meta
+from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.experts.service_names import EXPERT_PREFIX, service_of
 from pipecatapp.ports import Embedder, Endpoint, LlmClient
 from pipecatapp.settings import Settings
@@ -84,13 +84,13 @@ def services_of(embedder: Embedder, profiles: Mapping[str, Profile], llm: LlmCli
     house = StaticDirectory(
         clock,
         (
-            Endpoint(service_of(name), name, "here", "127.0.0.1", 1, meta=meta_of(profile))
+            Endpoint(service_of(name), name, "here", "127.0.0.1", 1, meta=to_meta(profile))
             for name, profile in profiles.items()
         ),
     )
     return NodeServices(
         llm=llm,
-        experts=ExpertBook(house, FakeExperts(main=llm)),
+        experts=ExpertRegistry(house, FakeExperts(main=llm)),
         toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=GROUP_VARS)),
         memory=FakeMemory(),
         embedder=embedder,
@@ -204,7 +204,7 @@ async def appearances(folder: Path) -> list[float]:
         agent.start()
         http = ConsulHttp(agent.url, TokenSource(agent.make_token()))
         directory = await ConsulDirectory.open(http, SystemClock(), prefixes=(EXPERT_PREFIX,))
-        book = ExpertBook(directory, FakeExperts())
+        book = ExpertRegistry(directory, FakeExperts())
         took_s = []
         try:
             for number in range(NEW_SERVICES):

@@ -167,7 +167,7 @@ class House:
     async def asked_first(self) -> str:
         """Return the server that the conversation asks first."""
         session = await self.session()
-        return self.pool.instances.to_ask("llama-api-main", session.id)[0].endpoint.node
+        return self.pool.backends.candidates("llama-api-main", session.id)[0].endpoint.node
 
     def _told(self, after_seq: int) -> list[tuple[str, str]]:
         bus = self._sessions[0].bus

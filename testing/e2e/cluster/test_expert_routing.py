@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
-from pipecatapp.experts.expert_metadata import load_profiles, meta_of
+from pipecatapp.experts.expert_metadata import load_profiles, to_meta
 from testing.cluster_agents import ConsulAgent
 from testing.e2e.client import EventStream
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
@@ -100,7 +100,7 @@ async def test_a_new_expert_is_asked_for_what_it_is_good_at_and_for_nothing_else
     _, chosen, by = await house.ask(POEM)
     assert (chosen, "creative" in by) == ("main", False)
 
-    said = meta_of(load_profiles(ROOT / "group_vars")["creative"])
+    said = to_meta(load_profiles(ROOT / "group_vars")["creative"])
     with house.expert("creative", said):
         await house.until(lambda told: told.get("creative", {}).get("passing") == 1)
         answer, chosen, by = await house.ask(POEM)

@@ -67,16 +67,16 @@ class Noted:
     name: str
     seen: Seen
 
-    def begun(self) -> None:
+    def on_request(self) -> None:
         self.seen.under_way += 1
 
-    def answered(self) -> None:
+    def on_first_token(self) -> None:
         self.seen.answered.append(self.name)
 
-    def failed(self) -> None:
+    def on_error(self) -> None:
         self.seen.failed.append(self.name)
 
-    def ended(self) -> None:
+    def on_done(self) -> None:
         self.seen.under_way -= 1
 
 
@@ -89,7 +89,7 @@ class Listed:
     def experts(self) -> Sequence[str]:
         return [name for name, servers in self.servers.items() if servers]
 
-    def to_ask(self, expert: str) -> Sequence[Upstream]:
+    def for_expert(self, expert: str) -> Sequence[Upstream]:
         return self.servers.get("main" if expert == DEFAULT else expert, ())
 
     def is_known(self, expert: str) -> bool:
@@ -125,7 +125,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
 
         async def up(name: str, server: RawUpstream) -> Upstream:
             await stack.enter_async_context(serving(server))
-            return Upstream(server.url, name, "the-server's-key", watch=Noted(name, seen))
+            return Upstream(server.url, name, "the-server's-key", observer=Noted(name, seen))
 
         main = [await up(f"server {number}", server) for number, server in enumerate(servers, 1)]
         named = {name: [await up(name, server)] for name, server in others.items()}
@@ -245,7 +245,7 @@ async def test_a_whole_answer_that_breaks_off_is_asked_of_the_next(tmp_path: Pat
 async def test_a_server_that_is_gone_is_passed_over(tmp_path: Path) -> None:
     good = RawUpstream(whole(ANSWER))
     async with house(tmp_path, good) as it, it.client() as http:
-        gone = Upstream("http://127.0.0.1:9/v1", "gone", watch=Noted("gone", it.seen))
+        gone = Upstream("http://127.0.0.1:9/v1", "gone", observer=Noted("gone", it.seen))
         it.upstreams.servers["main"] = [gone, *it.upstreams.servers["main"]]
         response = await http.post("/v1/chat/completions", json=CHAT)
     assert response.status_code == 200 and it.seen.failed == ["gone"]

@@ -101,7 +101,7 @@ def test_context_beyond_what_the_list_reckons_with_is_added() -> None:
     reckoned = expert_order.reckon(whole, 0, [8000], tokens=2 * 16384)
     assert (reckoned["expected"], reckoned["memory_mb"]) == ("small", 3856 + expert_order.HOST_MB)
     for each, name in zip(whole, ("long", "small"), strict=True):
-        known = model_fit.Candidate(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
+        known = model_fit.ModelSpec(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
         assert expert_order.with_context(each, 32768) == known.with_context(32768).memory_mb
 
 
@@ -120,7 +120,7 @@ def test_the_roles_own_context_is_what_the_list_reckons_with() -> None:
 def test_the_sums_are_those_of_the_server() -> None:
     assert expert_order.BASE_TOKENS == model_fit.BASE_TOKENS
     assert expert_order.SPLIT_MARGIN == model_fit.SPLIT_MARGIN
-    assert expert_order.STAYS_HERE == model_fit.STAYS_HERE
+    assert expert_order.STAYS_HERE == model_fit.HEAD_NODE_FRACTION
 
 
 def test_the_table_names_parts_nodes_and_memory() -> None:

@@ -19,7 +19,7 @@ from pipecatapp.app.engines import PickedLlm
 from pipecatapp.errors import AdapterError
 from pipecatapp.experts.expert_metadata import Profile
 from pipecatapp.experts.external import ExternalExpert
-from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Endpoint, Expert
 from pipecatapp.settings import Settings
 from testing.fakes.fake_clock import FakeClock
@@ -71,7 +71,7 @@ def test_experts_are_told_with_what_is_known_of_them() -> None:
 async def test_an_expert_elsewhere_is_told_with_its_address_and_without_its_key() -> None:
     oracle = ExternalExpert("oracle", "https://api.example.com/v1", "large", "hunter2")
     directory = await open_directory(settings(), FakeClock(), [oracle])
-    book = ExpertBook(directory, FakeExperts(), {"oracle": Profile(description="Law.")})
+    book = ExpertRegistry(directory, FakeExperts(), {"oracle": Profile(description="Law.")})
     view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), book)
     told = view["experts"][1]
     assert (told["name"], told["description"], told["passing"]) == ("oracle", "Law.", 1)

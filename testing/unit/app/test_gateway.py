@@ -9,7 +9,7 @@ import pytest
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.gateway import HouseUpstreams, tool_prompts
 from pipecatapp.errors import GatewayError
-from pipecatapp.experts.backend_pool import Instances
+from pipecatapp.experts.backend_pool import BackendPool
 from pipecatapp.experts.circuit_breaker import OPEN_S
 from pipecatapp.experts.external import ExternalExpert
 from pipecatapp.experts.service_names import NATIVE_TOOLS
@@ -38,8 +38,8 @@ def house(
     *endpoints: Endpoint, own: Upstream | None = OWN, own_is_main: bool = False
 ) -> tuple[HouseUpstreams, FakeClock]:
     clock = FakeClock()
-    instances = Instances(FakeDirectory(*endpoints, clock=clock), lambda _: FakeLlm(), clock)
-    return HouseUpstreams(instances, access, lambda: own, own_is_main=own_is_main), clock
+    backends = BackendPool(FakeDirectory(*endpoints, clock=clock), lambda _: FakeLlm(), clock)
+    return HouseUpstreams(backends, access, lambda: own, own_is_main=own_is_main), clock
 
 
 def ports(upstreams: Sequence[Upstream]) -> list[int]:
@@ -48,13 +48,13 @@ def ports(upstreams: Sequence[Upstream]) -> list[int]:
 
 def test_main_is_the_houses_and_this_machines_own_behind_it() -> None:
     upstreams, _ = house(endpoint("main", 2))
-    assert ports(upstreams.to_ask("main")) == [2, 1]
-    assert ports(upstreams.to_ask("default")) == [2, 1]
+    assert ports(upstreams.for_expert("main")) == [2, 1]
+    assert ports(upstreams.for_expert("default")) == [2, 1]
 
 
 def test_another_expert_is_never_replaced_by_the_own_model() -> None:
     upstreams, _ = house(endpoint("coding", 3, passing=False))
-    assert list(upstreams.to_ask("coding")) == []
+    assert list(upstreams.for_expert("coding")) == []
     assert list(upstreams.experts()) == ["main"]
 
 
@@ -84,66 +84,66 @@ def test_experts_that_pass_are_listed_main_first() -> None:
 
 def test_nobody_is_listed_when_there_is_nobody() -> None:
     upstreams, _ = house(own=None)
-    assert list(upstreams.experts()) == [] and list(upstreams.to_ask("main")) == []
+    assert list(upstreams.experts()) == [] and list(upstreams.for_expert("main")) == []
 
 
 def test_a_server_elsewhere_is_the_only_main() -> None:
     upstreams, _ = house(endpoint("main", 2), endpoint("coding", 3), own_is_main=True)
-    assert ports(upstreams.to_ask("main")) == [1]
+    assert ports(upstreams.for_expert("main")) == [1]
     assert list(upstreams.experts()) == ["main", "coding"]
 
 
 def test_the_one_with_least_to_do_is_asked_first() -> None:
     upstreams, _ = house(endpoint("main", 2), endpoint("main", 3), own=None)
-    first, second = upstreams.to_ask("main")
-    first.watch.begun()
-    assert list(upstreams.to_ask("main")) == [second, first]
-    first.watch.ended()
-    assert list(upstreams.to_ask("main")) == [first, second]
+    first, second = upstreams.for_expert("main")
+    first.observer.on_request()
+    assert list(upstreams.for_expert("main")) == [second, first]
+    first.observer.on_done()
+    assert list(upstreams.for_expert("main")) == [first, second]
 
 
 def test_what_the_agents_own_calls_see_counts_for_programs_too() -> None:
     upstreams, _ = house(endpoint("main", 2), endpoint("main", 3), own=None)
-    first, second = upstreams.to_ask("main")
-    instance = next(one for one in upstreams._instances.to_ask("llama-api-main") if one is first.watch)
-    instance.begun()
-    assert list(upstreams.to_ask("main")) == [second, first]
-    instance.ended()
-    instance.failed()
-    assert list(upstreams.to_ask("main")) == [second, first]
+    first, second = upstreams.for_expert("main")
+    backend = next(one for one in upstreams._backends.candidates("llama-api-main") if one is first.observer)
+    backend.on_request()
+    assert list(upstreams.for_expert("main")) == [second, first]
+    backend.on_done()
+    backend.on_error()
+    assert list(upstreams.for_expert("main")) == [second, first]
 
 
 def test_one_that_failed_is_asked_after_the_own_one_until_a_trial_answers() -> None:
     upstreams, clock = house(endpoint("main", 2), endpoint("main", 3))
-    first, second, own = upstreams.to_ask("main")
-    first.watch.begun()
-    first.watch.failed()
-    first.watch.ended()
-    assert list(upstreams.to_ask("main")) == [second, own, first]
+    first, second, own = upstreams.for_expert("main")
+    first.observer.on_request()
+    first.observer.on_error()
+    first.observer.on_done()
+    assert list(upstreams.for_expert("main")) == [second, own, first]
     clock.advance(OPEN_S + 1)
-    assert list(upstreams.to_ask("main")) == [first, second, own]
-    first.watch.begun()
-    assert list(upstreams.to_ask("main")) == [second, own, first], "one trial at a time"
-    first.watch.answered()
-    first.watch.ended()
-    assert list(upstreams.to_ask("main")) == [first, second, own]
+    assert list(upstreams.for_expert("main")) == [first, second, own]
+    first.observer.on_request()
+    assert list(upstreams.for_expert("main")) == [second, own, first], "one trial at a time"
+    first.observer.on_first_token()
+    first.observer.on_done()
+    assert list(upstreams.for_expert("main")) == [first, second, own]
 
 
 def test_an_expert_elsewhere_is_asked_with_its_own_key_and_model_after_those_of_the_house() -> None:
     upstreams, _ = house(ORACLE.endpoint, endpoint("coding", 3))
-    here, elsewhere = upstreams.to_ask("coding")
+    here, elsewhere = upstreams.for_expert("coding")
     assert (here.base_url, here.api_key, here.model) == ("http://10.0.0.1:3/v1", "key", "")
     assert (elsewhere.base_url, elsewhere.api_key, elsewhere.model) == (ORACLE.base_url, "secret", "large")
     assert elsewhere.name == "llama-api-coding on api.example.com"
-    here.watch.begun()
-    assert [one.base_url for one in upstreams.to_ask("coding")] == [here.base_url, ORACLE.base_url]
+    here.observer.on_request()
+    assert [one.base_url for one in upstreams.for_expert("coding")] == [here.base_url, ORACLE.base_url]
     assert list(upstreams.experts()) == ["main", "coding"]
 
 
 def test_a_tag_says_that_a_model_calls_tools() -> None:
     upstreams, _ = house(endpoint("main", 2, tags=(NATIVE_TOOLS,)), endpoint("coding", 3))
-    assert [upstreams.to_ask(name)[0].calls_tools for name in ("main", "coding")] == [True, False]
-    assert upstreams.to_ask("coding")[0].api_key == "key"
+    assert [upstreams.for_expert(name)[0].calls_tools for name in ("main", "coding")] == [True, False]
+    assert upstreams.for_expert("coding")[0].api_key == "key"
 
 
 def test_the_shipped_prompts_have_words_for_each_example() -> None:

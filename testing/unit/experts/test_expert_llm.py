@@ -11,7 +11,7 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.experts.circuit_breaker import OPEN_S
 from pipecatapp.experts.expert_llm import ExpertLlm
 from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.experts.service_names import MEMORY_SERVICE, experts_in, to_ask
+from pipecatapp.experts.service_names import MEMORY_SERVICE, expert_names, healthy_or_all
 from pipecatapp.ports import ChatRequest, Endpoint, LlmClient
 from testing.conformance.llm_suite import COUNT, LlmSuite, collect, text_of
 from testing.fakes.fake_clock import FakeClock
@@ -183,11 +183,11 @@ def test_experts_are_those_with_the_prefix_and_main_comes_first() -> None:
         Endpoint("llama-api-main", "b", "n", "h", 2),
         Endpoint("rpc-provider", "c", "n", "h", 3, ("pool=main",)),
     )
-    assert experts_in(directory) == ("main", "coding")
+    assert expert_names(directory) == ("main", "coding")
 
 
 def test_a_service_whose_checks_all_fail_is_asked_all_the_same() -> None:
     ill = Endpoint(MEMORY_SERVICE, "a", "n", "h", 1, passing=False)
     well = Endpoint(MEMORY_SERVICE, "b", "n", "h", 2)
-    assert to_ask(FakeDirectory(ill), MEMORY_SERVICE) == (ill,)
-    assert to_ask(FakeDirectory(ill, well), MEMORY_SERVICE) == (well,)
+    assert healthy_or_all(FakeDirectory(ill), MEMORY_SERVICE) == (ill,)
+    assert healthy_or_all(FakeDirectory(ill, well), MEMORY_SERVICE) == (well,)

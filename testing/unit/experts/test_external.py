@@ -9,7 +9,7 @@ import pytest
 from pipecatapp.errors import ConfigError
 from pipecatapp.experts.expert_metadata import Profile
 from pipecatapp.experts.external import ExternalExpert, load_external
-from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Expert
 from testing.fakes.fake_directory import FakeDirectory
 from testing.fakes.fake_experts import FakeExperts
@@ -80,7 +80,7 @@ def test_a_key_is_shown_nowhere(tmp_path: Path) -> None:
 
 def test_the_book_has_what_is_written_or_well_known_of_it(tmp_path: Path) -> None:
     directory = FakeDirectory(*(expert.endpoint for expert in load(tmp_path, WHOLE)))
-    book = ExpertBook(directory, FakeExperts(), {"math": Profile(description="Sums.", examples=("Add",))})
+    book = ExpertRegistry(directory, FakeExperts(), {"math": Profile(description="Sums.", examples=("Add",))})
     assert book.all()[1:] == (
         Expert("math", "Sums.", ("Add",)),
         Expert("oracle", "Law and taxes.", ("What does the law say?",)),

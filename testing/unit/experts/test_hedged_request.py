@@ -11,7 +11,7 @@ import pytest
 
 from pipecatapp.errors import AdapterError
 from pipecatapp.experts.backend_pool import ENOUGH_SEEN, OVERLOAD
-from pipecatapp.experts.hedged_request import Patience
+from pipecatapp.experts.hedged_request import HedgingPolicy
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.ports import ChatDelta, ChatRequest, Endpoint, LlmClient, Message
 from testing.conformance.llm_suite import COUNT, collect, text_of
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 REQUEST = ChatRequest((COUNT,))
 WHOLE = "one two three four five six"
 GONE = AdapterError("llm-unreachable", "nobody is there", retryable=True)
-PATIENCE = Patience()
+POLICY = HedgingPolicy()
 
 
 class Model(FakeLlm):
@@ -92,8 +92,8 @@ class House:
 
     async def order(self, session: str = "") -> list[Model]:
         """Return the models in the order in which they would be asked."""
-        instances = self.pool.instances.to_ask(f"llama-api-{self.expert}", session)
-        return [self.models[instance.endpoint.url] for instance in instances]
+        backends = self.pool.backends.candidates(f"llama-api-{self.expert}", session)
+        return [self.models[backend.endpoint.url] for backend in backends]
 
 
 def three() -> list[Model]:
@@ -115,7 +115,7 @@ async def test_a_second_instance_is_asked_when_the_first_is_silent_and_the_first
     slow.first_s = 3600
     deltas = await house.deltas()
     assert text_of(deltas) == WHOLE
-    assert now_s() == pytest.approx(PATIENCE.first_hedge_s + 0.1)
+    assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.1)
     assert {delta.by for delta in deltas} == {quick.name}
     assert f"{slow.name} was silent for 2.1 s" in deltas[0].because
     assert (slow.running, asked(quick, idle)) == (0, [1, 0])
@@ -125,11 +125,11 @@ async def test_a_second_instance_is_asked_when_the_first_is_silent_and_the_first
 async def test_who_was_asked_first_wins_when_it_speaks_first_and_the_hedge_is_stopped() -> None:
     house = House(*three())
     first, hedge, _ = await house.order()
-    first.first_s, hedge.first_s = PATIENCE.first_hedge_s + 0.5, 3600
+    first.first_s, hedge.first_s = POLICY.first_hedge_s + 0.5, 3600
     deltas = await house.deltas()
     assert {(delta.by, delta.because) for delta in deltas} == {(first.name, "")}
     assert (text_of(deltas), hedge.running) == (WHOLE, 0)
-    assert now_s() == pytest.approx(PATIENCE.first_hedge_s + 0.5)
+    assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.5)
 
 
 @virtual_time
@@ -142,7 +142,7 @@ async def test_no_more_than_two_are_asked_at_a_time_and_our_own_model_speaks_wit
     deltas = await house.deltas()
     assert ({delta.by for delta in deltas}, third.running) == ({"own"}, 0)
     assert asked(third) == [0]
-    assert now_s() == pytest.approx(PATIENCE.house_s + 0.1)
+    assert now_s() == pytest.approx(POLICY.cluster_timeout_s + 0.1)
 
 
 @virtual_time
@@ -152,7 +152,7 @@ async def test_a_hedge_that_fails_is_replaced() -> None:
     slow.first_s, dead.error = 3600, GONE
     deltas = await house.deltas()
     assert {delta.by for delta in deltas} == {third.name}
-    assert now_s() == pytest.approx(PATIENCE.first_hedge_s + 0.1)
+    assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.1)
 
 
 @virtual_time
@@ -175,7 +175,7 @@ async def test_another_model_is_given_less_often_the_word_than_another_instance(
     house = House(slow, own=Model("own"))
     deltas = await house.deltas()
     assert {delta.by for delta in deltas} == {"own"}
-    assert now_s() == pytest.approx(PATIENCE.other_model_s + 0.1)
+    assert now_s() == pytest.approx(POLICY.other_model_s + 0.1)
 
 
 @virtual_time
@@ -282,7 +282,7 @@ async def test_who_falls_silent_in_the_middle_is_replaced() -> None:
     deltas = await house.deltas()
     assert (text_of(deltas), hung.running) == (WHOLE, 0)
     assert {delta.by for delta in deltas[2:]} == {heir.name}
-    assert now_s() == pytest.approx(PATIENCE.stall_s + 0.2)
+    assert now_s() == pytest.approx(POLICY.stall_s + 0.2)
     assert hung not in await house.order()
 
 
@@ -314,7 +314,7 @@ async def test_when_nobody_is_left_to_go_on_the_last_failure_is_told() -> None:
 async def test_who_was_only_slow_goes_on_when_who_was_quicker_dies() -> None:
     house = House(Model("a"), Model("b"))
     slow, quick = await house.order()
-    slow.first_s, quick.silent_after = PATIENCE.first_hedge_s + 1, 2
+    slow.first_s, quick.silent_after = POLICY.first_hedge_s + 1, 2
     deltas = await house.deltas()
     assert text_of(deltas) == WHOLE
     assert [delta.by for delta in deltas] == [quick.name] * 2 + [slow.name] * 5
@@ -323,7 +323,7 @@ async def test_who_was_only_slow_goes_on_when_who_was_quicker_dies() -> None:
 @virtual_time
 async def test_our_own_model_goes_on_although_it_lost_a_race() -> None:
     own = Model("own", first_s=3)
-    house = House(Model("a", first_s=PATIENCE.other_model_s + 1, silent_after=2), own=own)
+    house = House(Model("a", first_s=POLICY.other_model_s + 1, silent_after=2), own=own)
     deltas = await house.deltas()
     assert (text_of(deltas), [delta.by for delta in deltas]) == (WHOLE, ["a"] * 2 + ["own"] * 5)
 
@@ -360,7 +360,7 @@ async def test_a_short_deadline_leaves_our_own_model_its_part() -> None:
         model.first_s = 3600
     deltas = await house.deltas(replace(REQUEST, deadline_s=5))
     assert {delta.by for delta in deltas} == {"own"}
-    assert now_s() == pytest.approx(5 * PATIENCE.house_share + 0.1)
+    assert now_s() == pytest.approx(5 * POLICY.cluster_share + 0.1)
 
 
 @virtual_time
@@ -374,7 +374,7 @@ async def test_a_patient_caller_waits_longer_for_the_expert_it_asked_for() -> No
 
 @virtual_time
 async def test_an_answer_that_nobody_could_go_on_with_is_waited_for() -> None:
-    house = House(own=Model("own", silent_after=2, silence_s=PATIENCE.stall_s * 3))
+    house = House(own=Model("own", silent_after=2, silence_s=POLICY.stall_s * 3))
     assert text_of(await house.deltas()) == WHOLE
 
 
@@ -385,7 +385,7 @@ async def test_the_time_of_the_house_runs_from_the_last_word() -> None:
     first.silent_after, second.first_s, third.first_s = 2, 3600, 3600
     deltas = await house.deltas()
     assert (text_of(deltas), deltas[-1].by) == (WHOLE, "own")
-    assert now_s() == pytest.approx(0.1 + PATIENCE.house_s + 0.1), "a node waits 30 s without a word"
+    assert now_s() == pytest.approx(0.1 + POLICY.cluster_timeout_s + 0.1), "a node waits 30 s without a word"
 
 
 @virtual_time
@@ -394,7 +394,7 @@ async def test_a_long_answer_has_a_long_time() -> None:
     house = House(Model("a", whole, word_s=0.4))
     request = replace(REQUEST, max_tokens=500)
     assert text_of(await house.deltas(request)) == whole
-    assert now_s() > PATIENCE.call_s
+    assert now_s() > POLICY.total_s
 
 
 @virtual_time
@@ -467,7 +467,7 @@ async def test_a_listener_that_goes_stops_everybody() -> None:
     first, hedge, _ = await house.order()
     first.first_s = hedge.first_s = 3600
     task = asyncio.create_task(house.deltas())
-    await asyncio.sleep(PATIENCE.first_hedge_s + 1)
+    await asyncio.sleep(POLICY.first_hedge_s + 1)
     assert (first.running, hedge.running) == (1, 1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -5,45 +5,45 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.experts.model_fit import (
-    Budget,
-    Candidate,
-    Room,
+    MemoryBudget,
+    ModelSpec,
     Speed,
-    shares,
-    why_it_does_not_fit,
-    why_it_is_too_slow,
+    SpeedFloor,
+    fit_error,
+    speed_error,
+    tensor_split,
 )
-from pipecatapp.experts.service_names import RPC_PROVIDER, memory_lent, pool_of
+from pipecatapp.experts.service_names import RPC_PROVIDER, pool_of, rpc_memory_mb
 from pipecatapp.ports import Endpoint
 
 pytestmark = pytest.mark.unit
 
-PHI = Candidate("phi", "phi.gguf", "0" * 64, 2000, ("avx2",))
+PHI = ModelSpec("phi", "phi.gguf", "0" * 64, 2000, ("avx2",))
 FLAGS = ("sse4_1", "avx2")
 
 
 @pytest.mark.parametrize(
-    ("room", "reason"),
+    ("budget", "reason"),
     [
-        (Room(2000, (), FLAGS), ""),
-        (Room(1999, (), FLAGS), "it takes 2000 MiB, and 1999 MiB are free here"),
-        (Room(9000, (), ("sse4_1",)), "this CPU lacks avx2"),
-        (Room(500, (1100, 1100), FLAGS), ""),
-        (Room(500, (1000, 1000), FLAGS), "it takes 2200 MiB on its workers, and 2 lend 2000 MiB"),
-        (Room(499, (1100, 1100), FLAGS), "it takes 500 MiB here, and 499 MiB are free"),
+        (MemoryBudget(2000, (), FLAGS), ""),
+        (MemoryBudget(1999, (), FLAGS), "it takes 2000 MiB, and 1999 MiB are free here"),
+        (MemoryBudget(9000, (), ("sse4_1",)), "this CPU lacks avx2"),
+        (MemoryBudget(500, (1100, 1100), FLAGS), ""),
+        (MemoryBudget(500, (1000, 1000), FLAGS), "it takes 2200 MiB on its workers, and 2 lend 2000 MiB"),
+        (MemoryBudget(499, (1100, 1100), FLAGS), "it takes 500 MiB here, and 499 MiB are free"),
     ],
 )
-def test_a_model_needs_room_and_a_cpu(room: Room, reason: str) -> None:
-    assert why_it_does_not_fit(PHI, room) == reason
+def test_a_model_needs_room_and_a_cpu(budget: MemoryBudget, reason: str) -> None:
+    assert fit_error(PHI, budget) == reason
 
 
 def test_more_context_takes_more_memory() -> None:
     # Qwen3 4B: 36 layers, and 8 heads of 128 for keys and as many for values, 2 bytes each.
-    large = Candidate("large", "large.gguf", "0" * 64, 3600, (), 36 * 2 * 8 * 128 * 2)
+    large = ModelSpec("large", "large.gguf", "0" * 64, 3600, (), 36 * 2 * 8 * 128 * 2)
     assert large.with_context(2 * 4096) == large
     longer = large.with_context(2 * 16384)
     assert longer.memory_mb == 3600 + 24576 * 147456 // 2**20 == 7056
-    assert why_it_does_not_fit(longer, Room(7000)) == "it takes 7056 MiB, and 7000 MiB are free here"
+    assert fit_error(longer, MemoryBudget(7000)) == "it takes 7056 MiB, and 7000 MiB are free here"
 
 
 @pytest.mark.parametrize(
@@ -55,20 +55,20 @@ def test_more_context_takes_more_memory() -> None:
     ],
 )
 def test_people_do_not_listen_to_what_is_too_slow(speed: Speed, reason: str) -> None:
-    assert why_it_is_too_slow(speed, Budget(decode=3, first_word_s=10, prompt_tokens=200)) == reason
+    assert speed_error(speed, SpeedFloor(decode=3, first_word_s=10, prompt_tokens=200)) == reason
 
 
 def test_without_a_budget_any_speed_will_do() -> None:
-    assert why_it_is_too_slow(Speed(0.1, 0.1), Budget()) == ""
+    assert speed_error(Speed(0.1, 0.1), SpeedFloor()) == ""
 
 
 def test_layers_go_by_what_is_lent() -> None:
-    assert shares((1100, 550)) == "1100,550"
+    assert tensor_split((1100, 550)) == "1100,550"
 
 
 def test_a_worker_says_whose_it_is_and_what_it_lends() -> None:
     tags = (pool_of("creative"), "memory-mb=1100")
     worker = Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, tags)
     assert pool_of("creative") == "pool=creative"
-    assert memory_lent(worker) == 1100
-    assert memory_lent(Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, ("memory-mb=much",))) == 0
+    assert rpc_memory_mb(worker) == 1100
+    assert rpc_memory_mb(Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, ("memory-mb=much",))) == 0

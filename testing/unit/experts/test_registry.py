@@ -13,12 +13,12 @@ from pipecatapp.experts.expert_metadata import (
     MAX_EXAMPLES,
     MAX_VALUE_BYTES,
     Profile,
-    declared,
     load_profiles,
-    meta_of,
+    parse_meta,
+    to_meta,
 )
 from pipecatapp.experts.pool import ExpertPool
-from pipecatapp.experts.registry import ExpertBook
+from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Endpoint, Expert, Experts, LlmClient
 from testing.conformance.experts_suite import ExpertsSuite
 from testing.fakes.fake_clock import FakeClock
@@ -58,17 +58,17 @@ class TestExpertBook(ExpertsSuite):
             return FakeLlm(["seven"])
 
         pool = ExpertPool(directory, connect, FakeClock(), own=FakeLlm(["main"]))
-        return ExpertBook(directory, pool)
+        return ExpertRegistry(directory, pool)
 
 
 def test_a_machine_alone_has_main_only() -> None:
-    book = ExpertBook(StaticDirectory(FakeClock()), FakeExperts(), {"math": Profile(description="Sums.")})
+    book = ExpertRegistry(StaticDirectory(FakeClock()), FakeExperts(), {"math": Profile(description="Sums.")})
     assert book.all() == (Expert("main"),)
 
 
 def test_an_expert_that_comes_changes_or_goes_is_seen_at_once() -> None:
     directory = FakeDirectory()
-    book = ExpertBook(directory, FakeExperts())
+    book = ExpertRegistry(directory, FakeExperts())
     assert [expert.name for expert in book.all()] == ["main"]
     directory.put(endpoint("garden", description="Plants."))
     assert book.all()[1] == Expert("garden", "Plants.")
@@ -81,7 +81,7 @@ def test_an_expert_that_comes_changes_or_goes_is_seen_at_once() -> None:
 def test_a_well_known_expert_that_says_nothing_is_known_by_the_file() -> None:
     well_known = {"math": Profile(description="Sums.", examples=("Add this",))}
     directory = FakeDirectory(endpoint("math", 1), endpoint("garden", 2))
-    book = ExpertBook(directory, FakeExperts(), well_known)
+    book = ExpertRegistry(directory, FakeExperts(), well_known)
     assert book.all()[1:] == (Expert("garden"), Expert("math", "Sums.", ("Add this",)))
     directory.put(endpoint("math", 1, description="Only fractions."))
     assert book.all()[2] == Expert("math", "Only fractions.")
@@ -89,36 +89,36 @@ def test_a_well_known_expert_that_says_nothing_is_known_by_the_file() -> None:
 
 def test_of_several_instances_one_that_passes_speaks() -> None:
     old = endpoint("garden", 1, passing=False, description="Old.")
-    book = ExpertBook(FakeDirectory(old, endpoint("garden", 2, description="New.")), FakeExperts())
+    book = ExpertRegistry(FakeDirectory(old, endpoint("garden", 2, description="New.")), FakeExperts())
     assert book.all()[1] == Expert("garden", "New.")
 
 
 def test_metadata_is_read_in_the_order_of_its_numbers() -> None:
     meta = {"example_10": "ten", "example_2": " two \n lines ", "description": "d", "example_x": "no"}
-    assert declared(meta | {"example_": "no", "external-source": "nomad", "example_3": "  "}) == (
+    assert parse_meta(meta | {"example_": "no", "external-source": "nomad", "example_3": "  "}) == (
         "d",
         ("two lines", "ten"),
     )
-    assert declared({}) == ("", ())
+    assert parse_meta({}) == ("", ())
 
 
 def test_metadata_of_anybody_is_bounded() -> None:
     meta = {f"example_{number}": "é" * 600 for number in range(200)} | {"description": "x" * 9999}
-    description, examples = declared(meta)
+    description, examples = parse_meta(meta)
     assert (len(description), len(examples)) == (MAX_VALUE_BYTES, MAX_EXAMPLES)
     assert len(examples[0].encode()) == MAX_VALUE_BYTES
 
 
 def test_a_profile_is_what_its_metadata_says() -> None:
     profile = Profile(description="Sums.", examples=("Add this", "Add that"))
-    assert meta_of(profile) == {"description": "Sums.", "example_1": "Add this", "example_2": "Add that"}
-    assert declared(meta_of(profile)) == (profile.description, profile.examples)
+    assert to_meta(profile) == {"description": "Sums.", "example_1": "Add this", "example_2": "Add that"}
+    assert parse_meta(to_meta(profile)) == (profile.description, profile.examples)
 
 
 @pytest.mark.parametrize("name", ["main", "coding", "math", "creative", "science", "cybersecurity"])
 def test_the_well_known_experts_fit_into_consuls_metadata(name: str) -> None:
     profile = load_profiles(GROUP_VARS)[name]
-    meta = meta_of(profile)
+    meta = to_meta(profile)
     assert len(meta) <= 64
     assert all(len(key) <= 128 and len(value.encode()) <= 512 for key, value in meta.items())
     assert len(set(profile.examples)) == len(profile.examples) >= 40

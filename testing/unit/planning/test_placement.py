@@ -6,7 +6,6 @@ import yaml
 from pipecatapp.planning.placement import (
     EXPERTISE,
     HOST_MB,
-    MAIN,
     NODE_SHARE,
     Option,
     Placed,
@@ -15,6 +14,7 @@ from pipecatapp.planning.placement import (
     room_mb,
 )
 from pipecatapp.planning.speed import Expected
+from pipecatapp.ports import MAIN_EXPERT
 from testing.ansible_code import ROOT
 from testing.nomad_modules import expert_order as role
 from testing.unit.planning.machines import SMALL, model, node
@@ -29,8 +29,8 @@ def placed(plan: Plan, expert: str) -> Placed:
 
 
 def test_the_first_model_that_fits_and_is_quick_enough_is_taken() -> None:
-    lists = {MAIN: [model("huge", memory_mb=90_000), model("good"), SMALL]}
-    found = placed(propose([node(**QUICK)], lists, SMALL), MAIN)
+    lists = {MAIN_EXPERT: [model("huge", memory_mb=90_000), model("good"), SMALL]}
+    found = placed(propose([node(**QUICK)], lists, SMALL), MAIN_EXPERT)
     assert found.option is not None
     assert (found.option.model.name, found.rank) == ("good", 1)
     assert [name for name, _ in found.passed] == ["huge"]
@@ -38,22 +38,24 @@ def test_the_first_model_that_fits_and_is_quick_enough_is_taken() -> None:
 
 
 def test_a_model_that_people_do_not_listen_to_is_passed_over_and_why_is_said() -> None:
-    lists = {MAIN: [model("slow", megabytes=20_000), SMALL]}
-    found = placed(propose([node(decode=20, prefill=2000)], lists, SMALL), MAIN)
+    lists = {MAIN_EXPERT: [model("slow", megabytes=20_000), SMALL]}
+    found = placed(propose([node(decode=20, prefill=2000)], lists, SMALL), MAIN_EXPERT)
     assert found.option is not None
     assert found.option.model.name == "small"
     assert found.passed == (("slow", "0.1 tokens/s, and 4 are wanted"),)
 
 
 def test_the_conversation_always_has_someone() -> None:
-    found = placed(propose([node(decode=0.5, prefill=1)], {MAIN: [model("slow"), SMALL]}, SMALL), MAIN)
+    found = placed(
+        propose([node(decode=0.5, prefill=1)], {MAIN_EXPERT: [model("slow"), SMALL]}, SMALL), MAIN_EXPERT
+    )
     assert found.option is not None
     assert found.option.model.name == "small"
     assert "nothing quicker is there" in found.reason
 
 
 def test_an_expert_that_nobody_would_listen_to_is_left_out() -> None:
-    lists = {MAIN: [SMALL], "coding": [model("slow", megabytes=20_000)]}
+    lists = {MAIN_EXPERT: [SMALL], "coding": [model("slow", megabytes=20_000)]}
     found = placed(propose([node(decode=20, prefill=2000)], lists, SMALL), "coding")
     assert found.option is None
     assert "main answers" in found.reason
@@ -61,43 +63,45 @@ def test_an_expert_that_nobody_would_listen_to_is_left_out() -> None:
 
 def test_a_model_that_wants_a_feature_runs_on_the_node_that_has_it() -> None:
     old = node("attic", flags=("sse2",), decode=400, prefill=4000)
-    lists = {MAIN: [model("new", requires_cpu=("avx2",))]}
-    found = placed(propose([old, node("den", **QUICK)], lists, SMALL), MAIN)
+    lists = {MAIN_EXPERT: [model("new", requires_cpu=("avx2",))]}
+    found = placed(propose([old, node("den", **QUICK)], lists, SMALL), MAIN_EXPERT)
     assert found.option is not None
     assert found.option.server == "den"
-    alone = placed(propose([old], lists, SMALL), MAIN)
+    alone = placed(propose([old], lists, SMALL), MAIN_EXPERT)
     assert alone.option is None
     assert alone.passed == (("new", "no node has avx2"),)
 
 
 def test_experts_are_spread_over_the_nodes() -> None:
-    lists = {MAIN: [model("a")], "coding": [model("b")]}
+    lists = {MAIN_EXPERT: [model("a")], "coding": [model("b")]}
     plan = propose([node("den", **QUICK), node("attic", **QUICK)], lists, SMALL)
     servers = [each.option.server for each in plan.experts if each.option]
     assert sorted(servers) == ["attic", "den"]
 
 
 def test_two_experts_on_one_node_are_told_so() -> None:
-    plan = propose([node(**QUICK)], {MAIN: [model("a")], "coding": [model("b")]}, SMALL)
+    plan = propose([node(**QUICK)], {MAIN_EXPERT: [model("a")], "coding": [model("b")]}, SMALL)
     assert "shares the cores of den" in placed(plan, "coding").reason
 
 
 def test_an_expert_with_mains_model_is_not_deployed_twice() -> None:
-    plan = propose([node(**QUICK)], {MAIN: [model("a")], "coding": [model("a")]}, SMALL)
+    plan = propose([node(**QUICK)], {MAIN_EXPERT: [model("a")], "coding": [model("a")]}, SMALL)
     assert placed(plan, "coding").option is None
     assert "same model" in placed(plan, "coding").reason
 
 
 def test_a_model_that_no_node_holds_is_split_over_as_few_as_will_do() -> None:
     nodes = [node(name, memory_mb=4000, **QUICK) for name in ("a", "b", "c")]
-    found = placed(propose(nodes, {MAIN: [model("big", memory_mb=4000)]}, SMALL), MAIN)
+    found = placed(propose(nodes, {MAIN_EXPERT: [model("big", memory_mb=4000)]}, SMALL), MAIN_EXPERT)
     assert found.option is not None
     assert found.option.workers == ("a", "b")
     assert found.option.server == "c"
 
 
 def test_splitting_a_model_that_fits_is_compared_and_slower() -> None:
-    found = placed(propose([node("a", **QUICK), node("b", **QUICK)], {MAIN: [model("m")]}, SMALL), MAIN)
+    found = placed(
+        propose([node("a", **QUICK), node("b", **QUICK)], {MAIN_EXPERT: [model("m")]}, SMALL), MAIN_EXPERT
+    )
     assert found.option is not None
     assert found.other_way is not None
     assert found.other_way.is_split
@@ -105,7 +109,7 @@ def test_splitting_a_model_that_fits_is_compared_and_slower() -> None:
 
 
 def test_one_more_stick_is_told_where_it_changes_something() -> None:
-    lists = {MAIN: [model("big", memory_mb=5000), model("good")]}
+    lists = {MAIN_EXPERT: [model("big", memory_mb=5000), model("good")]}
     plan = propose([node("a", memory_mb=4000, **QUICK), node("b", memory_mb=500, **QUICK)], lists, SMALL)
     assert [gain.node for gain in plan.gains] == ["a"]
     [better] = plan.gains[0].changes
@@ -114,7 +118,7 @@ def test_one_more_stick_is_told_where_it_changes_something() -> None:
 
 
 def test_memory_that_would_change_nothing_is_not_recommended() -> None:
-    assert propose([node(**QUICK)], {MAIN: [model("a")]}, SMALL).gains == ()
+    assert propose([node(**QUICK)], {MAIN_EXPERT: [model("a")]}, SMALL).gains == ()
 
 
 def test_a_quarter_of_a_node_is_left_to_the_system_and_the_agent() -> None:
