@@ -20,7 +20,7 @@ from pipecatapp.experts.backend_pool import Backend, BackendPool
 from pipecatapp.experts.service_names import NATIVE_TOOLS, display_name, expert_names, service_of
 from pipecatapp.gateway.audio import Synthesizer, Transcriber
 from pipecatapp.gateway.proxy import UpstreamProxy
-from pipecatapp.gateway.rate_limits import Limits
+from pipecatapp.gateway.rate_limits import RateLimiter
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
@@ -112,7 +112,7 @@ async def make_gateway(
     codec = PyAvCodec()
     return Gateway(
         keys,
-        Limits(clock),
+        RateLimiter(clock),
         UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
         engines.embedder,
         Transcriber(engines.stt, codec, pcm_chunks),

@@ -1,4 +1,4 @@
-"""API keys: making, telling apart and revoking them.
+"""API keys: creating, recognising and revoking them.
 
 It owns what a key is; where keys are kept is behind the port `KeyStore`. Only a digest is kept: a key has
 256 random bits, which no guessing finds, so that a plain SHA-256 is enough.

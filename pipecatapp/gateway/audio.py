@@ -1,4 +1,4 @@
-"""Sound in OpenAI's form, by the agent's own recogniser and voice.
+"""Transcription and speech in OpenAI's format, by the agent's own engines.
 
 It owns the requests' and the answers' shapes, and that people's calls go on meanwhile: recogniser and voice
 do one thing after the other, so what a program wants is handed to them in small pieces. There is one of each;

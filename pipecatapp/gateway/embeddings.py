@@ -1,4 +1,4 @@
-"""Embeddings in OpenAI's form, by the agent's own embedder.
+"""Embeddings in OpenAI's format, by the agent's own embedder.
 
 It owns the request's and the answer's shape. There is one embedder; its names are those of `model_aliases`.
 """

@@ -1,4 +1,4 @@
-"""The names by which a program may ask for the agent's one recogniser, one voice and one embedder.
+"""Model names by which a program may ask for the agent's own engines.
 
 It owns the list. OpenAI's own names mean the house's, because most programs send one and cannot be told
 otherwise; any other name that nothing here has is refused, so that nobody takes one voice for another.
@@ -33,11 +33,11 @@ VOICES = (
 EMBEDDERS = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 
 
-def check_model(asked: str, own: str, known: Sequence[str]) -> None:
+def check_model(name: str, own: str, known: Sequence[str]) -> None:
     """Check that a model is one that there is.
 
     Args:
-        asked: What the program asks for; "" for nothing.
+        name: What the program asks for; "" for nothing.
         own: What the engine calls itself, such as `piper (en_US-joe-medium)`.
         known: OpenAI's names for one.
 
@@ -45,24 +45,24 @@ def check_model(asked: str, own: str, known: Sequence[str]) -> None:
         GatewayError: `model_not_found`; the message lists those there are.
     """
     valid = _names(own, known)
-    if asked and asked not in valid:
-        message = f"There is no model {asked!r} here; valid: {', '.join(valid)}"
+    if name and name not in valid:
+        message = f"There is no model {name!r} here; valid: {', '.join(valid)}"
         raise GatewayError("model_not_found", message, param="model", status=404)
 
 
-def check_voice(asked: str, own: str) -> None:
+def check_voice(name: str, own: str) -> None:
     """Check that a voice is one that there is.
 
     Args:
-        asked: What the program asks for; "" for nothing.
+        name: What the program asks for; "" for nothing.
         own: What the engine calls itself.
 
     Raises:
         GatewayError: `invalid_value`; the message lists those there are.
     """
     valid = _names(own, VOICES)
-    if asked and asked not in valid:
-        message = f"There is no voice {asked!r} here; valid: {', '.join(valid)}"
+    if name and name not in valid:
+        message = f"There is no voice {name!r} here; valid: {', '.join(valid)}"
         raise GatewayError("invalid_value", message, param="voice")
 
 

@@ -1,4 +1,4 @@
-"""Forms with files, as browsers and OpenAI's clients send them (`multipart/form-data`, RFC 7578).
+"""Parses `multipart/form-data` (RFC 7578), as browsers and OpenAI's clients send it.
 
 It owns taking one apart; what its fields mean is said by who asks.
 """
@@ -23,7 +23,7 @@ class Form:
     files: Mapping[str, bytes]
 
 
-def form_in(content_type: str, body: bytes) -> Form:
+def parse_multipart(content_type: str, body: bytes) -> Form:
     """Return the form in a request's body.
 
     Raises:

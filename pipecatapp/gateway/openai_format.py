@@ -1,4 +1,4 @@
-"""The form of what the gateway answers: errors, ids and server-sent events.
+"""OpenAI's format of errors, ids and server-sent events.
 
 It owns OpenAI's shapes; what is said in them is said elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Passing a request on to an expert, and its answer back.
+"""Proxies a request to an expert's upstreams, and the response back, with failover.
 
 It owns which server is asked when one fails, and the end of a stream that breaks off. Bytes of a stream are
 forwarded as they come, unread; only the end of it is looked at, for the number of tokens.
@@ -15,8 +15,8 @@ from typing import Any
 
 from pipecatapp.errors import AdapterError, AgentError, GatewayError
 from pipecatapp.gateway.openai_format import error_body, event
-from pipecatapp.gateway.request import Asked
-from pipecatapp.gateway.stream_collector import Gathered, as_stream
+from pipecatapp.gateway.request import CompletionRequest
+from pipecatapp.gateway.stream_collector import StreamCollector, as_stream
 from pipecatapp.gateway.upstreams import Upstream, Upstreams, candidates
 from pipecatapp.ports import ConnectionPool, ParseRejection, StreamedResponse
 
@@ -80,7 +80,9 @@ class UpstreamProxy:
         """Who there is."""
         return self._upstreams
 
-    async def open(self, path: str, asked: Asked, body_for: Callable[[Upstream], bytes]) -> ProxiedResponse:
+    async def open(
+        self, path: str, request: CompletionRequest, body_for: Callable[[Upstream], bytes]
+    ) -> ProxiedResponse:
         """Return the answer of the first server that begins one; `release` must follow.
 
         A server that cannot take the request has not failed. What two of them say alike is the answer, and
@@ -88,7 +90,7 @@ class UpstreamProxy:
 
         Args:
             path: Such as `/chat/completions`.
-            asked: The request.
+            request: The request.
             body_for: Makes what a server is sent.
 
         Raises:
@@ -97,11 +99,11 @@ class UpstreamProxy:
         """
         failure: AgentError | None = None
         not_taken: _UpstreamRejected | None = None
-        for upstream in candidates(self._upstreams, asked.model):
+        for upstream in candidates(self._upstreams, request.model):
             body = body_for(upstream)
             upstream.observer.on_request()
             try:
-                answer = await self._ask(upstream, path, body, is_stream=asked.is_stream)
+                answer = await self._ask(upstream, path, body, is_stream=request.is_stream)
                 upstream.observer.on_first_token()
                 return answer
             except AdapterError as exc:
@@ -158,10 +160,10 @@ class UpstreamProxy:
             GatewayError: The request itself is refused.
             AdapterError: This server does not answer; another may.
         """
-        is_gathered = not is_stream and not upstream.model
+        is_collected = not is_stream and not upstream.model
         response = await self._pool.post(
             upstream.base_url + path,
-            as_stream(body) if is_gathered else body,
+            as_stream(body) if is_collected else body,
             api_key=upstream.api_key,
             timeout_s=FIRST_PIECE_TIMEOUT_S if is_stream else WHOLE_TIMEOUT_S,
             who=upstream.name,
@@ -171,8 +173,8 @@ class UpstreamProxy:
             if status != 200:
                 raise self._refusal(upstream, status, await response.read_whole())
             media_type = response.headers.get("content-type", "application/json")
-            if is_gathered and media_type.startswith("text/event-stream"):
-                first, media_type = await self._gathered(upstream, response), "application/json"
+            if is_collected and media_type.startswith("text/event-stream"):
+                first, media_type = await self._collect(upstream, response), "application/json"
             else:
                 first = await (response.read() if is_stream else response.read_whole())
             if not first:
@@ -182,25 +184,25 @@ class UpstreamProxy:
             raise
         return ProxiedResponse(upstream, media_type, first, response)
 
-    async def _gathered(self, upstream: Upstream, response: StreamedResponse) -> bytes:
+    async def _collect(self, upstream: Upstream, response: StreamedResponse) -> bytes:
         """Return a stream as a whole answer.
 
         Raises:
             GatewayError: The request is refused.
             AdapterError: The stream broke off.
         """
-        gathered, size = Gathered(upstream.name), 0
+        collector, size = StreamCollector(upstream.name), 0
         while piece := await response.read():
-            gathered.feed(piece)
+            collector.feed(piece)
             size += len(piece)
             if size > MAX_STREAM_BYTES:
                 message = f"{upstream.name} answered more than {MAX_STREAM_BYTES} bytes."
                 raise AdapterError("upstream-broke-off", message, retryable=True)
-            if gathered.error:
-                status = gathered.error.get("code")
-                body = json.dumps({"error": gathered.error}).encode()
+            if collector.error:
+                status = collector.error.get("code")
+                body = json.dumps({"error": collector.error}).encode()
                 raise self._refusal(upstream, status if isinstance(status, int) else 500, body)
-        return gathered.answer()
+        return collector.answer()
 
     def _refusal(self, upstream: Upstream, status: int, body: bytes) -> AgentError:
         if words := self._parse_rejection(status, body):

@@ -1,4 +1,4 @@
-"""How much each key may still do in this minute.
+"""Rate limits of API keys, by token buckets.
 
 It owns the counting, in this process: each worker of a house counts for itself. A limit is a bucket that
 holds a minute's worth and fills evenly: a program may do all of it at once, and then as much as flows in.
@@ -29,7 +29,7 @@ class _Bucket:
         return max(0.0, (wanted - self.level) * MINUTE_S / self.limit)
 
 
-class Limits:
+class RateLimiter:
     """What is left to each key.
 
     Args:
@@ -40,7 +40,7 @@ class Limits:
         self._clock = clock
         self._buckets: dict[tuple[str, str], _Bucket] = {}
 
-    def take_request(self, key: ApiKey | None) -> None:
+    def acquire_request(self, key: ApiKey | None) -> None:
         """Count a request that begins; None is a program on this machine, which has no limit.
 
         Raises:
@@ -58,7 +58,7 @@ class Limits:
                 raise _exceeded(key, "requests", requests, requests.wait_s(1))
             requests.level -= 1
 
-    def take_tokens(self, key: ApiKey | None, count: int) -> None:
+    def charge_tokens(self, key: ApiKey | None, count: int) -> None:
         """Count the tokens of an answer that is over; the bucket may owe some then."""
         if key is not None and (bucket := self._bucket(key, "tokens")) is not None:
             bucket.level -= count

@@ -1,4 +1,4 @@
-"""What a program asks of a language model, checked as far as the gateway must know it.
+"""A completion request, checked as far as the gateway must know it.
 
 It owns the request's fields that concern the gateway; all others are the server's, which is sent the very
 bytes that came unless something in them has to be another.
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.response_format import binds, bound_fields, check_format, refuse_format
+from pipecatapp.gateway.response_format import binds, check_format, constrained_fields, refuse_format
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 
-KEPT_BACK = ("id_slot", "lora")
+STRIPPED_FIELDS = ("id_slot", "lora")
 """Fields of llama.cpp's own that are not passed on: they would disturb the prompt caches of conversations."""
 LLAMA_FIELDS = frozenset(
     {
@@ -50,7 +50,7 @@ MAX_SCHEME_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CompletionRequest:
     """A request for text.
 
     Args:
@@ -73,8 +73,8 @@ class Asked:
         """
         if upstream.model:
             return json.dumps(fields_for(upstream, self.fields)).encode()
-        fields = bound_fields(self.fields) if binds(self.fields) else self.fields
-        if fields is self.fields and not any(name in fields for name in KEPT_BACK):
+        fields = constrained_fields(self.fields) if binds(self.fields) else self.fields
+        if fields is self.fields and not any(name in fields for name in STRIPPED_FIELDS):
             return self.raw
         return json.dumps(fields_for(upstream, fields)).encode()
 
@@ -85,7 +85,7 @@ def fields_for(upstream: Upstream, fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         GatewayError: It takes no grammar, and one is asked for.
     """
-    kept = {name: value for name, value in fields.items() if name not in KEPT_BACK}
+    kept = {name: value for name, value in fields.items() if name not in STRIPPED_FIELDS}
     if not upstream.model:
         return kept
     for name in GRAMMARS:
@@ -96,7 +96,7 @@ def fields_for(upstream: Upstream, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in others} | {"model": upstream.model}
 
 
-def object_in(raw: bytes) -> dict[str, Any]:
+def parse_json_object(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
     Raises:
@@ -125,7 +125,7 @@ def text_field(fields: Mapping[str, Any], name: str, default: str = "") -> str:
     return value
 
 
-def read_asked(raw: bytes, needed: str) -> Asked:
+def parse_request(raw: bytes, needed: str) -> CompletionRequest:
     """Return what a body asks.
 
     Args:
@@ -135,7 +135,7 @@ def read_asked(raw: bytes, needed: str) -> Asked:
     Raises:
         GatewayError: The body is wrong; the message names the field.
     """
-    fields = object_in(raw)
+    fields = parse_json_object(raw)
     if not fields.get(needed):
         raise GatewayError("missing_required_parameter", f"There is no {needed!r}.", param=needed)
     is_stream = fields.get("stream") or False
@@ -147,7 +147,7 @@ def read_asked(raw: bytes, needed: str) -> Asked:
     else:
         refuse_format(fields)
     _check_types(fields, CHAT_TYPES if needed == "messages" else TYPES)
-    return Asked(raw, fields, text_field(fields, "model", DEFAULT) or DEFAULT, is_stream)
+    return CompletionRequest(raw, fields, text_field(fields, "model", DEFAULT) or DEFAULT, is_stream)
 
 
 def _check_types(fields: Mapping[str, Any], types: Mapping[str, tuple[tuple[type, ...], str]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.json_schema.translate import bound_schema
+from pipecatapp.gateway.json_schema.translate import constrain_schema
 
 FIELD = "response_format"
 OWN_FIELD = "json_schema"
@@ -59,7 +59,7 @@ def binds(fields: Mapping[str, Any]) -> bool:
     return any(fields.get(name) is not None for name in (FIELD, OWN_FIELD))
 
 
-def bound_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+def constrained_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a request's fields with a schema that llama.cpp keeps to.
 
     Raises:
@@ -67,10 +67,10 @@ def bound_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     bound = dict(fields)
     if (own := fields.get(OWN_FIELD)) is not None:
-        bound[OWN_FIELD] = bound_schema(own, OWN_FIELD, param=OWN_FIELD)
+        bound[OWN_FIELD] = constrain_schema(own, OWN_FIELD, param=OWN_FIELD)
     wanted = fields.get(FIELD)
     if isinstance(wanted, dict) and wanted.get("type") in KINDS[1:]:
-        bound[FIELD] = format_of(bound_schema(schema_of(wanted), _place(wanted), param=FIELD))
+        bound[FIELD] = format_of(constrain_schema(schema_of(wanted), _place(wanted), param=FIELD))
     return bound
 
 

@@ -1,4 +1,4 @@
-"""The gateway's parts, and who may use it.
+"""The gateway's components, and authentication of its callers.
 
 It owns the bundle that the composition root fills, and the rule by which a caller is let in.
 """
@@ -11,7 +11,7 @@ from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.api_keys import PREFIX, digest_of
 from pipecatapp.gateway.audio import Synthesizer, Transcriber
 from pipecatapp.gateway.proxy import UpstreamProxy
-from pipecatapp.gateway.rate_limits import Limits
+from pipecatapp.gateway.rate_limits import RateLimiter
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.ports import ApiKey, Embedder, KeyStore
 
@@ -22,7 +22,7 @@ class Gateway:
 
     Args:
         keys: The keys that are good.
-        limits: What is left to each.
+        limiter: What is left to each.
         relay: Asks experts.
         embedder: Makes vectors.
         ears: Writes sound files down.
@@ -31,7 +31,7 @@ class Gateway:
     """
 
     keys: KeyStore
-    limits: Limits
+    limiter: RateLimiter
     proxy: UpstreamProxy
     embedder: Embedder
     transcriber: Transcriber
@@ -43,7 +43,7 @@ class Gateway:
         self.proxy.close()
         await self.keys.close()
 
-    def identify(self, authorization: str, *, is_local: bool) -> ApiKey | None:
+    def authenticate(self, authorization: str, *, is_local: bool) -> ApiKey | None:
         """Return a caller's key; None for a program on this machine, which needs none.
 
         A program on this machine may send any text as its key, because OpenAI's clients insist on one; a text

@@ -1,4 +1,4 @@
-"""A streamed answer put together to a whole one.
+"""Collects a streamed response into a whole one.
 
 It owns OpenAI's two forms of an answer, in pieces and whole. llama.cpp's server is always asked for a stream:
 when it makes a whole answer it notices that its caller has left only in a second without any other's result
@@ -22,7 +22,7 @@ def as_stream(body: bytes) -> bytes:
     return json.dumps({**fields, "stream": True, "stream_options": options}).encode()
 
 
-class Gathered:
+class StreamCollector:
     """An answer that is being put together.
 
     Args:

@@ -1,4 +1,4 @@
-r"""Reading an answer that is bound to a tool's call or to words, while it is still being written.
+r"""Parses a reply that is bound to a tool call or to words, while it is streamed.
 
 It owns the scanning: `{"tool": "name", "arguments": {...}}` gives the name and then the arguments as they
 come, or the words when the tool is the one that stands for words. Text that does not begin like an object is
@@ -33,17 +33,17 @@ class Piece:
     text: str
 
 
-class AnswerReader:
+class ToolCallStreamParser:
     """Reads one answer.
 
     Args:
-        word_tool: Name of the tool that stands for words.
-        words_are_text: The words are a JSON string; else any JSON value, handed on as it is written.
+        reply_tool: Name of the tool that stands for words.
+        reply_is_text: The words are a JSON string; else any JSON value, handed on as it is written.
     """
 
-    def __init__(self, word_tool: str, *, words_are_text: bool) -> None:
-        self._word_tool = word_tool
-        self._words_are_text = words_are_text
+    def __init__(self, reply_tool: str, *, reply_is_text: bool) -> None:
+        self._reply_tool = reply_tool
+        self._words_are_text = reply_is_text
         self._buffer = ""
         self._state: Literal["head", "words", "string", "value", "plain", "end"] = "head"
         self._kind: Kind = "words"
@@ -98,7 +98,7 @@ class AnswerReader:
         if found := _HEAD.match(self._buffer):
             self._buffer = self._buffer[found.end() :]
             name = str(json.loads(found["name"]))
-            if name == self._word_tool:
+            if name == self._reply_tool:
                 self._state = "words"
                 return None
             self._state, self._kind = "value", "arguments"

@@ -1,4 +1,4 @@
-"""Tool calls on a model that has none of its own: how the request is put to it.
+"""Tool calls on a model that has none of its own: the request, bound by a JSON schema.
 
 It owns the JSON schema that binds the answer to a tool's call or to words, and the messages that go with it.
 Reading the answer is `tool_call_parser`'s. Small models garble calls in their own notation, and servers do
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.json_schema.translate import bound_schema
-from pipecatapp.gateway.request import Asked, fields_for
-from pipecatapp.gateway.response_format import FIELD, bound_fields, format_of, schema_of
+from pipecatapp.gateway.json_schema.translate import constrain_schema
+from pipecatapp.gateway.request import CompletionRequest, fields_for
+from pipecatapp.gateway.response_format import FIELD, constrained_fields, format_of, schema_of
 from pipecatapp.gateway.upstreams import Upstream
 
 WORD_TOOL = "reply"
@@ -47,25 +47,25 @@ class ToolPrompts:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolPlan:
+class EmulatedToolRequest:
     """A request with tools, in the form for a model that has no tools.
 
     Args:
-        asked: As it came.
+        request: As it came.
         fields: What is sent in its place, but for the form of the answer.
         tools: The functions that may be called, by name; none leaves the answer's form to the caller.
         words: The schema of an answer in words; None when there must be a call.
-        word_tool: Name of the tool that stands for words.
-        words_are_text: Words are words; else they are JSON of the caller's own schema.
+        reply_tool: Name of the tool that stands for words.
+        reply_is_text: Words are words; else they are JSON of the caller's own schema.
         wants_usage: The caller wants the number of tokens at the end of a stream.
     """
 
-    asked: Asked
+    request: CompletionRequest
     fields: Mapping[str, Any]
     tools: Mapping[str, Mapping[str, Any]]
     words: Mapping[str, Any] | None
-    word_tool: str
-    words_are_text: bool
+    reply_tool: str
+    reply_is_text: bool
     wants_usage: bool
 
     def body_for(self, upstream: Upstream) -> bytes:
@@ -76,14 +76,14 @@ class ToolPlan:
                 numbers of tokens, which a call that is read from them has no more.
         """
         if upstream.calls_tools:
-            return self.asked.body_for(upstream)
-        if self.asked.fields.get("logprobs"):
+            return self.request.body_for(upstream)
+        if self.request.fields.get("logprobs"):
             raise GatewayError("invalid_value", "With tools there are no logprobs.", param="logprobs")
         is_llama = not upstream.model
         if self.tools:
             fields = {**self.fields, FIELD: format_of(self._schema(is_llama=is_llama))}
-        elif wanted := self.asked.fields.get(FIELD):
-            fields = {**self.fields, **(bound_fields({FIELD: wanted}) if is_llama else {FIELD: wanted})}
+        elif wanted := self.request.fields.get(FIELD):
+            fields = {**self.fields, **(constrained_fields({FIELD: wanted}) if is_llama else {FIELD: wanted})}
         else:
             fields = dict(self.fields)
         return json.dumps(fields_for(upstream, fields)).encode()
@@ -97,25 +97,25 @@ class ToolPlan:
         if self.words is not None:
             words = self.words
             if is_llama:
-                words = bound_schema(words, f"{FIELD}.json_schema.schema", param=FIELD)
-            arguments[self.word_tool] = _object({WORDS: words})
+                words = constrain_schema(words, f"{FIELD}.json_schema.schema", param=FIELD)
+            arguments[self.reply_tool] = _object({WORDS: words})
         return _schema(arguments)
 
 
-def needs_plan(fields: Mapping[str, Any]) -> bool:
+def uses_tools(fields: Mapping[str, Any]) -> bool:
     """Whether a request has to do with tools."""
     return bool(fields.get("tools")) or any(
         message.get("role") == "tool" or message.get("tool_calls") for message in fields["messages"]
     )
 
 
-def plan_of(asked: Asked, prompts: ToolPrompts) -> ToolPlan:
+def emulate_tools(request: CompletionRequest, prompts: ToolPrompts) -> EmulatedToolRequest:
     """Return how a request with tools is put to a model that has none.
 
     Raises:
         GatewayError: The tools or the choice among them are wrong; the message says what is valid.
     """
-    fields = asked.fields
+    fields = request.fields
     tools = _tools(fields.get("tools") or [])
     choice = fields.get("tool_choice") or ("auto" if tools else "none")
     chosen, allows_words = _chosen(tools, choice)
@@ -123,23 +123,23 @@ def plan_of(asked: Asked, prompts: ToolPrompts) -> ToolPlan:
         raise GatewayError("invalid_value", "With tools there is one answer: n must be 1.", param="n")
     kept = {name: value for name, value in fields.items() if name not in _OURS}
     words = _schema_of_words(fields.get("response_format"))
-    word_tool = WORD_TOOL
-    while word_tool in tools:
-        word_tool += "_"
-    messages = _messages(fields["messages"], word_tool if chosen and allows_words else "")
+    reply_tool = WORD_TOOL
+    while reply_tool in tools:
+        reply_tool += "_"
+    messages = _messages(fields["messages"], reply_tool if chosen and allows_words else "")
     if chosen:
-        shown = {**chosen, word_tool: _word_tool(prompts.words, words)} if allows_words else chosen
-        examples = _examples(chosen, word_tool, prompts.examples) if allows_words else []
+        shown = {**chosen, reply_tool: _reply_tool(prompts.words, words)} if allows_words else chosen
+        examples = _examples(chosen, reply_tool, prompts.examples) if allows_words else []
         messages = _told(messages, _instructions(shown, prompts.how), examples)
-    if asked.is_stream:
+    if request.is_stream:
         kept["stream_options"] = {"include_usage": True}
     options = fields.get("stream_options")
-    return ToolPlan(
-        asked,
+    return EmulatedToolRequest(
+        request,
         {**kept, "messages": messages},
         chosen,
         words if allows_words else None,
-        word_tool,
+        reply_tool,
         words == {"type": "string"},
         isinstance(options, dict) and bool(options.get("include_usage")),
     )
@@ -187,7 +187,7 @@ def _schema_of_words(wanted: Any) -> Mapping[str, Any]:
     return {"type": "string"}
 
 
-def _word_tool(description: str, words: Mapping[str, Any]) -> dict[str, Any]:
+def _reply_tool(description: str, words: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tool that stands for words: a small model chooses best among things of one form."""
     return {"description": description, "parameters": _object({WORDS: words})}
 
@@ -203,7 +203,9 @@ def _bound_arguments(name: str, function: Mapping[str, Any]) -> Mapping[str, Any
     function is `strict`.
     """
     place = f"The parameters of {name}"
-    return bound_schema(_parameters(function), place, param="tools", is_strict=function.get("strict") is True)
+    return constrain_schema(
+        _parameters(function), place, param="tools", is_strict=function.get("strict") is True
+    )
 
 
 def _schema(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -253,15 +255,15 @@ def _instructions(tools: Mapping[str, Mapping[str, Any]], how: str) -> str:
 
 
 def _examples(
-    tools: Mapping[str, Mapping[str, Any]], word_tool: str, words: Sequence[tuple[str, str]]
+    tools: Mapping[str, Mapping[str, Any]], reply_tool: str, words: Sequence[tuple[str, str]]
 ) -> list[Mapping[str, Any]]:
     """Return turns that show a call and an answer in words by turns, made of the tools' own descriptions."""
     examples: list[Mapping[str, Any]] = []
     for (name, function), (request, answer) in zip(tools.items(), words, strict=False):
-        asked = str(function.get("description") or name)
+        example = str(function.get("description") or name)
         called = _call(name, json.dumps(_placeholders(function.get("parameters") or {})))
-        said = _call(word_tool, json.dumps({WORDS: answer}))
-        for user, assistant in ((asked, called), (request, said)):
+        said = _call(reply_tool, json.dumps({WORDS: answer}))
+        for user, assistant in ((example, called), (request, said)):
             examples += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
     return examples
 
@@ -289,12 +291,12 @@ def _told(
     return [{"role": "system", "content": instructions}, *examples, *messages]
 
 
-def _messages(given: Sequence[Mapping[str, Any]], word_tool: str) -> list[Mapping[str, Any]]:
+def _messages(given: Sequence[Mapping[str, Any]], reply_tool: str) -> list[Mapping[str, Any]]:
     """Return messages in which calls and results are text: templates of small models know neither.
 
     Args:
         given: As they came.
-        word_tool: What earlier answers in words are shown as a call of; "" leaves them.
+        reply_tool: What earlier answers in words are shown as a call of; "" leaves them.
     """
     names: dict[str, str] = {}
     messages: list[Mapping[str, Any]] = []
@@ -309,8 +311,8 @@ def _messages(given: Sequence[Mapping[str, Any]], word_tool: str) -> list[Mappin
             messages.append({"role": "user", "content": text})
         elif calls := message.get("tool_calls"):
             messages.append({"role": "assistant", "content": _calls(calls, names)})
-        elif message.get("role") == "assistant" and word_tool:
-            said = _call(word_tool, json.dumps({WORDS: _text_of(message.get("content"))}))
+        elif message.get("role") == "assistant" and reply_tool:
+            said = _call(reply_tool, json.dumps({WORDS: _text_of(message.get("content"))}))
             messages.append({"role": "assistant", "content": said})
         else:
             messages.append(message)

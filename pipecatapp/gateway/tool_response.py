@@ -1,4 +1,4 @@
-"""Answers to requests with tools, put back into OpenAI's form.
+"""Responses to requests with tools, in OpenAI's format.
 
 It owns the form of calls, whole and streamed; how they are read from a model's text is `tool_call_parser`'s.
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 from pipecatapp.errors import AdapterError
 from pipecatapp.gateway.openai_format import DONE, event, new_id
-from pipecatapp.gateway.tool_call_parser import AnswerReader, Piece
-from pipecatapp.gateway.tool_emulation import ToolPlan
+from pipecatapp.gateway.tool_call_parser import Piece, ToolCallStreamParser
+from pipecatapp.gateway.tool_emulation import EmulatedToolRequest
 
 _NO_SERVER = AdapterError("upstream-broke-off", "The model's server answered in a form that is not known.")
 
 
-def whole_answer(plan: ToolPlan, body: bytes) -> dict[str, Any]:
+def whole_answer(emulated: EmulatedToolRequest, body: bytes) -> dict[str, Any]:
     """Return a model's whole answer with its call, if it is one, as `tool_calls`.
 
     Raises:
@@ -30,7 +30,7 @@ def whole_answer(plan: ToolPlan, body: bytes) -> dict[str, Any]:
         text = choice["message"].get("content") or ""
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise _NO_SERVER from exc
-    reader = AnswerReader(plan.word_tool, words_are_text=plan.words_are_text)
+    reader = ToolCallStreamParser(emulated.reply_tool, reply_is_text=emulated.reply_is_text)
     pieces = [*reader.feed(text), *reader.end()]
     by_kind = {
         kind: "".join(piece.text for piece in pieces if piece.kind == kind)
@@ -50,14 +50,16 @@ def _call(tool: str, arguments: str, words: str) -> dict[str, Any]:
     return {"id": new_id("call_"), "type": "function", "function": {"name": tool, "arguments": arguments}}
 
 
-async def streamed_answer(plan: ToolPlan, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def streamed_answer(
+    emulated: EmulatedToolRequest, pieces: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
     """Yield a model's streamed answer, an event for each piece of a call or of words.
 
     Args:
-        plan: The request.
+        emulated: The request.
         pieces: The server's own stream; it is closed with this one.
     """
-    reader = AnswerReader(plan.word_tool, words_are_text=plan.words_are_text)
+    reader = ToolCallStreamParser(emulated.reply_tool, reply_is_text=emulated.reply_is_text)
     head: dict[str, Any] = {}
     finish = ""
     usage: Any = None
@@ -79,7 +81,7 @@ async def streamed_answer(plan: ToolPlan, pieces: AsyncGenerator[bytes, None]) -
     if finish == "stop" and reader.is_call:
         finish = "tool_calls"
     yield _chunk(head, {}, finish or "stop")
-    if plan.wants_usage:
+    if emulated.wants_usage:
         yield event({**head, "choices": [], "usage": usage})
     yield DONE
 

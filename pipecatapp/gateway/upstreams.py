@@ -1,4 +1,4 @@
-"""Who can be asked for an expert, and in which order.
+"""The upstream servers of an expert, and the order in which they are tried.
 
 It owns what the gateway knows of a server; finding servers is the composition's, asking them `proxy`'s.
 """

@@ -1,4 +1,4 @@
-"""What the stages of one call share.
+"""The context of one call, shared by its stages.
 
 It owns the call's link to its session (events, words heard so far, times); each stage's own work
 is in its module.

@@ -1,4 +1,4 @@
-"""Which calls there are: admission, renewal, candidates and the end of all.
+"""Admission, renegotiation and the end of calls.
 
 It owns the limit of calls and the map from connection to call; a call itself is `call`'s.
 """

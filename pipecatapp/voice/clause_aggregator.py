@@ -1,4 +1,4 @@
-"""Cuts an answer that is still being written into pieces worth speaking.
+"""Aggregates the tokens of a streamed reply into clauses worth speaking.
 
 It owns where to cut; speaking a piece belongs to `tts_stage`, and what its words are to `speech`. The first
 piece is short, because every word of it is waited for; later ones are whole clauses, because the voice sounds

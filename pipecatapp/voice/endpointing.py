@@ -1,4 +1,4 @@
-"""The end of a turn, with the answer prepared while it is still awaited.
+"""Endpointing: decides that a turn is over, with the reply prepared while it is still awaited.
 
 It owns when an answer is begun in advance, confirmed or withdrawn; waiting itself is pipecat's.
 

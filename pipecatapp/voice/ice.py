@@ -1,4 +1,4 @@
-"""The addresses at which a call can be reached, and how long its packets are held for order.
+"""ICE candidates of a call, and its jitter buffer.
 
 It owns two facts about aiortc that its public interface does not let us set; calls are in `call`.
 """

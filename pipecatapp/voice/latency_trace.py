@@ -1,4 +1,4 @@
-"""When each stage of a spoken turn was reached.
+"""Latency trace of a spoken turn: when each stage was reached.
 
 It owns the times of one call's current turn; the stages are set by the services that pass them.
 """

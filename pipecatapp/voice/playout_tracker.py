@@ -1,4 +1,4 @@
-"""How much of an answer has really been heard, to the word.
+"""Tracks how much of a reply has really been played to the user, to the word.
 
 It owns the count of sound made and sent for each piece; a piece that was sent whole is reported by
 pipecat, and one that was cut in its middle is measured here.

@@ -1,4 +1,4 @@
-"""Whether a call's client is there: that it comes at all, and that it has not vanished.
+"""Whether a call's client is connected: that it comes at all, and that it has not vanished.
 
 It owns how long either is waited for; what happens to the call then is `call`'s.
 """

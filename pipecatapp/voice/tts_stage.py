@@ -1,4 +1,4 @@
-"""Speech out: pieces of an answer become sound, the first ones before the turn is even over.
+"""The TTS stage: chunks of a reply become sound, the first ones before the turn is even over.
 
 It owns the sound prepared in advance; where to cut an answer is `clause_aggregator`'s, and making sound is
 the TextToSpeech port's.

@@ -1,4 +1,4 @@
-"""Voice activity: Silero, with its last judgement open to the speech input.
+"""Voice activity detection by Silero, with its last confidence open to the STT stage.
 
 It owns the analyser and what counts as voice; the end of a turn is decided in `endpointing`.
 """

@@ -29,7 +29,7 @@ from pipecatapp.adapters.llm.server_process import (
 )
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.json_schema.keywords import ENFORCED, FORMATS, REFUSED
-from pipecatapp.gateway.json_schema.translate import bound_schema
+from pipecatapp.gateway.json_schema.translate import constrain_schema
 from pipecatapp.gateway.response_format import format_of
 from testing.e2e.engine_models import SMOLLM, llama_binary, model
 from testing.gbnf import Grammar
@@ -269,7 +269,7 @@ async def test_what_is_enforced_is_kept_to(
 ) -> None:
     del keyword
     assert all(valid(schema, text) for text in good) and not any(valid(schema, text) for text in bad)
-    grammar = await converter.grammar(bound_schema(schema, "x", param="x"))
+    grammar = await converter.grammar(constrain_schema(schema, "x", param="x"))
     assert [text for text in good if not grammar.fits(RULE, text)] == []
     assert [text for text in bad if grammar.fits(RULE, text)] == []
     chance = random.Random(0)
@@ -281,7 +281,7 @@ async def test_what_is_enforced_is_kept_to(
 @pytest.mark.parametrize("form", FORMATS)
 async def test_formats_that_are_patterns_are_kept_to(converter: Converter, form: str) -> None:
     schema = {"type": "string", "format": form}
-    grammar = await converter.grammar(bound_schema(schema, "x", param="x"))
+    grammar = await converter.grammar(constrain_schema(schema, "x", param="x"))
     chance = random.Random(0)
     made = [grammar.sample(RULE, chance) for _ in range(SAMPLES)]
     assert [text for text in made if not valid(schema, text)] == []
@@ -327,7 +327,7 @@ async def test_what_is_refused_the_converter_would_pass_over(
     converter: Converter, keyword: str, schema: Any, text: str
 ) -> None:
     with pytest.raises(GatewayError, match=f"#/{keyword}|#/(required|maxLength|enum)") as refusal:
-        bound_schema(schema, "x", param="response_format")
+        constrain_schema(schema, "x", param="response_format")
     assert (refusal.value.status, refusal.value.param) == (400, "response_format")
     assert not valid(schema, text)
     assert (await converter.grammar(schema)).fits(RULE, text)

@@ -1,4 +1,4 @@
-"""What a JSON schema says: where references lead, which type a value has, whether two schemas share values.
+"""Analysis of JSON schemas: references, types, and whether two schemas overlap.
 
 It owns reading; what becomes of a schema is `translate`'s.
 """
@@ -16,7 +16,7 @@ _MAX_DEPTH = 16
 """How deep two schemas are compared; below that they are taken to overlap."""
 
 
-def is_of(value: Any, kind: str) -> bool:
+def is_instance(value: Any, kind: str) -> bool:
     """Whether a JSON value has a type."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
@@ -33,7 +33,7 @@ def escaped(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
-def target_of(root: Any, reference: Any) -> tuple[Any] | None:
+def resolve_reference(root: Any, reference: Any) -> tuple[Any] | None:
     """Return what a reference leads to, in a tuple of its own; None when that is nothing of this schema."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         return None
@@ -80,7 +80,7 @@ def _followed(root: Any, schema: Any) -> Any:
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict) or "$ref" not in schema:
             break
-        found = target_of(root, schema["$ref"])
+        found = resolve_reference(root, schema["$ref"])
         schema = found[0] if found else {}
     return schema
 
@@ -89,7 +89,7 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
     """Return the types of the values that a schema may allow; every integer is a number as well."""
     values = _values(schema)
     if values is not None:
-        return {kind for kind in TYPES if any(is_of(value, kind) for value in values)}
+        return {kind for kind in TYPES if any(is_instance(value, kind) for value in values)}
     given = schema.get("type", TYPES)
     kinds = {given} if isinstance(given, str) else set(given)
     return kinds | ({"integer"} if "number" in kinds else set())

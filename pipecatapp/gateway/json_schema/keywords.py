@@ -1,4 +1,4 @@
-"""The keywords of JSON schemas: what is enforced, what says nothing about a value, and what is refused.
+"""Keywords of JSON schemas: which are enforced, which are annotations, which are refused.
 
 It owns the lists; docs/gateway.md has them as a table, and a test compares the two. How a schema is read by
 them is `translate`'s.

@@ -1,4 +1,4 @@
-"""Texts and numbers in JSON schemas: what binds them, and what is refused.
+"""Strings and numbers in JSON schemas: which constraints are enforced, which are refused.
 
 It owns one value that is neither an object nor an array, and how a refusal is said; the rest of a schema is
 `translate`'s.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.json_schema.analysis import is_of
+from pipecatapp.gateway.json_schema.analysis import is_instance
 from pipecatapp.gateway.json_schema.keywords import FORMATS, INTEGER_FORMATS, NUMBER_FORMATS
 from pipecatapp.gateway.json_schema.regex import MAX_TIMES, PatternError, json_pattern
 
@@ -49,7 +49,7 @@ class Refusals:
         return GatewayError("invalid_json_schema", message, param=self.param)
 
 
-class Leaves:
+class Scalars:
     """Writes what is bound of texts and numbers.
 
     Args:
@@ -65,7 +65,7 @@ class Leaves:
         value = words.get(name)
         if value is None:
             return None
-        if not is_of(value, "integer") or value < 0:
+        if not is_instance(value, "integer") or value < 0:
             self._refuse(f"{at}/{name}", f"{name} must be a whole number from 0")
             return None
         if value > MAX_TIMES and name.startswith("min"):
@@ -130,7 +130,7 @@ class Leaves:
             value = words.get(name)
             if value is None:
                 continue
-            if not is_of(value, "number"):
+            if not is_instance(value, "number"):
                 self._refuse(f"{at}/{name}", f"{name} must be a number")
             elif name == "minimum":
                 low = max(low, math.ceil(value))

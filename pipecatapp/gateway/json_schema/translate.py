@@ -1,4 +1,4 @@
-"""JSON schemas that bind a model's words: what llama.cpp keeps to, and nothing else.
+"""Translates a JSON schema into what llama.cpp enforces, and refuses what it would not.
 
 It owns which keywords are enforced and which are refused. llama.cpp's converter
 (github.com/ggml-org/llama.cpp, common/json-schema.cpp and json-schema-to-grammar.cpp) passes over what it
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.json_schema.analysis import escaped, is_of, may_overlap, target_of
+from pipecatapp.gateway.json_schema.analysis import escaped, is_instance, may_overlap, resolve_reference
 from pipecatapp.gateway.json_schema.keywords import (
     ANNOTATIONS,
     COMPOSITIONS,
@@ -24,7 +24,7 @@ from pipecatapp.gateway.json_schema.keywords import (
     TYPES,
     VALUES,
 )
-from pipecatapp.gateway.json_schema.scalars import Leaves, Refusals
+from pipecatapp.gateway.json_schema.scalars import Refusals, Scalars
 
 MAX_DEPTH = 64
 """Schemas inside schemas."""
@@ -32,7 +32,7 @@ MAX_SCHEMAS = 5000
 """Schemas of one request, with all inside them: OpenAI's limit of properties."""
 
 
-def bound_schema(schema: Any, place: str, *, param: str, is_strict: bool = True) -> dict[str, Any]:
+def constrain_schema(schema: Any, place: str, *, param: str, is_strict: bool = True) -> dict[str, Any]:
     """Return a schema that llama.cpp keeps to, and whose every value `schema` allows.
 
     Args:
@@ -44,16 +44,16 @@ def bound_schema(schema: Any, place: str, *, param: str, is_strict: bool = True)
     Raises:
         GatewayError: `invalid_json_schema`; the message names the keyword and its place.
     """
-    return _Binder(schema, Refusals(place, param, is_strict)).bind()
+    return _Translator(schema, Refusals(place, param, is_strict)).bind()
 
 
-class _Binder:
+class _Translator:
     """Writes one schema anew."""
 
     def __init__(self, root: Any, refusals: Refusals) -> None:
         self._root = root
         self._refusals = refusals
-        self._leaves = Leaves(refusals)
+        self._leaves = Scalars(refusals)
         self._count = 0
         self._names: dict[str, str] = {}
         self._definitions: dict[str, Any] = {}
@@ -128,7 +128,7 @@ class _Binder:
                 self._refusals.refuse(f"{at}/{other}", f"{other} beside {name} has no effect")
 
     def _reference(self, reference: Any, at: str, owner: str, depth: int) -> dict[str, Any]:
-        target = target_of(self._root, reference)
+        target = resolve_reference(self._root, reference)
         if target is None:
             self._refusals.refuse(at, f"there is no {reference!r} in this schema; references begin with #/")
             return {}
@@ -230,7 +230,9 @@ class _Binder:
         if not isinstance(values, list) or not values:
             self._refusals.refuse(here, f"{name} must be a list with something in it")
             return {}
-        fitting = [value for value in values if kinds is None or any(is_of(value, kind) for kind in kinds)]
+        fitting = [
+            value for value in values if kinds is None or any(is_instance(value, kind) for kind in kinds)
+        ]
         if not fitting:
             self._refusals.refuse(here, f"nothing in {name} has the type that is beside it")
             return {}

@@ -20,12 +20,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError, GatewayError
 from pipecatapp.gateway.embeddings import embeddings
-from pipecatapp.gateway.multipart import form_in
+from pipecatapp.gateway.multipart import parse_multipart
 from pipecatapp.gateway.openai_format import error_body
 from pipecatapp.gateway.proxy import Usage, tokens_in
-from pipecatapp.gateway.request import Asked, object_in, read_asked
+from pipecatapp.gateway.request import CompletionRequest, parse_json_object, parse_request
 from pipecatapp.gateway.service import Gateway
-from pipecatapp.gateway.tool_emulation import ToolPlan, needs_plan, plan_of
+from pipecatapp.gateway.tool_emulation import EmulatedToolRequest, emulate_tools, uses_tools
 from pipecatapp.gateway.tool_response import streamed_answer, whole_answer
 from pipecatapp.ports import ApiKey
 from pipecatapp.web.client_address import is_local
@@ -40,7 +40,7 @@ BUSY_RETRY_S = 2.0
 
 
 @dataclass(slots=True)
-class _Call:
+class _ApiRequest:
     """A request that was let in.
 
     Args:
@@ -98,7 +98,7 @@ class _Call:
             await self.end()
 
 
-_Handler = Callable[[_Call], Awaitable[None]]
+_Handler = Callable[[_ApiRequest], Awaitable[None]]
 
 
 class V1:
@@ -128,12 +128,14 @@ class V1:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(PREFIX).rstrip("/")
-        call = _Call(path, None, Headers(scope=scope), b"", send, {})
+        api_request = _ApiRequest(path, None, Headers(scope=scope), b"", send, {})
         try:
             handler = self._handler(scope["method"], path)
-            call.key = self._gateway.identify(call.headers.get("authorization", ""), is_local=is_local(scope))
-            self._gateway.limits.take_request(call.key)
-            call.extra = self._gateway.limits.headers(call.key)
+            api_request.key = self._gateway.authenticate(
+                api_request.headers.get("authorization", ""), is_local=is_local(scope)
+            )
+            self._gateway.limiter.acquire_request(api_request.key)
+            api_request.extra = self._gateway.limiter.headers(api_request.key)
             if self._under_way >= MAX_AT_ONCE:
                 raise GatewayError(
                     "busy", "Too many requests at once.", status=503, retry_after_s=BUSY_RETRY_S
@@ -142,16 +144,16 @@ class V1:
             try:
                 body = await _read(receive)
                 if body is not None:
-                    call.body = body
-                    await _while_there(handler(call), receive)
+                    api_request.body = body
+                    await _while_there(handler(api_request), receive)
             finally:
                 self._under_way -= 1
         except AgentError as exc:
-            if call.has_begun:
+            if api_request.has_begun:
                 # Nothing can be said any more: the answer is left without its end, and the caller sees that.
                 log.warning("An answer broke off", extra={"path": path, "code": exc.code})
                 return
-            await _refuse(call, exc)
+            await _refuse(api_request, exc)
 
     def _handler(self, method: str, path: str) -> _Handler:
         """Return who answers.
@@ -169,79 +171,90 @@ class V1:
             raise GatewayError("method_not_allowed", f"{PREFIX}{path} takes {wanted}.", status=405)
         return handler
 
-    async def _models(self, call: _Call) -> None:
+    async def _models(self, api_request: _ApiRequest) -> None:
         names = self._gateway.proxy.upstreams.experts()
-        await call.json({"object": "list", "data": [_model(name) for name in names]})
+        await api_request.json({"object": "list", "data": [_model(name) for name in names]})
 
-    async def _model(self, call: _Call) -> None:
-        name = call.path.removeprefix("/models/")
+    async def _model(self, api_request: _ApiRequest) -> None:
+        name = api_request.path.removeprefix("/models/")
         if name not in (known := self._gateway.proxy.upstreams.experts()):
             message = f"There is no expert {name!r} now; valid: {', '.join(known) or 'none'}"
             raise GatewayError("model_not_found", message, param="model", status=404)
-        await call.json(_model(name))
+        await api_request.json(_model(name))
 
-    async def _chat(self, call: _Call) -> None:
-        asked = read_asked(call.body, "messages")
-        has_tools = needs_plan(asked.fields)
-        await self._pass_on(call, asked, plan_of(asked, self._gateway.tool_prompts) if has_tools else None)
+    async def _chat(self, api_request: _ApiRequest) -> None:
+        request = parse_request(api_request.body, "messages")
+        has_tools = uses_tools(request.fields)
+        await self._pass_on(
+            api_request, request, emulate_tools(request, self._gateway.tool_prompts) if has_tools else None
+        )
 
-    async def _completions(self, call: _Call) -> None:
-        asked = read_asked(call.body, "prompt")
-        await self._pass_on(call, asked)
+    async def _completions(self, api_request: _ApiRequest) -> None:
+        request = parse_request(api_request.body, "prompt")
+        await self._pass_on(api_request, request)
 
-    async def _pass_on(self, call: _Call, asked: Asked, plan: ToolPlan | None = None) -> None:
-        """Hand the request to an expert and its answer back, byte for byte unless a plan reads it."""
-        proxy, limits = self._gateway.proxy, self._gateway.limits
-        answer = await proxy.open(call.path, asked, plan.body_for if plan else asked.body_for)
+    async def _pass_on(
+        self,
+        api_request: _ApiRequest,
+        request: CompletionRequest,
+        emulated: EmulatedToolRequest | None = None,
+    ) -> None:
+        """Hand the request to an expert and its answer back, byte for byte unless tool calls are emulated."""
+        proxy, limiter = self._gateway.proxy, self._gateway.limiter
+        answer = await proxy.open(
+            api_request.path, request, emulated.body_for if emulated else request.body_for
+        )
         if answer.upstream.calls_tools:
-            plan = None
-        if not asked.is_stream:
+            emulated = None
+        if not request.is_stream:
             proxy.release(answer)
-            limits.take_tokens(call.key, tokens_in(answer.first))
-            if plan is not None:
-                await call.json(whole_answer(plan, answer.first))
+            limiter.charge_tokens(api_request.key, tokens_in(answer.first))
+            if emulated is not None:
+                await api_request.json(whole_answer(emulated, answer.first))
             else:
-                await call.whole(200, answer.media_type, answer.first)
+                await api_request.whole(200, answer.media_type, answer.first)
             return
         usage = Usage()
         pieces = proxy.iter_bytes(answer, usage)
         try:
-            await call.stream(answer.media_type, streamed_answer(plan, pieces) if plan else pieces)
+            await api_request.stream(
+                answer.media_type, streamed_answer(emulated, pieces) if emulated else pieces
+            )
         finally:
-            limits.take_tokens(call.key, usage.tokens())
+            limiter.charge_tokens(api_request.key, usage.tokens())
 
-    async def _embeddings(self, call: _Call) -> None:
-        value = await embeddings(self._gateway.embedder, object_in(call.body))
-        self._gateway.limits.take_tokens(call.key, value["usage"]["total_tokens"])
-        await call.json(value)
+    async def _embeddings(self, api_request: _ApiRequest) -> None:
+        value = await embeddings(self._gateway.embedder, parse_json_object(api_request.body))
+        self._gateway.limiter.charge_tokens(api_request.key, value["usage"]["total_tokens"])
+        await api_request.json(value)
 
-    async def _transcribe(self, call: _Call) -> None:
-        form = form_in(call.headers.get("content-type", ""), call.body)
+    async def _transcribe(self, api_request: _ApiRequest) -> None:
+        form = parse_multipart(api_request.headers.get("content-type", ""), api_request.body)
         wanted, told = await self._gateway.transcriber.transcribe(form)
         if wanted == "text":
-            await call.whole(200, "text/plain; charset=utf-8", told.encode())
+            await api_request.whole(200, "text/plain; charset=utf-8", told.encode())
         else:
-            await call.json(told)
+            await api_request.json(told)
 
-    async def _speak(self, call: _Call) -> None:
+    async def _speak(self, api_request: _ApiRequest) -> None:
         synthesizer = self._gateway.synthesizer
-        request = synthesizer.parse(object_in(call.body))
-        await call.stream(request.media_type, synthesizer.speak(request))
+        speech = synthesizer.parse(parse_json_object(api_request.body))
+        await api_request.stream(speech.media_type, synthesizer.speak(speech))
 
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "twin"}
 
 
-async def _refuse(call: _Call, error: AgentError) -> None:
+async def _refuse(api_request: _ApiRequest, error: AgentError) -> None:
     after_s = error.retry_after_s if isinstance(error, GatewayError) else 0.0
     if error.status == 503:
         after_s = after_s or BUSY_RETRY_S
     if after_s:
-        call.extra = {**call.extra, "retry-after": str(math.ceil(after_s))}
+        api_request.extra = {**api_request.extra, "retry-after": str(math.ceil(after_s))}
     if error.status == 401:
-        call.extra = {**call.extra, "www-authenticate": "Bearer"}
-    await call.json(error_body(error), error.status)
+        api_request.extra = {**api_request.extra, "www-authenticate": "Bearer"}
+    await api_request.json(error_body(error), error.status)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -23,7 +23,7 @@ from pipecatapp.adapters.stt.chunking import pcm_chunks
 from pipecatapp.gateway.api_keys import create_key
 from pipecatapp.gateway.audio import Synthesizer, Transcriber
 from pipecatapp.gateway.proxy import UpstreamProxy
-from pipecatapp.gateway.rate_limits import Limits
+from pipecatapp.gateway.rate_limits import RateLimiter
 from pipecatapp.gateway.service import Gateway
 from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
@@ -134,7 +134,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         prompts = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")])
         gateway = Gateway(
             keys,
-            Limits(clock),
+            RateLimiter(clock),
             UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
             FakeEmbedder(),
             Transcriber(stt, PyAvCodec(), pcm_chunks),

@@ -6,7 +6,7 @@ import pytest
 
 from pipecatapp.errors import ConfigError, GatewayError
 from pipecatapp.gateway.api_keys import PREFIX, create_key, digest_of
-from pipecatapp.gateway.rate_limits import Limits
+from pipecatapp.gateway.rate_limits import RateLimiter
 from pipecatapp.ports import ApiKey
 from testing.conformance.keys_suite import KeysSuite
 from testing.fakes.fake_clock import FakeClock
@@ -60,41 +60,45 @@ async def test_a_limit_is_not_negative() -> None:
 
 async def test_requests_beyond_the_limit_wait_for_the_minute() -> None:
     clock = FakeClock()
-    limits, (_, key) = Limits(clock), await made(FakeKeys(), requests=2)
-    limits.take_request(key)
-    limits.take_request(key)
+    limits, (_, key) = RateLimiter(clock), await made(FakeKeys(), requests=2)
+    limits.acquire_request(key)
+    limits.acquire_request(key)
     with pytest.raises(GatewayError) as caught:
-        limits.take_request(key)
+        limits.acquire_request(key)
     assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
     assert caught.value.retry_after_s == pytest.approx(30)
     clock.advance(30)
-    limits.take_request(key)
+    limits.acquire_request(key)
 
 
 async def test_tokens_that_were_overdrawn_are_paid_back_first() -> None:
     clock = FakeClock()
-    limits, (_, key) = Limits(clock), await made(FakeKeys(), requests=0, tokens=60)
-    limits.take_request(key)
-    limits.take_tokens(key, 90)
+    limits, (_, key) = RateLimiter(clock), await made(FakeKeys(), requests=0, tokens=60)
+    limits.acquire_request(key)
+    limits.charge_tokens(key, 90)
     with pytest.raises(GatewayError, match="60 tokens a minute"):
-        limits.take_request(key)
+        limits.acquire_request(key)
     clock.advance(31)
-    limits.take_request(key)
+    limits.acquire_request(key)
 
 
 async def test_each_key_has_a_limit_of_its_own() -> None:
     store = FakeKeys()
-    limits, (_, one), (_, two) = Limits(FakeClock()), await made(store, "one", 1), await made(store, "two", 1)
-    limits.take_request(one)
-    limits.take_request(two)
+    limits, (_, one), (_, two) = (
+        RateLimiter(FakeClock()),
+        await made(store, "one", 1),
+        await made(store, "two", 1),
+    )
+    limits.acquire_request(one)
+    limits.acquire_request(two)
     with pytest.raises(GatewayError):
-        limits.take_request(one)
+        limits.acquire_request(one)
 
 
 async def test_what_is_left_is_told_by_openais_names() -> None:
-    limits, (_, key) = Limits(FakeClock()), await made(FakeKeys(), requests=4, tokens=100)
-    limits.take_request(key)
-    limits.take_tokens(key, 50)
+    limits, (_, key) = RateLimiter(FakeClock()), await made(FakeKeys(), requests=4, tokens=100)
+    limits.acquire_request(key)
+    limits.charge_tokens(key, 50)
     assert limits.headers(key) == {
         "x-ratelimit-limit-requests": "4",
         "x-ratelimit-remaining-requests": "3",
@@ -106,8 +110,8 @@ async def test_what_is_left_is_told_by_openais_names() -> None:
 
 
 def test_a_program_on_this_machine_has_no_limit() -> None:
-    limits = Limits(FakeClock())
+    limits = RateLimiter(FakeClock())
     for _ in range(1000):
-        limits.take_request(None)
-    limits.take_tokens(None, 10**9)
+        limits.acquire_request(None)
+    limits.charge_tokens(None, 10**9)
     assert limits.headers(None) == {}

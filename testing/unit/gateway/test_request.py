@@ -9,7 +9,7 @@ import pytest
 
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.proxy import Usage, tokens_in
-from pipecatapp.gateway.request import read_asked
+from pipecatapp.gateway.request import parse_request
 from pipecatapp.gateway.upstreams import Upstream
 
 pytestmark = pytest.mark.unit
@@ -24,12 +24,12 @@ def body(**fields: Any) -> bytes:
 
 def test_the_very_bytes_are_sent_on() -> None:
     raw = b'{ "messages":[{"role":"user","content":"hi"}],  "model":"main" }'
-    assert read_asked(raw, "messages").body_for(LLAMA) is raw
+    assert parse_request(raw, "messages").body_for(LLAMA) is raw
 
 
 def test_a_server_that_knows_models_by_name_is_asked_for_its_own() -> None:
     other = Upstream("http://b/v1", "b", model="gpt-x")
-    assert json.loads(read_asked(body(model="main"), "messages").body_for(other))["model"] == "gpt-x"
+    assert json.loads(parse_request(body(model="main"), "messages").body_for(other))["model"] == "gpt-x"
 
 
 def test_a_server_that_is_not_llama_cpp_is_spared_its_fields() -> None:
@@ -43,28 +43,28 @@ def test_a_server_that_is_not_llama_cpp_is_spared_its_fields() -> None:
         "top_p": 0.5,
     }
     raw = body(model="main", **fields)
-    sent = json.loads(read_asked(raw, "messages").body_for(other))
+    sent = json.loads(parse_request(raw, "messages").body_for(other))
     assert sent == {"messages": MESSAGES, "model": "gpt-x", "seed": 3, "top_p": 0.5}
-    kept = json.loads(read_asked(raw, "messages").body_for(LLAMA))
+    kept = json.loads(parse_request(raw, "messages").body_for(LLAMA))
     assert kept.keys() - sent.keys() == {"cache_prompt", "n_probs", "samplers"}
 
 
 def test_a_grammar_is_refused_where_there_is_none() -> None:
-    asked = read_asked(body(grammar='root ::= "a"'), "messages")
+    request = parse_request(body(grammar='root ::= "a"'), "messages")
     with pytest.raises(GatewayError, match="b takes no grammar") as caught:
-        asked.body_for(Upstream("http://b/v1", "b", model="gpt-x"))
+        request.body_for(Upstream("http://b/v1", "b", model="gpt-x"))
     assert (caught.value.param, caught.value.status) == ("grammar", 400)
-    assert asked.body_for(LLAMA) is asked.raw
+    assert request.body_for(LLAMA) is request.raw
 
 
 @pytest.mark.parametrize("name", ["id_slot", "lora"])
 def test_what_would_disturb_conversations_is_left_out(name: str) -> None:
-    sent = json.loads(read_asked(body(**{name: 0}, seed=3), "messages").body_for(LLAMA))
+    sent = json.loads(parse_request(body(**{name: 0}, seed=3), "messages").body_for(LLAMA))
     assert name not in sent and sent["seed"] == 3
 
 
 def test_no_model_is_the_default_one() -> None:
-    assert read_asked(body(), "messages").model == "default"
+    assert parse_request(body(), "messages").model == "default"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_no_model_is_the_default_one() -> None:
 )
 def test_a_wrong_body_is_refused_with_its_parameter(raw: bytes, code: str, param: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        read_asked(raw, "messages")
+        parse_request(raw, "messages")
     assert (caught.value.code, caught.value.param, caught.value.status) == (code, param, 400)
 
 
@@ -98,12 +98,12 @@ def test_a_wrong_body_is_refused_with_its_parameter(raw: bytes, code: str, param
 )
 def test_nothing_is_fetched_for_a_program(part: dict[str, Any]) -> None:
     with pytest.raises(GatewayError, match="Nothing is fetched"):
-        read_asked(body(messages=[{"role": "user", "content": [part]}]), "messages")
+        parse_request(body(messages=[{"role": "user", "content": [part]}]), "messages")
 
 
 def test_a_picture_in_the_request_is_let_through() -> None:
     part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    read_asked(body(messages=[{"role": "user", "content": [part]}]), "messages")
+    parse_request(body(messages=[{"role": "user", "content": [part]}]), "messages")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pipecatapp.gateway.tool_call_parser import AnswerReader
+from pipecatapp.gateway.tool_call_parser import ToolCallStreamParser
 
 pytestmark = pytest.mark.unit
 
@@ -15,9 +15,9 @@ CALL = '{"tool": "set_timer", "arguments": {"minutes": 5, "why": "tea } \\" {", 
 WORDS = '{ "tool" : "reply",\n "arguments": {"text": "Say \\"hi\\" \\u00e9 \\ud83d\\ude00\\n and } go"}}'
 
 
-def read(parts: list[str], *, words_are_text: bool = True) -> tuple[str, str, str, bool]:
+def read(parts: list[str], *, reply_is_text: bool = True) -> tuple[str, str, str, bool]:
     """Return the tool, the arguments, the words, and whether it is a call."""
-    reader = AnswerReader("reply", words_are_text=words_are_text)
+    reader = ToolCallStreamParser("reply", reply_is_text=reply_is_text)
     pieces = [piece for part in parts for piece in reader.feed(part)] + reader.end()
     texts = ("".join(p.text for p in pieces if p.kind == kind) for kind in ("tool", "arguments", "words"))
     tool, arguments, words = texts
@@ -50,15 +50,15 @@ def test_words_are_unescaped() -> None:
 def test_words_of_a_callers_schema_stay_json() -> None:
     text = '{"tool": "reply", "arguments": {"text": {"name": "Ann", "tags": ["a}"]}}}'
     for parts in cuts(text):
-        assert json.loads(read(parts, words_are_text=False)[2]) == {"name": "Ann", "tags": ["a}"]}
+        assert json.loads(read(parts, reply_is_text=False)[2]) == {"name": "Ann", "tags": ["a}"]}
 
 
 def test_a_number_as_words_ends_where_it_ends() -> None:
-    assert read(list('{"tool": "reply", "arguments": {"text": 42}}'), words_are_text=False)[2] == "42"
+    assert read(list('{"tool": "reply", "arguments": {"text": 42}}'), reply_is_text=False)[2] == "42"
 
 
 def test_arguments_come_while_they_are_written() -> None:
-    reader = AnswerReader("reply", words_are_text=True)
+    reader = ToolCallStreamParser("reply", reply_is_text=True)
     assert [piece.text for piece in reader.feed('{"tool": "say", "arguments": {"text": "on')] == [
         "say",
         '{"text": "on',

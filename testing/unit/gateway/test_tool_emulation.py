@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipecatapp.errors import GatewayError
-from pipecatapp.gateway.request import read_asked
-from pipecatapp.gateway.tool_emulation import ToolPlan, ToolPrompts, needs_plan, plan_of
+from pipecatapp.gateway.request import parse_request
+from pipecatapp.gateway.tool_emulation import EmulatedToolRequest, ToolPrompts, emulate_tools, uses_tools
 from pipecatapp.gateway.upstreams import Upstream
 
 pytestmark = pytest.mark.unit
@@ -29,12 +29,12 @@ def tool(name: str = "get_weather", **parameters: Any) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": "Tells it.", "parameters": schema}}
 
 
-def plan(**fields: Any) -> ToolPlan:
+def plan(**fields: Any) -> EmulatedToolRequest:
     body = {"model": "main", "messages": [USER], "tools": [tool()], **fields}
-    return plan_of(read_asked(json.dumps(body).encode(), "messages"), PROMPTS)
+    return emulate_tools(parse_request(json.dumps(body).encode(), "messages"), PROMPTS)
 
 
-def schema_of(made: ToolPlan) -> Any:
+def schema_of(made: EmulatedToolRequest) -> Any:
     return json.loads(made.body_for(PLAIN))["response_format"]["json_schema"]["schema"]
 
 
@@ -66,7 +66,7 @@ def test_none_leaves_words_alone() -> None:
 
 def test_a_callers_own_tool_may_be_called_reply() -> None:
     made = plan(tools=[tool("reply")])
-    assert names_in(schema_of(made)) == ["reply", "reply_"] and made.word_tool == "reply_"
+    assert names_in(schema_of(made)) == ["reply", "reply_"] and made.reply_tool == "reply_"
 
 
 def test_the_model_is_told_of_the_tools_after_the_callers_system_prompt() -> None:
@@ -88,15 +88,15 @@ def test_calls_and_results_become_text() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "Sunny"},
         {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "Hot"}]},
     ]
-    asked, called, result = plan(messages=messages).fields["messages"][-3:]
-    assert asked == USER
+    example, called, result = plan(messages=messages).fields["messages"][-3:]
+    assert example == USER
     assert called["content"].splitlines()[0] == '{"tool": "get_weather", "arguments": {"city":"Rome"}}'
     assert result == {"role": "user", "content": "Result of get_weather: Sunny\nResult of get_weather: Hot"}
 
 
 def test_messages_with_results_need_a_plan_without_tools_too() -> None:
-    assert needs_plan({"messages": [{"role": "tool", "content": "x"}]})
-    assert not needs_plan({"messages": [USER]})
+    assert uses_tools({"messages": [{"role": "tool", "content": "x"}]})
+    assert not uses_tools({"messages": [USER]})
 
 
 def test_definitions_of_two_tools_do_not_meet() -> None:
@@ -118,7 +118,7 @@ def test_words_follow_the_callers_own_schema() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "integer"}}}
     made = plan(response_format=wanted)
     words = schema_of(made)["anyOf"][1]["properties"]["arguments"]["properties"]["text"]
-    assert (words, made.words_are_text) == ({"type": "integer"}, False)
+    assert (words, made.reply_is_text) == ({"type": "integer"}, False)
 
 
 def test_arguments_are_bound_as_far_as_llama_cpp_keeps_to_them() -> None:
@@ -167,7 +167,7 @@ def test_numbers_of_tokens_are_refused_where_a_call_is_read_from_them() -> None:
 
 def test_a_model_that_calls_tools_gets_the_request_as_it_came() -> None:
     made = plan()
-    assert made.body_for(NATIVE) == made.asked.raw
+    assert made.body_for(NATIVE) == made.request.raw
     assert "tools" not in json.loads(made.body_for(PLAIN))
 
 

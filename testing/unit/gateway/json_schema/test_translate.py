@@ -13,7 +13,7 @@ import pytest
 
 from pipecatapp.errors import GatewayError
 from pipecatapp.gateway.json_schema.keywords import ANNOTATIONS, DEFINITIONS, ENFORCED, FORMATS, REFUSED
-from pipecatapp.gateway.json_schema.translate import bound_schema
+from pipecatapp.gateway.json_schema.translate import constrain_schema
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,7 @@ PLACE = "response_format.json_schema.schema"
 
 
 def bound(schema: Any, *, is_strict: bool = True) -> dict[str, Any]:
-    return bound_schema(schema, PLACE, param="response_format", is_strict=is_strict)
+    return constrain_schema(schema, PLACE, param="response_format", is_strict=is_strict)
 
 
 def required(**properties: Any) -> dict[str, Any]:
