@@ -21,7 +21,7 @@ import yaml
 
 from pipecatapp.adapters.llm.server_process import free_ports
 from testing.ansible_code import ROOT
-from testing.e2e.experts.workers import make_pair
+from testing.e2e.experts.workers import make_identity
 from testing.e2e.processes import is_open
 
 ROLE = ROOT / "ansible/roles/ingress"
@@ -101,7 +101,7 @@ def write_settings(folder: Path, mode: str = "standalone") -> Written:
     port, https_port = free_ports(2)
     first_worker = neighbours()
     (folder / "tls").mkdir()
-    combined = make_pair(folder).combined.rename(folder / "tls/node.pem")
+    combined = make_identity(folder).bundle.rename(folder / "tls/node.pem")
     shutil.copy(combined, folder / "tls/ca.crt")
     own = (yaml.safe_load((ROLE / part / "main.yaml").read_text()) for part in ("defaults", "vars"))
     values = {name: value for part in own for name, value in part.items()} | {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipecatapp.adapters.host.hostnames import house_domains, names_of, own_names
+from pipecatapp.adapters.host.hostnames import local_domains, local_hostnames, qualified_names
 from pipecatapp.adapters.tls.local_ca import certificate_names
 from pipecatapp.ports import ServiceDirectory
 from pipecatapp.settings import Settings
@@ -17,11 +17,11 @@ FRONT_SERVICE = "ingress"
 """The front of each node in Consul; its `host` says how that machine calls itself."""
 
 
-def host_names(settings: Settings, directory: ServiceDirectory) -> Callable[[], frozenset[str]]:
+def allowed_hosts(settings: Settings, directory: ServiceDirectory) -> Callable[[], frozenset[str]]:
     """Return a question for the names and addresses of the house at this moment, in small letters."""
     certificate = certificate_names(settings.data_dir / "tls" / "node.crt")
-    fixed = own_names() | {name.lower() for name in certificate} | set(settings.further_names)
-    domains = house_domains()
+    fixed = local_hostnames() | {name.lower() for name in certificate} | set(settings.further_names)
+    domains = local_domains()
     seen = (-1, fixed)
 
     def now() -> frozenset[str]:
@@ -31,7 +31,9 @@ def host_names(settings: Settings, directory: ServiceDirectory) -> Callable[[], 
             found = set(fixed)
             for front in directory.known(FRONT_SERVICE):
                 found |= {front.address.lower()}
-                found |= names_of(front.node, domains) | names_of(front.meta.get("host", ""), domains)
+                found |= qualified_names(front.node, domains) | qualified_names(
+                    front.meta.get("host", ""), domains
+                )
             seen = (version, frozenset(found))
         return seen[1]
 

@@ -5,26 +5,26 @@ It owns that choice: Consul in a cluster, where any node may run the agent; else
 
 from __future__ import annotations
 
-from pipecatapp.adapters.consul.api_keys import ConsulKeys
+from pipecatapp.adapters.consul.api_keys import ConsulApiKeyStore
 from pipecatapp.adapters.consul.kv import ConsulKv
-from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.host.api_key_file import FileApiKeyStore
 from pipecatapp.app.cluster import consul_token_of
-from pipecatapp.ports import KeyStore
+from pipecatapp.ports import ApiKeyStore
 from pipecatapp.settings import Settings
 
 
-async def open_keys(settings: Settings) -> KeyStore:
+async def watch_api_keys(settings: Settings) -> ApiKeyStore:
     """Return the keys, for an agent that lets programs in by them.
 
     Raises:
         ConfigError: CONSUL_CACERT cannot be used.
     """
     if not settings.consul_url:
-        return KeyFile(settings.data_dir)
-    return await ConsulKeys.follow(_consul(settings))
+        return FileApiKeyStore(settings.data_dir)
+    return await ConsulApiKeyStore.watch(_consul(settings))
 
 
-async def administer_keys(settings: Settings) -> KeyStore:
+async def open_api_keys(settings: Settings) -> ApiKeyStore:
     """Return the keys, to make, list and revoke some.
 
     Raises:
@@ -32,8 +32,8 @@ async def administer_keys(settings: Settings) -> KeyStore:
         AdapterError: Consul does not answer, or refuses the token.
     """
     if not settings.consul_url:
-        return KeyFile(settings.data_dir)
-    return await ConsulKeys.administer(_consul(settings))
+        return FileApiKeyStore(settings.data_dir)
+    return await ConsulApiKeyStore.open(_consul(settings))
 
 
 def _consul(settings: Settings) -> ConsulKv:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pipecatapp import __version__
 from pipecatapp.agent.service import TwinService
-from pipecatapp.app.allowed_hosts import host_names
+from pipecatapp.app.allowed_hosts import allowed_hosts
 from pipecatapp.app.core import keep, runner_of, thinking
 from pipecatapp.app.discovery import describe_experts, follow_experts
 from pipecatapp.app.engines import pick_stt, pick_tts
@@ -91,7 +91,7 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
         gc.collect()
         gc.freeze()
         speak = Lines(tts).wav
-        names = host_names(settings, mind.directory)
+        names = allowed_hosts(settings, mind.directory)
         yield Parts(
             settings,
             service,

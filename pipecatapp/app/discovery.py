@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.adapters.consul.http import ConsulHttp, TokenSource
-from pipecatapp.adapters.discovery.composite import JoinedDirectory
+from pipecatapp.adapters.discovery.composite import CompositeDirectory
 from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
@@ -125,7 +125,7 @@ async def open_directory(
             "stale": directory.state().reason,
         },
     )
-    return JoinedDirectory(directory, elsewhere) if elsewhere else directory
+    return CompositeDirectory(directory, elsewhere) if elsewhere else directory
 
 
 def memory_urls(directory: ServiceDirectory) -> Callable[[], Sequence[str]]:

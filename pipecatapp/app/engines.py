@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pipecatapp.adapters.host.cpu import CpuInfo
-from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback
+from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback_url
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess
 from pipecatapp.app.local_llm import OwnLlm
@@ -231,7 +231,7 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         base_url = _needed(settings.llm_base_url, "LLM_BASE_URL", "LLM_SERVICE=openai")
         key = llm_key(settings, base_url)
         extensions = settings.llm_service != "openai"
-        whose = "this machine's own model" if is_loopback(base_url) else f"the model at {base_url}"
+        whose = "this machine's own model" if is_loopback_url(base_url) else f"the model at {base_url}"
         client = OpenAiLlm(
             base_url,
             settings.llm_model or "default",
@@ -260,14 +260,14 @@ def own_is_main(settings: Settings) -> bool:
 
     It is on a machine without Consul, and where the settings send what is thought to another server.
     """
-    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback(settings.llm_base_url)
+    is_sent_elsewhere = bool(settings.llm_base_url) and not is_loopback_url(settings.llm_base_url)
     return not settings.consul_url or is_sent_elsewhere or settings.llm_service == "openai"
 
 
 def llm_key(settings: Settings, base_url: str) -> str:
     """Return the key for the server at `base_url`: the one set, this machine's own, or the one for others."""
     key = settings.llm_api_key.get_secret_value()
-    if not key and settings.llm_service != "openai" and is_loopback(base_url):
+    if not key and settings.llm_service != "openai" and is_loopback_url(base_url):
         return ensure_llm_key(settings.data_dir)
     return key or _key(settings)
 

@@ -13,7 +13,7 @@ from pipecatapp.adapters.audio.codec import PyAvCodec
 from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.llama_errors import parse_rejection
 from pipecatapp.adapters.stt.chunking import pcm_chunks
-from pipecatapp.app.api_keys import open_keys
+from pipecatapp.app.api_keys import watch_api_keys
 from pipecatapp.app.discovery import Access
 from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
 from pipecatapp.experts.backend_pool import Backend, BackendPool
@@ -108,7 +108,7 @@ async def make_gateway(
     """Return the gateway over an agent that is up."""
     own = _own(settings, llm)
     upstreams = HouseUpstreams(backends, access, own, own_is_main=own_is_main(settings))
-    keys = await open_keys(settings)
+    keys = await watch_api_keys(settings)
     codec = PyAvCodec()
     return Gateway(
         keys,

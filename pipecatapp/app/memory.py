@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from pipecatapp.adapters.consul.http import TokenSource
 from pipecatapp.adapters.consul.kv import ConsulKv
 from pipecatapp.adapters.host.cpu import read_cpu
-from pipecatapp.adapters.memory.client import MemoryHttp, Urls
+from pipecatapp.adapters.memory.client import MemoryServiceClient, Urls
 from pipecatapp.adapters.memory.consul_replica import PREFIX, ConsulReplica
 from pipecatapp.adapters.memory.consul_states import ConsulStates
 from pipecatapp.adapters.memory.database import MemoryDatabase
-from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates, hand_over_by
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore, RemoteStates, handover_sender
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.adapters.memory.vector_index import FAISS_FLAGS
@@ -82,7 +82,7 @@ def pick_memory(
     """
     if settings.memory == "remote":
         http = memory_http(settings, found)
-        store = RemoteMemory(http, clock)
+        store = RemoteMemoryStore(http, clock)
         where = settings.memory_url or "memory-service in Consul"
         return AgentMemory(store, RemoteStates(http), f"{where}, because TWIN_MEMORY=remote", store.status)
     path = settings.data_dir / LOCAL_FILE
@@ -100,7 +100,7 @@ async def faiss_works(settings: Settings) -> bool:
     return not cpu.missing(FAISS_FLAGS) and not await EngineTrials(settings, cpu).ask("faiss")
 
 
-def memory_http(settings: Settings, found: Urls | None = None) -> MemoryHttp:
+def memory_http(settings: Settings, found: Urls | None = None) -> MemoryServiceClient:
     """Return a connection to the memory service: where TWIN_MEMORY_URL says, else where `found` does.
 
     Raises:
@@ -122,7 +122,7 @@ def memory_http(settings: Settings, found: Urls | None = None) -> MemoryHttp:
         has_tls = settings.memory_ca is not None
         return [url.replace("http:", "https:", 1) if has_tls else url for url in found()]
 
-    return MemoryHttp(urls, token, ca=settings.memory_ca)
+    return MemoryServiceClient(urls, token, ca=settings.memory_ca)
 
 
 async def read_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
@@ -178,9 +178,9 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
             replica = ConsulReplica(kv, session_file=folder / "memory-service.session")
             states = ConsulStates(kv, replica.guard, prefix=PREFIX)
 
-        def connect(other: str) -> MemoryHttp:
+        def connect(other: str) -> MemoryServiceClient:
             token = settings.memory_token.get_secret_value()
-            return MemoryHttp(lambda: [other], token, ca=settings.memory_ca)
+            return MemoryServiceClient(lambda: [other], token, ca=settings.memory_ca)
 
         async def inherit() -> MemoryState | None:
             if not await asyncio.to_thread(inherits.is_file):
@@ -192,7 +192,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
             return state
 
         keeper = MemoryKeeper(
-            store, replica, address=address, clock=clock, hand_over=hand_over_by(connect), inherit=inherit
+            store, replica, address=address, clock=clock, hand_over=handover_sender(connect), inherit=inherit
         )
         stack.push_async_callback(keeper.close)
         yield MemoryParts(keeper, states)

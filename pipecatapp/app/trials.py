@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.host.child_trial import run_child
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialResults, this_machine
 from pipecatapp.adapters.llm.llama_variants import LlamaVariants, is_of_a_build_here
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
 from pipecatapp.errors import ConfigError
@@ -93,8 +93,8 @@ class EngineTrials:
     """
 
     def __init__(self, settings: Settings, cpu: CpuInfo | None = None) -> None:
-        self._memory = TrialMemory(settings.cache_dir / FOLDER, this_machine(cpu or read_cpu()))
-        self.llama = LlamaVariants(self._memory)
+        self._results = TrialResults(settings.cache_dir / FOLDER, this_machine(cpu or read_cpu()))
+        self.llama = LlamaVariants(self._results)
 
     def why_not(self, name: str, model: Path = Path()) -> str:
         """Return why an engine of this process cannot be used, in words; "" when it can.
@@ -106,10 +106,10 @@ class EngineTrials:
             model: Its model's file or folder, where it has one.
         """
         build = _build(NATIVES[name].libraries, model)
-        outcome = self._memory.recall(name, build)
+        outcome = self._results.recall(name, build)
         if outcome is None:
-            with self._memory.one_at_a_time():
-                outcome = self._memory.recall(name, build) or self._try(name, build, model)
+            with self._results.one_at_a_time():
+                outcome = self._results.recall(name, build) or self._try(name, build, model)
         set_for_libraries(outcome.environment)
         return _sentence(name, outcome)
 
@@ -135,11 +135,11 @@ class EngineTrials:
 
     def doubt(self, name: str, how: str) -> None:
         """Have an engine tried anew, for it died after its trial."""
-        self._memory.doubt(name, how)
+        self._results.doubt(name, how)
 
     def forget(self) -> None:
         """Have everything tried anew."""
-        self._memory.forget()
+        self._results.forget()
 
     def tried(self) -> tuple[str, ...]:
         """Return what has been tried on this CPU under this kernel."""
@@ -165,7 +165,7 @@ class EngineTrials:
 
     def _current(self) -> dict[str, Outcome]:
         """Return the outcomes without those of builds that are gone."""
-        found = self._memory.outcomes().items()
+        found = self._results.outcomes().items()
         return {
             name: outcome for name, outcome in found if name in NATIVES or is_of_a_build_here(name, outcome)
         }
@@ -190,7 +190,7 @@ class EngineTrials:
             first = first or ending.fault
         else:
             outcome = Outcome(build=build, reason=f"it ended by {first}")
-        self._memory.keep(name, outcome)
+        self._results.keep(name, outcome)
         for what in (_sentence(name, outcome), *outcome.set_aside.values()):
             if what:
                 log.warning(what)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.adapters.host.cpu import parallel_jobs, read_cpu
-from pipecatapp.adapters.host.process_shim import become
+from pipecatapp.adapters.host.process_shim import exec_with_shim
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
 from pipecatapp.app.llama_build import llama_program, trial_model
@@ -146,9 +146,9 @@ def _run(options: argparse.Namespace) -> int:
             hint=f"Build llama.cpp with: twin artifacts fetch {LLAMA_CPP}",
         )
     fitted = EngineTrials(settings).llama.fitted(program, trial_model(settings, store, read_cpu()))
-    telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", str(program)]
+    crash_command = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", str(program)]
     command = [*guard(), str(fitted), *options.arguments]
-    become(command, telling, child_environment(without=WAITING_VARIABLES))
+    exec_with_shim(command, crash_command, child_environment(without=WAITING_VARIABLES))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
-from pipecatapp.adapters.memory.remote import RemoteMemory
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.engines import WHISPER_FLAGS
@@ -169,7 +169,7 @@ async def _asked_memory(settings: Settings) -> str:
         directory = await open_directory(settings, clock)
         stack.push_async_callback(directory.close)
         http = memory_http(settings, memory_urls(directory))
-        memory = RemoteMemory(http, clock)
+        memory = RemoteMemoryStore(http, clock)
         stack.push_async_callback(memory.close)
         await memory.recent_turns("doctor", limit=1)
         return http.url

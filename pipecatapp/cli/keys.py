@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from pipecatapp.app.api_keys import administer_keys
+from pipecatapp.app.api_keys import open_api_keys
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.gateway.api_keys import by_age, create_key
 from pipecatapp.settings import load_settings
@@ -18,7 +18,7 @@ from pipecatapp.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pipecatapp.ports import KeyStore
+    from pipecatapp.ports import ApiKeyStore
 
 REQUESTS_PER_MINUTE = 60
 """Limit of a key for which none is named: a person's programs ask less."""
@@ -50,9 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     revoke.set_defaults(func=lambda options: _run(lambda store: _revoke(store, options.id)))
 
 
-def _run(work: Callable[[KeyStore], Awaitable[int]]) -> int:
+def _run(work: Callable[[ApiKeyStore], Awaitable[int]]) -> int:
     async def run() -> int:
-        store = await administer_keys(load_settings())
+        store = await open_api_keys(load_settings())
         try:
             return await work(store)
         finally:
@@ -61,7 +61,7 @@ def _run(work: Callable[[KeyStore], Awaitable[int]]) -> int:
     return asyncio.run(run())
 
 
-async def _create(store: KeyStore, name: str, requests: int, tokens: int) -> int:
+async def _create(store: ApiKeyStore, name: str, requests: int, tokens: int) -> int:
     secret, key = await create_key(
         store, SystemClock(), name, requests_per_minute=requests, tokens_per_minute=tokens
     )
@@ -70,7 +70,7 @@ async def _create(store: KeyStore, name: str, requests: int, tokens: int) -> int
     return 0
 
 
-async def _list(store: KeyStore) -> int:
+async def _list(store: ApiKeyStore) -> int:
     keys = by_age(store.known())
     if not keys:
         print("There are no keys; only programs on the agent's own machine may use /v1.")
@@ -81,7 +81,7 @@ async def _list(store: KeyStore) -> int:
     return 0
 
 
-async def _revoke(store: KeyStore, key_id: str) -> int:
+async def _revoke(store: ApiKeyStore, key_id: str) -> int:
     if await store.remove(key_id):
         print(f"{key_id} is no longer good.")
         return 0

@@ -10,7 +10,7 @@ import sys
 
 from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.adapters.host.cpu import read_cpu
-from pipecatapp.adapters.host.process_shim import become
+from pipecatapp.adapters.host.process_shim import exec_with_shim
 from pipecatapp.adapters.llm.api_key import ensure_llm_key
 from pipecatapp.app.local_llm import OwnLlm
 from pipecatapp.app.models import model_store
@@ -42,5 +42,5 @@ def _llm(options: argparse.Namespace) -> int:
     environment = child_environment(without=OPENMP_WAITING)
     key = settings.llm_api_key.get_secret_value() or ensure_llm_key(settings.data_dir)
     environment["LLAMA_API_KEY"] = key
-    telling = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", own.doubted]
-    become([*guard(), *command], telling, environment)
+    crash_command = [sys.executable, "-m", "pipecatapp", "trials", "--doubt", own.doubted]
+    exec_with_shim([*guard(), *command], crash_command, environment)

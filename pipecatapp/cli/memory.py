@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipecatapp.adapters.memory.database import MemoryDatabase
-from pipecatapp.adapters.memory.remote import RemoteMemory
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.logs import set_up_logging
@@ -152,11 +152,11 @@ def _begin(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings()
     if options.file is None and settings.memory == "remote":
-        report = asyncio.run(_ask(RemoteMemory.verify, settings))
+        report = asyncio.run(_ask(RemoteMemoryStore.verify, settings))
     else:
         path = options.file or settings.data_dir / LOCAL_FILE
         report = asyncio.run(read_file(path, lambda db: verify(db.events(), db.items())))
-    if report.is_whole:
+    if report.is_intact:
         print(f"whole: {report.events} events; the {report.items} facts and turns are what they say")
         return 0
     print(f"BROKEN at event {report.broken_seq}: {report.fault}")
@@ -182,17 +182,17 @@ def _read(path: Path) -> MemoryState:
         raise ConfigError("state-not-read", f"'{path}' cannot be read: {exc.strerror}.") from exc
 
 
-async def _ask(call: Callable[[RemoteMemory], Awaitable[T]], settings: Settings) -> T:
+async def _ask(call: Callable[[RemoteMemoryStore], Awaitable[T]], settings: Settings) -> T:
     async with contextlib.AsyncExitStack() as stack:
         directory = await open_directory(settings, SystemClock())
         stack.push_async_callback(directory.close)
-        memory = RemoteMemory(memory_http(settings, memory_urls(directory)), SystemClock())
+        memory = RemoteMemoryStore(memory_http(settings, memory_urls(directory)), SystemClock())
         stack.push_async_callback(memory.close)
         return await call(memory)
 
 
 def _export(options: argparse.Namespace) -> int:
-    state = asyncio.run(_ask(RemoteMemory.export_state, load_settings()))
+    state = asyncio.run(_ask(RemoteMemoryStore.export_state, load_settings()))
     data = encode_state(state, saved_s=SystemClock().wall_s())
     try:
         options.file.touch(mode=0o600)

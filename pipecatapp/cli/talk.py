@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipecatapp.adapters.audio.webrtc_client import WIRE_RATE_HZ, Heard, VoiceClient, read_wav
+from pipecatapp.adapters.audio.webrtc_client import WIRE_RATE_HZ, CallRecording, WebRtcClient, read_wav
 from pipecatapp.cli.agent_client import agent_url
 
 GREETING_S = 4.0
@@ -37,8 +37,8 @@ def _talk(options: argparse.Namespace) -> int:
 
 
 async def _converse(options: argparse.Namespace, recordings: list[tuple[Path, Any]]) -> int:
-    client = VoiceClient(agent_url(options.url), options.session)
-    heard: list[Heard] = []
+    client = WebRtcClient(agent_url(options.url), options.session)
+    heard: list[CallRecording] = []
     await client.connect()
     try:
         print(f"session {client.session_id}")
@@ -54,7 +54,7 @@ async def _converse(options: argparse.Namespace, recordings: list[tuple[Path, An
     return 0 if all(answer.first_sound_s is not None for answer in heard) else 1
 
 
-def _print_turn(path: Path, answer: Heard) -> None:
+def _print_turn(path: Path, answer: CallRecording) -> None:
     by_kind: dict[str, dict[str, Any]] = {event.get("kind", ""): event for event in answer.events}
     print(f"{path.name}")
     print(f"  you:  {by_kind.get('turn_started', {}).get('text', '(not understood)')}")
@@ -68,7 +68,7 @@ def _print_turn(path: Path, answer: Heard) -> None:
     print("".join(f"  {name} {value:.2f}" for name, value in stages.items()))
 
 
-def _save(path: Path, heard: list[Heard]) -> None:
+def _save(path: Path, heard: list[CallRecording]) -> None:
     samples = [piece for answer in heard for piece in answer.samples]
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

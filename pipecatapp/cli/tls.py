@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pipecatapp.adapters.tls.local_ca import (
     RENEW_DAYS,
-    ensure_authority,
+    ensure_ca,
     ensure_certificates,
     local_names,
-    sign_request,
+    sign_csr,
 )
 from pipecatapp.settings import load_settings
 
@@ -63,7 +63,7 @@ def _ensure(options: argparse.Namespace) -> int:
 
 
 def _authority(options: argparse.Namespace) -> int:
-    made = ensure_authority(options.dir, options.adopt)
+    made = ensure_ca(options.dir, options.adopt)
     print(json.dumps({"changed": made, "ca": str(options.dir / "ca.crt")}))
     return 0
 
@@ -72,7 +72,7 @@ def _sign(options: argparse.Namespace) -> int:
     """Read `{"request": PEM, "current": PEM}`, print `{"changed", "certificate", "authority"}`."""
     asked = json.load(sys.stdin)
     current = asked.get("current", "").encode()
-    signed = sign_request(
+    signed = sign_csr(
         options.dir,
         asked["request"].encode(),
         options.host,

@@ -1,6 +1,6 @@
 """API keys: creating, recognising and revoking them.
 
-It owns what a key is; where keys are kept is behind the port `KeyStore`. Only a digest is kept: a key has
+It owns what a key is; where keys are kept is behind the port `ApiKeyStore`. Only a digest is kept: a key has
 256 random bits, which no guessing finds, so that a plain SHA-256 is enough.
 """
 
@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from pipecatapp.errors import ConfigError
-from pipecatapp.ports import ApiKey, Clock, KeyStore
+from pipecatapp.ports import ApiKey, ApiKeyStore, Clock
 
 PREFIX = "twin-"
 """What every key begins with, so that one is known when it is seen where it should not be."""
@@ -31,7 +31,7 @@ def digest_of(secret: str) -> str:
 
 
 async def create_key(
-    store: KeyStore, clock: Clock, name: str, *, requests_per_minute: int, tokens_per_minute: int
+    store: ApiKeyStore, clock: Clock, name: str, *, requests_per_minute: int, tokens_per_minute: int
 ) -> tuple[str, ApiKey]:
     """Make and keep a key; return the key itself, which is not kept, and what is.
 

@@ -13,7 +13,7 @@ from pipecatapp.gateway.audio import Synthesizer, Transcriber
 from pipecatapp.gateway.proxy import UpstreamProxy
 from pipecatapp.gateway.rate_limits import RateLimiter
 from pipecatapp.gateway.tool_emulation import ToolPrompts
-from pipecatapp.ports import ApiKey, Embedder, KeyStore
+from pipecatapp.ports import ApiKey, ApiKeyStore, Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Gateway:
         tool_prompts: What a model without tools of its own is told of a caller's.
     """
 
-    keys: KeyStore
+    keys: ApiKeyStore
     limiter: RateLimiter
     proxy: UpstreamProxy
     embedder: Embedder

@@ -35,7 +35,7 @@ from pipecatapp.ports import (
     StoredTurn,
     WriteIntent,
 )
-from pipecatapp.ports.event_log import ChainReport, verify
+from pipecatapp.ports.event_log import AuditReport, verify
 
 log = logging.getLogger(__name__)
 
@@ -187,16 +187,16 @@ class MemoryKeeper:
             if plan is not None:
                 await self._write(plan)
 
-    async def verify(self) -> ChainReport:
+    async def verify(self) -> AuditReport:
         """Return whether this node's file and the replica hold what the chain says."""
         async with self._writing:
             report = await self._store.use(_verify)
-            if self._replica is None or not self._is_in_step or not report.is_whole:
+            if self._replica is None or not self._is_in_step or not report.is_intact:
                 return report
             there = verify(await self._replica.events(after=0), await self._replica.items())
-            if there.is_whole and there.head != report.head:
+            if there.is_intact and there.head != report.head:
                 fault = f"the chain in {self._replica.name} ends otherwise than this node's"
-                return ChainReport(
+                return AuditReport(
                     there.events, there.items, there.head, min(there.events, report.events), fault
                 )
             return there
@@ -336,10 +336,10 @@ class MemoryKeeper:
     async def _begin(self, replica: MemoryReplica | None) -> None:
         """Become the one that leads: check this node's file, make it what the replica holds, inherit."""
         report = await self._store.use(_verify)
-        if not report.is_whole:
+        if not report.is_intact:
             log.error("This node's memory is not what its chain says", extra={"fault": report.fault})
         if replica is not None:
-            await self._catch_up(replica, trusts_file=report.is_whole)
+            await self._catch_up(replica, trusts_file=report.is_intact)
         last_seq, _ = await self._store.use(lambda journal: journal.head())
         inherited = None if last_seq else await self._inherit()
         if inherited is not None:
@@ -396,7 +396,7 @@ class MemoryKeeper:
             after, former, events = 0, [], await replica.events(after=0)
         items = await replica.items()
         report = verify([*former, *events], items)
-        if not report.is_whole or report.head != head.hash:
+        if not report.is_intact or report.head != head.hash:
             raise AdapterError(
                 "memory-chain-broken",
                 f"The memory in {replica.name} is not what its chain says:"
@@ -414,7 +414,7 @@ def _apply_pending(plan: Callable[[MemoryJournal], WriteIntent[object]], journal
     journal.change(lambda: plan(journal), pending=True)
 
 
-def _verify(journal: MemoryJournal) -> ChainReport:
+def _verify(journal: MemoryJournal) -> AuditReport:
     return verify(journal.events(), journal.items())
 
 

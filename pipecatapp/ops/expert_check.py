@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from pipecatapp.adapters.consul.directory import ConsulDirectory
-from pipecatapp.adapters.discovery.composite import JoinedDirectory
+from pipecatapp.adapters.discovery.composite import CompositeDirectory
 from pipecatapp.agent.fallback_replies import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
@@ -92,7 +92,7 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
                 f"Nobody can be checked: {directory.state().reason}",
                 hint="The token needs service:read for llama-api- and node:read.",
             )
-        everybody = JoinedDirectory(directory, [expert.endpoint for expert in external])
+        everybody = CompositeDirectory(directory, [expert.endpoint for expert in external])
         return await _check(wish, everybody, access_to(settings, external))
     finally:
         await directory.close()

@@ -16,9 +16,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.llm.llama_status import LlamaProbe
+from pipecatapp.adapters.llm.llama_status import LlamaStatus
 from pipecatapp.adapters.llm.llama_variants import LlamaVariants
-from pipecatapp.adapters.llm.rpc_tunnel import Pair, RpcTunnel, reaches
+from pipecatapp.adapters.llm.rpc_tunnel import RpcTunnel, TlsIdentity, reaches
 from pipecatapp.adapters.llm.server_process import CommandBuilder, LlmServerProcess, llama_server_command
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.model_fit import (
@@ -127,18 +127,18 @@ class ExpertSecrets:
     certificate: str = ""
     certificate_key: str = ""
 
-    def write_pair(self, folder: Path) -> Pair:
+    def write_identity(self, folder: Path) -> TlsIdentity:
         """Write the certificate to files that nobody else can read."""
-        pair = Pair(folder / "certificate.pem", folder / "combined.pem")
+        identity = TlsIdentity(folder / "certificate.pem", folder / "combined.pem")
         texts = {
-            pair.certificate: self.certificate,
-            pair.combined: f"{self.certificate}\n{self.certificate_key}",
+            identity.certificate: self.certificate,
+            identity.bundle: f"{self.certificate}\n{self.certificate_key}",
         }
         for path, text in texts.items():
             path.unlink(missing_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)
-        return pair
+        return identity
 
 
 def read_order(path: Path) -> ExpertOrder:
@@ -245,7 +245,7 @@ class ExpertHost:
         self._directory = directory
         self._cpu = cpu
         self._key = secrets.key
-        self._pair = secrets.write_pair(order.folder)
+        self._identity = secrets.write_identity(order.folder)
         self._floor = SpeedFloor(order.decode, order.first_word_s)
         self._failed: set[str] = set()
         self._served: Served | None = None
@@ -366,12 +366,12 @@ class ExpertHost:
     async def _tunnel(self, workers: tuple[Endpoint, ...]) -> RpcTunnel | None:
         if not workers:
             return None
-        tunnel = RpcTunnel(workers, self._pair, self._order.folder)
+        tunnel = RpcTunnel(workers, self._identity, self._order.folder)
         await tunnel.start()
         return tunnel
 
     async def _speed(self) -> Speed:
-        probe = LlamaProbe(f"http://{self._order.host}:{self._order.port}", self._key)
+        probe = LlamaStatus(f"http://{self._order.host}:{self._order.port}", self._key)
         try:
             return Speed(*await probe.measure(timeout_s=TRIAL_TIMEOUT_S))
         finally:
@@ -408,7 +408,7 @@ class ExpertHost:
 
     async def _wait_idle(self, used: tuple[Endpoint, ...], ended: asyncio.Task[str]) -> None:
         """Return when nobody is being answered, or nobody can be, for a worker in use is silent."""
-        probe = LlamaProbe(f"http://{self._order.host}:{self._order.port}", self._key)
+        probe = LlamaStatus(f"http://{self._order.host}:{self._order.port}", self._key)
         try:
             async with asyncio.timeout(IDLE_TIMEOUT_S):
                 while not ended.done():
@@ -428,7 +428,7 @@ class ExpertHost:
 
     async def _silent(self, workers: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         """Return those behind which there is no program now."""
-        answers = await asyncio.gather(*(reaches(worker, self._pair) for worker in workers))
+        answers = await asyncio.gather(*(reaches(worker, self._identity) for worker in workers))
         return tuple(worker for worker, is_there in zip(workers, answers, strict=True) if not is_there)
 
     def _known_workers(self) -> tuple[Endpoint, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.consul.api_keys import KEY
 from pipecatapp.adapters.consul.kv import ConsulKv, put_if
-from pipecatapp.adapters.host.api_key_file import KeyFile, keys_to_json
+from pipecatapp.adapters.host.api_key_file import FileApiKeyStore, keys_to_json
 from pipecatapp.adapters.memory.consul_replica import LOCK_DELAY_S, PREFIX, ConsulReplica
 from pipecatapp.adapters.memory.consul_states import ConsulStates
 from pipecatapp.adapters.memory.database import MemoryDatabase
@@ -75,7 +75,7 @@ async def look(settings: Settings) -> Known:
         path = settings.data_dir / name
         if memory.is_empty and await asyncio.to_thread(path.is_file):
             memory = await read_file(path, MemoryDatabase.export_state)
-    keys = await asyncio.to_thread(KeyFile(settings.data_dir).known)
+    keys = await asyncio.to_thread(FileApiKeyStore(settings.data_dir).known)
     return Known(memory, await StateFolder(settings.data_dir / STATES_FOLDER).list(), keys)
 
 

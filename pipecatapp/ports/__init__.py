@@ -6,7 +6,7 @@ Not here: any implementation (`adapters`), and the choice among them (`app`).
 
 from __future__ import annotations
 
-from pipecatapp.ports.api_keys import ApiKey, KeyStore
+from pipecatapp.ports.api_keys import ApiKey, ApiKeyStore
 from pipecatapp.ports.audio import AudioCodec, AudioWriter, SplitSpeech
 from pipecatapp.ports.calls import CallAnswer, CallManager, CallOffer, IceCandidate
 from pipecatapp.ports.clock import Clock
@@ -60,6 +60,7 @@ from pipecatapp.ports.tools import ToolBox, ToolResult, ToolSpec
 __all__ = [
     "Allocation",
     "ApiKey",
+    "ApiKeyStore",
     "AudioCodec",
     "AudioWriter",
     "CallAnswer",
@@ -87,7 +88,6 @@ __all__ = [
     "JobSpec",
     "JournaledStore",
     "KeptTurn",
-    "KeyStore",
     "LlmClient",
     "MAIN_EXPERT",
     "MemoryChange",

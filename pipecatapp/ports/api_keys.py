@@ -32,7 +32,7 @@ class ApiKey:
 
 
 @runtime_checkable
-class KeyStore(Protocol):
+class ApiKeyStore(Protocol):
     """Where keys are kept."""
 
     def known(self) -> Mapping[str, ApiKey]:

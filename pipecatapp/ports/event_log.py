@@ -1,4 +1,4 @@
-"""The chain of what happened to the memory: each event carries the hash of the one before.
+"""The event log of the memory: each event carries the hash of the one before.
 
 It owns hashes, salts and the verifier; where events and content are kept is the database's and the
 replica's. An event holds no content, only the hash of the content and a random salt: who forgets content and
@@ -26,7 +26,7 @@ Head = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class ChainReport:
+class AuditReport:
     """What the verifier found.
 
     Args:
@@ -44,7 +44,7 @@ class ChainReport:
     fault: str = ""
 
     @property
-    def is_whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether nothing was changed, left out or added."""
         return not self.fault
 
@@ -71,14 +71,14 @@ class Draft:
         item = MemoryItem(salt, event.seq, event.seq, content) if content is not None else None
         self.changes.append(MemoryChange(event, item))
 
-    def say_again(self, item: MemoryItem) -> None:
+    def touch(self, item: MemoryItem) -> None:
         """Add the event that a fact was said again."""
         event = self._event("fact-said-again", ref_of(item.content), "")
         self.changes.append(MemoryChange(event, MemoryItem(item.salt, item.origin, event.seq, item.content)))
 
     def _event(self, kind: EventKind, ref: str, payload_sha256: str) -> MemoryEvent:
         seq, prev = self._head[0] + 1, self._head[1]
-        value = hash_of(seq, self._at_s, kind, ref, self._request_id, payload_sha256, prev)
+        value = event_hash(seq, self._at_s, kind, ref, self._request_id, payload_sha256, prev)
         event = MemoryEvent(seq, self._at_s, kind, ref, self._request_id, payload_sha256, prev, value)
         self._head = (seq, value)
         return event
@@ -114,25 +114,25 @@ def digest(salt: str, content: Fact | KeptTurn) -> str:
     return _sha256([salt, *parts])
 
 
-def hash_of(
+def event_hash(
     seq: int, at_s: float, kind: str, ref: str, request_id: str, payload_sha256: str, prev: str
 ) -> str:
     """Return an event's hash."""
     return _sha256([seq, float(at_s), kind, ref, request_id, payload_sha256, prev])
 
 
-def verify(events: Iterable[MemoryEvent], items: Sequence[MemoryItem]) -> ChainReport:
+def verify(events: Iterable[MemoryEvent], items: Sequence[MemoryItem]) -> AuditReport:
     """Return whether the events are one unbroken chain, and `items` what it says is kept."""
     live: dict[tuple[str, str], _Live] = {}
     seq, prev = 0, GENESIS
     for event in events:
         fault = _link_fault(event, seq, prev)
         if fault:
-            return ChainReport(seq, len(items), prev, seq + 1, fault)
+            return AuditReport(seq, len(items), prev, seq + 1, fault)
         seq, prev = event.seq, event.hash
         _follow(live, event)
     broken_seq, fault = _content_fault(live, items)
-    return ChainReport(seq, len(items), prev, broken_seq, fault)
+    return AuditReport(seq, len(items), prev, broken_seq, fault)
 
 
 @dataclass(slots=True)
@@ -147,7 +147,7 @@ def _link_fault(event: MemoryEvent, seq: int, prev: str) -> str:
         return f"event {seq + 1} is missing"
     if event.prev != prev:
         return f"event {event.seq} does not follow event {seq}"
-    wanted = hash_of(
+    wanted = event_hash(
         event.seq, event.at_s, event.kind, event.ref, event.request_id, event.payload_sha256, event.prev
     )
     return "" if event.hash == wanted else f"event {event.seq} was changed"

@@ -1,4 +1,4 @@
-"""The memory service's HTTP bodies, as both ends know them.
+"""HTTP bodies of the memory service, shared by its client and its server.
 
 It owns shapes and bounds; the routes are `web/memory_api`'s, the calls `adapters/memory/remote`'s.
 """
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pipecatapp.ports import Fact, MemoryChange, MemoryState, SavedState, StoredTurn
-from pipecatapp.ports.event_log import ChainReport
+from pipecatapp.ports.event_log import AuditReport
 
 MAX_TEXT_CHARS = 32_000
 """Longest text of a fact or of one side of a turn; two of them fit a transaction of Consul."""
@@ -27,7 +27,7 @@ FACTS = TypeAdapter(list[Fact])
 TURNS = TypeAdapter(list[StoredTurn])
 STATE = TypeAdapter(MemoryState)
 CHANGES = TypeAdapter(list[MemoryChange])
-REPORT = TypeAdapter(ChainReport)
+REPORT = TypeAdapter(AuditReport)
 SAVED = TypeAdapter(SavedState)
 SAVED_LIST = TypeAdapter(list[SavedState])
 

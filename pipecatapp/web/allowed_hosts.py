@@ -29,7 +29,7 @@ _HOST = re.compile(
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def asked_name(headers: Headers) -> str:
+def requested_host(headers: Headers) -> str:
     """Return the name or address in `Host`, in small letters, without port, brackets and the dot at its end.
 
     It is "" when there is none, more than one, or nonsense.
@@ -39,17 +39,17 @@ def asked_name(headers: Headers) -> str:
     return (found["v6"] or found["name"].rstrip(".")).lower() if found else ""
 
 
-def is_loopback(name: str) -> bool:
+def is_loopback_host(name: str) -> bool:
     """Whether `name` is an address, or the name, of a machine to itself."""
     address = _address(name)
     return name.lower() == "localhost" if address is None else address.is_loopback
 
 
-def is_ours(name: str, names: Collection[str]) -> bool:
+def is_allowed_host(name: str, names: Collection[str]) -> bool:
     """Whether a caller who asked for `name` meant a machine of the house.
 
     Args:
-        name: As `asked_name` returns it.
+        name: As `requested_host` returns it.
         names: The names and addresses of the house, in small letters.
     """
     if name == "localhost" or name in names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from pipecatapp.web.allowed_hosts import asked_name, is_loopback
+from pipecatapp.web.allowed_hosts import is_loopback_host, requested_host
 
 TRUSTED_PROXIES = ["127.0.0.1", "::1"]
 """Whose word about a caller's address counts: the front, which runs on this machine and adds the address it
@@ -21,4 +21,8 @@ def is_local(scope: Scope) -> bool:
     The address alone does not tell: a proxy on this machine that tells of no caller asks by another name.
     """
     client = scope.get("client")
-    return client is not None and is_loopback(client[0]) and is_loopback(asked_name(Headers(scope=scope)))
+    return (
+        client is not None
+        and is_loopback_host(client[0])
+        and is_loopback_host(requested_host(Headers(scope=scope)))
+    )

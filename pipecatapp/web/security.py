@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipecatapp.errors import AgentError
-from pipecatapp.web.allowed_hosts import asked_name, is_ours
+from pipecatapp.web.allowed_hosts import is_allowed_host, requested_host
 from pipecatapp.web.errors import body_for
 
 MAX_BODY_BYTES = 1_000_000
@@ -66,7 +66,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if not is_ours(asked_name(headers), self._names()):
+        if not is_allowed_host(requested_host(headers), self._names()):
             await _refuse(scope, receive, send, UNKNOWN_NAME)
             return
         if not _same_origin(headers):

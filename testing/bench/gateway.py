@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.host.api_key_file import FileApiKeyStore
 from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, llama_server_command
 from pipecatapp.app.clock import SystemClock
@@ -100,7 +100,11 @@ async def sides_up(folder: Path, streams: int) -> AsyncIterator[tuple[tuple[Side
         }
         agent = Service(folder, environment)
         key, _ = await create_key(
-            KeyFile(folder / "data"), SystemClock(), "bench", requests_per_minute=0, tokens_per_minute=0
+            FileApiKeyStore(folder / "data"),
+            SystemClock(),
+            "bench",
+            requests_per_minute=0,
+            tokens_per_minute=0,
         )
         await asyncio.to_thread(agent.start)
         try:

@@ -23,7 +23,7 @@ from pipecatapp.adapters.llm.server_process import HOST, LlmServerProcess
 from pipecatapp.ops.expert_supervisor import ExpertOrder, server_command
 from testing.bench.report import machine, table, write_json
 from testing.e2e.engine_models import MODELS, QWEN, QWEN_LARGE, SMOLLM, llama_binary
-from testing.e2e.experts.workers import LENT_MB, Worker, free_port, make_pair
+from testing.e2e.experts.workers import LENT_MB, Worker, free_port, make_identity
 
 AIM = 0.98
 """Least part of the speed without the tunnel."""
@@ -73,9 +73,9 @@ async def measure(filename: str, rounds: int, tokens: int) -> dict[str, list[flo
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pair = make_pair(folder)
-        workers = [Worker(number, pair, folder) for number in (1, 2)]
-        tunnel = RpcTunnel([worker.endpoint for worker in workers], pair, folder)
+        identity = make_identity(folder)
+        workers = [Worker(number, identity, folder) for number in (1, 2)]
+        tunnel = RpcTunnel([worker.endpoint for worker in workers], identity, folder)
         try:
             await tunnel.start()
             ways = {"by hand": [f"{HOST}:{worker.inner}" for worker in workers], "tunnel": tunnel.addresses}

@@ -74,7 +74,7 @@ class ReplicaSuite:
         draft.add("turn-appended", ref_of(kept), kept)
         await replicas[0].append(None, draft.changes)
         assert [item.content for item in await replicas[0].items()] == [kept]
-        assert verify(await replicas[0].events(after=0), await replicas[0].items()).is_whole
+        assert verify(await replicas[0].events(after=0), await replicas[0].items()).is_intact
 
     async def test_a_fact_is_said_again_and_removed(self, replicas: Replicas) -> None:
         replica = replicas[0]
@@ -82,12 +82,12 @@ class ReplicaSuite:
         changes = facts(2)
         draft = Draft((2, changes[-1].event.hash), 2.0, "request-2")
         assert changes[0].item is not None
-        draft.say_again(changes[0].item)
+        draft.touch(changes[0].item)
         draft.add("fact-deleted", "fact-2")
         await replica.append(None, [*changes, *draft.changes])
         items = await replica.items()
         assert [(item.origin, item.said) for item in items] == [(1, 3)]
-        assert verify(await replica.events(after=0), items).is_whole
+        assert verify(await replica.events(after=0), items).is_intact
 
     async def test_all_is_replaced_at_once(self, replicas: Replicas) -> None:
         replica = replicas[0]
@@ -101,7 +101,7 @@ class ReplicaSuite:
         head = await replica.replace(head, [change.event for change in draft.changes], items)
         assert head.seq == 104
         assert await replica.items() == items
-        assert verify(await replica.events(after=0), await replica.items()).is_whole
+        assert verify(await replica.events(after=0), await replica.items()).is_intact
         draft = Draft((head.seq, head.hash), 3.0, "request-3")
         draft.add("all-deleted", "100")
         await replica.replace(head, [draft.changes[0].event], [])

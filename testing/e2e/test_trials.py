@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
-from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialMemory, this_machine
+from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialResults, this_machine
 from pipecatapp.adapters.llm.llama_variants import PROMPT_TOKENS, LlamaVariants, build_of
 from pipecatapp.adapters.llm.server_process import HOST, free_ports
 from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
@@ -74,12 +74,12 @@ def settings(**values: str) -> Settings:
 
 
 def variants(cache: Path) -> LlamaVariants:
-    return LlamaVariants(TrialMemory(cache / FOLDER, this_machine(read_cpu())))
+    return LlamaVariants(TrialResults(cache / FOLDER, this_machine(read_cpu())))
 
 
 def believe(cache: Path) -> None:
     """Have the memory say that the build works, as on a guest that was moved to another host since."""
-    memory = TrialMemory(cache / FOLDER, this_machine(read_cpu()))
+    memory = TrialResults(cache / FOLDER, this_machine(read_cpu()))
     build = build_of(programs(cache) / "llama-server")
     memory.keep(build.subject, Outcome(build=build.key))
 

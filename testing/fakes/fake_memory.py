@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
-from pipecatapp.adapters.memory.ranking import Candidate, normalise, rank
+from pipecatapp.adapters.memory.ranking import ScoredFact, normalise, rank
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Embedder, Fact, MemoryState, StoredTurn
 from testing.fakes.fake_embedder import FakeEmbedder
@@ -48,7 +48,7 @@ class FakeMemory:
         vectors = await self._embedder.embed([query, *(fact.text for fact in facts)])
         scores = vectors[1:] @ vectors[0]
         found = [
-            Candidate(dataclasses.replace(fact, score=float(score)), self._said.get(fact.id, 0))
+            ScoredFact(dataclasses.replace(fact, score=float(score)), self._said.get(fact.id, 0))
             for fact, score in zip(facts, scores, strict=True)
         ]
         return rank(found, limit)

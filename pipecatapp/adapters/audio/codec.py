@@ -1,4 +1,4 @@
-"""Sound files of the usual forms, read and written by FFmpeg's libraries (PyAV).
+"""Audio codecs of the usual file formats, by FFmpeg's libraries (PyAV).
 
 It owns which forms there are. A file is known by its first bytes, and only the reader for that form is tried:
 FFmpeg knows playlists too, which would make it open other files and addresses.

@@ -1,4 +1,4 @@
-"""A caller: speaks a recording to a running agent over WebRTC and listens.
+"""A WebRTC client: speaks a recording to a running agent and listens.
 
 It owns the WebRTC client and what it measures; who calls, and what is printed, is the command line's.
 """
@@ -35,7 +35,7 @@ PING_S = 1.0
 
 
 @dataclass(slots=True)
-class Heard:
+class CallRecording:
     """What came back of one recording.
 
     Args:
@@ -74,7 +74,7 @@ def read_wav(path: Path) -> Samples:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 
-class VoiceClient:
+class WebRtcClient:
     """One call to the agent at `url`.
 
     Args:
@@ -90,7 +90,7 @@ class VoiceClient:
         self._last_sound_s = 0.0
         self._is_spoken = asyncio.Event()
         self._is_answered = asyncio.Event()
-        self._heard = Heard()
+        self._heard = CallRecording()
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Any = None
 
@@ -128,7 +128,7 @@ class VoiceClient:
         self._spawn(self._ping(channel))
         self._spawn(self._follow())
 
-    async def say(self, samples: Samples, *, quiet_s: float, answer_s: float) -> Heard:
+    async def say(self, samples: Samples, *, quiet_s: float, answer_s: float) -> CallRecording:
         """Speak `samples`, then listen until the answer has been silent for `quiet_s` seconds.
 
         Args:
@@ -136,7 +136,7 @@ class VoiceClient:
             quiet_s: Silence that ends an answer.
             answer_s: Longest wait for its beginning.
         """
-        self._heard = Heard()
+        self._heard = CallRecording()
         self._spoken_at_s = 0.0
         self._is_spoken.clear()
         self._is_answered.clear()

@@ -1,4 +1,4 @@
-"""The gateway's keys in Consul, the same for every agent of a cluster.
+"""API keys of the gateway in Consul, the same for every agent of a cluster.
 
 It owns the one key of Consul that holds them, and looking at it again and again: an agent answers from what
 it saw last, and goes on with that while Consul is away.
@@ -24,8 +24,8 @@ TRIES = 5
 """How often a change is tried that another one came before."""
 
 
-class ConsulKeys:
-    """Keys in Consul; made by `follow` or `administer`.
+class ConsulApiKeyStore:
+    """Keys in Consul; made by `watch` or `open`.
 
     Args:
         consul: A connection, closed with this.
@@ -41,15 +41,15 @@ class ConsulKeys:
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def follow(cls, consul: ConsulKv, *, poll_s: float = POLL_S) -> ConsulKeys:
+    async def watch(cls, consul: ConsulKv, *, poll_s: float = POLL_S) -> ConsulApiKeyStore:
         """Return keys that are looked at again and again; none while Consul has not answered once."""
         keys = cls(consul, poll_s=poll_s)
-        await keys._look()
-        keys._task = asyncio.create_task(keys._follow(), name="gateway-keys")
+        await keys._poll()
+        keys._task = asyncio.create_task(keys._watch(), name="gateway-keys")
         return keys
 
     @classmethod
-    async def administer(cls, consul: ConsulKv) -> ConsulKeys:
+    async def open(cls, consul: ConsulKv) -> ConsulApiKeyStore:
         """Return keys as they are now, to change them.
 
         Raises:
@@ -115,7 +115,7 @@ class ConsulKeys:
             ) from exc
         self._index = entry.index if entry is not None else 0
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
             await self._read()
         except AdapterError as exc:
@@ -129,7 +129,7 @@ class ConsulKeys:
                 log.info("The gateway's keys are there again")
             self._failed = False
 
-    async def _follow(self) -> None:
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await self._look()
+            await self._poll()

@@ -1,4 +1,4 @@
-"""The house's directory of services, followed in Consul by blocking queries.
+"""The cluster's service directory, followed in Consul by blocking queries.
 
 It owns which queries run, when they are asked again, and what an answer means for the snapshot. The wire is
 `http`'s. The rules for indexes are those of developer.hashicorp.com/consul/api-docs/features/blocking.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 from pipecatapp.adapters.consul.http import ConsulHttp, ConsulReply
-from pipecatapp.adapters.discovery.snapshot import BookDirectory
+from pipecatapp.adapters.discovery.snapshot import SnapshotDirectory
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Clock, Endpoint
 
@@ -78,7 +78,7 @@ def endpoints_of(service: str, value: Any) -> list[Endpoint]:
         raise AdapterError("consul-nonsense", "Consul described a service in an unknown shape.") from exc
 
 
-class ConsulDirectory(BookDirectory):
+class ConsulDirectory(SnapshotDirectory):
     """Services as Consul knows them; `open` one, it cannot be started otherwise.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.http.errors import http_failures
+from pipecatapp.adapters.http.errors import map_http_errors
 from pipecatapp.errors import AdapterError, ConfigError
 
 CONNECT_TIMEOUT_S = 3.0
@@ -122,7 +122,7 @@ class ConsulHttp:
             held_s = wait_s * (1 + WAIT_SPREAD)
         if self._client.is_closed:
             raise AdapterError("consul-closed", "The connection to Consul is closed.")
-        with http_failures("Consul", self.url):
+        with map_http_errors("Consul", self.url):
             reply = await self._client.get(
                 f"{self.url}/v1{path}",
                 params=query,

@@ -1,4 +1,4 @@
-"""Consul's keys, sessions and transactions, as the memory's replica uses them.
+"""Consul's key-value store, sessions and transactions, as the memory's replica uses them.
 
 It owns that wire and what each failure means; which keys there are is `adapters/memory/consul_replica`'s.
 Plain HTTP, because py-consul's transactions take no token and cannot be awaited.

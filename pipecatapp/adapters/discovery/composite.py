@@ -1,4 +1,4 @@
-"""A directory that follows another, with services besides that stay as they are.
+"""A directory that adds fixed endpoints to another one.
 
 It owns the joining; what the other says, and how fresh it is, is the other's.
 """
@@ -10,17 +10,17 @@ from collections.abc import Iterable
 from pipecatapp.ports import DirectoryState, Endpoint, ServiceDirectory
 
 
-class JoinedDirectory:
+class CompositeDirectory:
     """A directory and some endpoints more.
 
     Args:
         directory: The one that changes; closed with this one.
-        besides: What there is besides; always passing.
+        extra: What there is besides; always passing.
     """
 
-    def __init__(self, directory: ServiceDirectory, besides: Iterable[Endpoint]) -> None:
+    def __init__(self, directory: ServiceDirectory, extra: Iterable[Endpoint]) -> None:
         self._directory = directory
-        self._besides = tuple(besides)
+        self._extra = tuple(extra)
 
     @property
     def name(self) -> str:
@@ -42,8 +42,8 @@ class JoinedDirectory:
 
     def names(self, prefix: str = "") -> tuple[str, ...]:
         """Return the services with that prefix that have an instance, sorted."""
-        besides = {endpoint.service for endpoint in self._besides if endpoint.service.startswith(prefix)}
-        return tuple(sorted({*self._directory.names(prefix), *besides}))
+        extra = {endpoint.service for endpoint in self._extra if endpoint.service.startswith(prefix)}
+        return tuple(sorted({*self._directory.names(prefix), *extra}))
 
     def state(self) -> DirectoryState:
         """Return how far what changes can be trusted."""
@@ -58,5 +58,5 @@ class JoinedDirectory:
         await self._directory.close()
 
     def _joined(self, found: tuple[Endpoint, ...], name: str) -> tuple[Endpoint, ...]:
-        besides = [endpoint for endpoint in self._besides if endpoint.service == name]
-        return tuple(sorted((*found, *besides), key=lambda endpoint: endpoint.id)) if besides else found
+        extra = [endpoint for endpoint in self._extra if endpoint.service == name]
+        return tuple(sorted((*found, *extra), key=lambda endpoint: endpoint.id)) if extra else found

@@ -1,4 +1,4 @@
-"""What a directory of services knows at the moment, and who waits for it to change.
+"""A snapshot of the services in a directory, and waiting for its next version.
 
 It owns the snapshot, its version and its staleness; where the knowledge comes from is its filler's business.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pipecatapp.ports import Clock, DirectoryState, Endpoint
 
 
-class ServiceBook:
+class ServiceSnapshot:
     """The snapshot behind a `ServiceDirectory`.
 
     Args:
@@ -86,7 +86,7 @@ class ServiceBook:
         self._turned = asyncio.Event()
 
 
-class BookDirectory:
+class SnapshotDirectory:
     """The reading half of a `ServiceDirectory`, from a book; who fills the book is the subclass's business.
 
     Args:
@@ -94,7 +94,7 @@ class BookDirectory:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._book = ServiceBook(clock)
+        self._book = ServiceSnapshot(clock)
 
     @property
     def version(self) -> int:

@@ -1,4 +1,4 @@
-"""A directory of services inside one process, for a machine that stands alone.
+"""A fixed directory inside one process, for a machine that stands alone.
 
 It owns nothing but what it was told; it is never stale.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipecatapp.adapters.discovery.snapshot import BookDirectory
+from pipecatapp.adapters.discovery.snapshot import SnapshotDirectory
 from pipecatapp.ports import Clock, Endpoint
 
 
-class StaticDirectory(BookDirectory):
+class StaticDirectory(SnapshotDirectory):
     """Services that this process knows of by itself.
 
     Args:

@@ -1,4 +1,4 @@
-"""The gateway's keys in a file of this machine.
+"""API keys of the gateway in a file of this machine.
 
 It owns the file: its form, its mode, and that two programs that write at once lose nothing. A running agent
 sees a change at its next request.
@@ -42,7 +42,7 @@ def keys_to_json(keys: Mapping[str, ApiKey]) -> bytes:
     return json.dumps([asdict(key) for key in ordered], indent=1).encode() + b"\n"
 
 
-class KeyFile:
+class FileApiKeyStore:
     """Keys in a folder.
 
     Args:

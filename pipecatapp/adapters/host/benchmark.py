@@ -1,4 +1,4 @@
-"""How quick a node's memory, disk and network card are.
+"""Benchmarks of this machine's memory, disk and network card.
 
 It owns the three measurements; numbers and units are said in each function.
 """

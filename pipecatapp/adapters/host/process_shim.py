@@ -1,4 +1,4 @@
-"""Stays beside one program, as a service manager's child: passes signals on, and tells when the CPU ended it.
+"""A shim beside one process: passes signals on, and reports that the CPU ended it.
 
 The process that chose the program becomes it, run as a file by an interpreter without site packages, so that
 it costs little memory. Usage: process_shim.py DESCRIPTOR, from which it reads a JSON list of two commands:
@@ -22,16 +22,18 @@ PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ILLEGAL_AS_STATUS = 128 + signal.SIGILL
 
 
-def become(command: Sequence[str], telling: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+def exec_with_shim(
+    command: Sequence[str], crash_command: Sequence[str], environment: Mapping[str, str]
+) -> NoReturn:
     """Replace this process by one that stays beside a program.
 
     Args:
         command: The program and its arguments.
-        telling: What is run, with how it ended as its last argument, when it ended by SIGILL.
+        crash_command: What is run, with how it ended as its last argument, when it ended by SIGILL.
         environment: Of both.
     """
     reading, writing = os.pipe()
-    os.write(writing, json.dumps([list(command), list(telling)]).encode())
+    os.write(writing, json.dumps([list(command), list(crash_command)]).encode())
     os.close(writing)
     os.set_inheritable(reading, True)
     python = sys.executable
@@ -41,7 +43,7 @@ def become(command: Sequence[str], telling: Sequence[str], environment: Mapping[
 def main(arguments: list[str]) -> int:
     """Run the program to its end; return its exit status, as shells count it."""
     with os.fdopen(int(arguments[0]), encoding="utf-8") as given:
-        command, telling = json.load(given)
+        command, crash_command = json.load(given)
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     child = subprocess.Popen(command, preexec_fn=_unblock)  # noqa: PLW1509 - there are no threads here
 
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
     code = child.wait()
     status = 128 - code if code < 0 else code
     if status == ILLEGAL_AS_STATUS:
-        subprocess.run([*telling, "it ended by SIGILL when it served"], check=False)
+        subprocess.run([*crash_command, "it ended by SIGILL when it served"], check=False)
     return status
 
 

@@ -1,4 +1,4 @@
-"""What was tried on this machine, and what came of it.
+"""Results of trials on this machine, kept for exactly one CPU and kernel.
 
 It owns the file, one for each CPU and kernel, so that a machine that has changed begins anew and a folder
 may be shared by several. Trying is its callers' business (`child_trial`).
@@ -80,7 +80,7 @@ class _File(BaseModel):
     tried: dict[str, Outcome] = {}
 
 
-class TrialMemory:
+class TrialResults:
     """Outcomes on one machine.
 
     Args:

@@ -1,4 +1,4 @@
-"""What httpx raises, as our errors, alike for each system of the cluster that is asked over HTTP.
+"""Maps what httpx raises to our errors, alike for every system that is asked over HTTP.
 
 It owns the codes and the words for a system that cannot be asked; what an answer means is its adapter's.
 """
@@ -14,7 +14,7 @@ from pipecatapp.errors import AdapterError
 
 
 @contextmanager
-def http_failures(system: str, url: str) -> Iterator[None]:
+def map_http_errors(system: str, url: str) -> Iterator[None]:
     """Turn what httpx raises in the body into errors that name the system and the next step.
 
     Args:

@@ -1,4 +1,4 @@
-"""Requests to models' servers over HTTP/1.1, their answers as raw bytes.
+"""An HTTP/1.1 client for models' servers, with a connection pool and raw streaming.
 
 It owns connections and framing; what is asked and what an answer means is the gateway's. It stands on the way
 of every stream, where httpx alone would take more time than the gateway may (docs/gateway.md).

@@ -1,4 +1,4 @@
-"""The key that this machine's language model server wants.
+"""The API key of this machine's own language model server.
 
 It owns the file that the server's and the agents' processes share; who asks for it is `app`'s and `cli`'s.
 
@@ -49,7 +49,7 @@ def ensure_llm_key(folder: Path) -> str:
         ) from exc
 
 
-def is_loopback(url: str) -> bool:
+def is_loopback_url(url: str) -> bool:
     """Whether `url` leads to this machine itself."""
     host = urlsplit(url).hostname or ""
     try:

@@ -1,4 +1,4 @@
-"""An answer that another server began, on a server that may not know how to go on with it.
+"""Continues a partial reply on another server, with fallbacks for servers that cannot.
 
 It owns what such a server is asked, and finding in its text what is new; which server needs that is
 `openai_chat`'s business.
@@ -16,24 +16,24 @@ GO_ON = (
 )
 
 
-def said_in(request: ChatRequest) -> str:
+def partial_answer(request: ChatRequest) -> str:
     """Return what was said of the answer already, or ""."""
     last = request.messages[-1] if request.messages else None
     return last.content if last is not None and last.role == "assistant" else ""
 
 
-def asked_in_words(request: ChatRequest) -> ChatRequest:
+def continuation_prompt(request: ChatRequest) -> ChatRequest:
     """Return a request that asks for the rest in words."""
     return replace(request, messages=(*request.messages, Message("user", GO_ON)))
 
 
-def asked_anew(request: ChatRequest) -> ChatRequest:
+def restart_request(request: ChatRequest) -> ChatRequest:
     """Return a request for the whole answer; its bound holds it, because a token has a character or more."""
-    max_tokens = request.max_tokens + len(said_in(request))
+    max_tokens = request.max_tokens + len(partial_answer(request))
     return replace(request, messages=request.messages[:-1], max_tokens=max_tokens)
 
 
-class Seam:
+class OverlapTrimmer:
     """Takes out of a text what was said before.
 
     Args:
@@ -74,7 +74,7 @@ class Seam:
         return f" {self._held}" if self._is_spaced and is_glued else self._held
 
 
-class Repeated:
+class PrefixStripper:
     """Takes the beginning that was said out of an answer that is given anew.
 
     Args:

@@ -1,4 +1,4 @@
-"""What llama.cpp's server says of a request that it cannot take, told apart from a server that fails.
+"""llama.cpp's rejection of an invalid request, told apart from a server that fails.
 
 It owns the form of such an answer. llama.cpp answers with status 500 what other servers answer with 400: an
 exception that is no `std::invalid_argument` becomes one (github.com/ggml-org/llama.cpp,

@@ -1,4 +1,4 @@
-"""What a running llama-server tells of itself: how fast it is, and whether it answers somebody now.
+"""Reads llama-server's speed and whether it is busy.
 
 It owns those two questions (llama.cpp's tools/server/README.md, /completion and /slots); asking it as a
 chat model is `openai_chat`'s.
@@ -19,7 +19,7 @@ ANSWER_TOKENS = 16
 QUESTION_TIMEOUT_S = 5.0
 
 
-class LlamaProbe:
+class LlamaStatus:
     """Asks one server.
 
     Args:

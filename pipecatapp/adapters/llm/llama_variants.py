@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from pipecatapp.adapters.host.child_trial import Ending, run_child
-from pipecatapp.adapters.host.trial_results import Outcome, TrialMemory, make_folder
+from pipecatapp.adapters.host.trial_results import Outcome, TrialResults, make_folder
 from pipecatapp.errors import AdapterError
 
 logger = logging.getLogger(__name__)
@@ -103,11 +103,11 @@ class LlamaVariants:
     """Programs of llama.cpp as this machine can run them.
 
     Args:
-        memory: What was tried before.
+        results: What was tried before.
     """
 
-    def __init__(self, memory: TrialMemory) -> None:
-        self._memory = memory
+    def __init__(self, results: TrialResults) -> None:
+        self._results = results
 
     def fitted(self, program: Path, model: Path | None = None) -> Path:
         """Return the program to run in the place of `program`; what was not tried yet is tried now.
@@ -121,17 +121,17 @@ class LlamaVariants:
         """
         build = build_of(program)
         mark = _mark(program.resolve().parent)
-        doubted = bool(self._memory.outcomes().get(build.subject, Outcome(build="")).doubt)
-        if mark and not doubted and (mark.build, mark.machine) == (build.key, self._memory.key):
-            if self._memory.recall(build.subject, build.key) is None:
+        doubted = bool(self._results.outcomes().get(build.subject, Outcome(build="")).doubt)
+        if mark and not doubted and (mark.build, mark.machine) == (build.key, self._results.key):
+            if self._results.recall(build.subject, build.key) is None:
                 # Made by another user, such as root: what it found is told here too.
                 made = Outcome(build=build.key, set_aside=mark.set_aside, uses=mark.uses)
-                self._memory.keep(build.subject, made)
+                self._results.keep(build.subject, made)
             return program.resolve()
-        outcome = self._memory.recall(build.subject, build.key)
+        outcome = self._results.recall(build.subject, build.key)
         if outcome is None and model is not None:
-            with self._memory.one_at_a_time():
-                outcome = self._memory.recall(build.subject, build.key) or self._try(build, model)
+            with self._results.one_at_a_time():
+                outcome = self._results.recall(build.subject, build.key) or self._try(build, model)
         if outcome is None:
             return build.folder / program.name
         if outcome.reason:
@@ -147,15 +147,15 @@ class LlamaVariants:
     def set_aside(self, program: Path) -> dict[str, str]:
         """Return the CPU libraries of a program's build that this machine does not use, and why."""
         mark = _mark(program.resolve().parent)
-        if mark is not None and mark.machine == self._memory.key:
+        if mark is not None and mark.machine == self._results.key:
             return mark.set_aside
         build = build_of(program)
-        outcome = self._memory.recall(build.subject, build.key)
+        outcome = self._results.recall(build.subject, build.key)
         return outcome.set_aside if outcome else {}
 
     def doubt(self, program: Path, how: str) -> None:
         """Have the build of a program tried anew, for it died when it served."""
-        self._memory.doubt(build_of(program).subject, how)
+        self._results.doubt(build_of(program).subject, how)
 
     def _try(self, build: Build, model: Path) -> Outcome | None:
         """Return what came of it, None when the trial showed nothing about this CPU."""
@@ -173,7 +173,7 @@ class LlamaVariants:
         if outcome.reason:
             # Even plain x86-64 died: of the model rather than of the CPU, and another one may work.
             return outcome
-        self._memory.keep(build.subject, outcome)
+        self._results.keep(build.subject, outcome)
         for name, why in outcome.set_aside.items():
             logger.warning(f"{name} is set aside: {why}")
         return outcome
@@ -206,11 +206,11 @@ class LlamaVariants:
         Raises:
             AdapterError: It cannot be made.
         """
-        folder = self._memory.folder / f"llama.cpp-{build.key}"
+        folder = self._results.folder / f"llama.cpp-{build.key}"
         mark = Mark(
             origin=build.folder,
             build=build.key,
-            machine=self._memory.key,
+            machine=self._results.key,
             uses=outcome.uses,
             set_aside=outcome.set_aside,
         )

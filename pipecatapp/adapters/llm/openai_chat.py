@@ -14,7 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from pipecatapp.adapters.http.openai_api import OpenAiHttp
-from pipecatapp.adapters.llm.continuation import Repeated, Seam, asked_anew, asked_in_words, said_in
+from pipecatapp.adapters.llm.continuation import (
+    OverlapTrimmer,
+    PrefixStripper,
+    continuation_prompt,
+    partial_answer,
+    restart_request,
+)
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatDelta, ChatRequest
 
@@ -71,7 +77,7 @@ class OpenAiLlm:
             AdapterError: `llm-unreachable`, `llm-timeout`, `llm-refused` or `llm-broke-off`; retryable
                 when another try, or another server, may succeed.
         """
-        said = said_in(request)
+        said = partial_answer(request)
         is_bound = bool(request.grammar) or (request.json_schema is not None and not self._llama_extensions)
         if not said:
             answer = self._answer(request)
@@ -91,7 +97,9 @@ class OpenAiLlm:
             try:
                 # One that ignores the fields may begin again.
                 answer = self._answer(request, _GO_ON)
-                async with aclosing(_sewn(answer, Seam(said, least=len(said), is_spaced=False))) as deltas:
+                async with aclosing(
+                    _sewn(answer, OverlapTrimmer(said, least=len(said), is_spaced=False))
+                ) as deltas:
                     async for delta in deltas:
                         yield delta
                 return
@@ -99,16 +107,16 @@ class OpenAiLlm:
                 if exc.code != "llm-refused" or exc.retryable:
                     raise
             self._goes_on_in_words = True
-        answer = self._answer(asked_in_words(request))
-        async with aclosing(_sewn(answer, Seam(said, least=1, is_spaced=True))) as deltas:
+        answer = self._answer(continuation_prompt(request))
+        async with aclosing(_sewn(answer, OverlapTrimmer(said, least=1, is_spaced=True))) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def _rest_of_repeated(self, request: ChatRequest, said: str) -> AsyncGenerator[ChatDelta, None]:
-        repeated = Repeated(said)
-        async with aclosing(self._answer(asked_anew(request))) as deltas:
+        stripper = PrefixStripper(said)
+        async with aclosing(self._answer(restart_request(request))) as deltas:
             async for delta in deltas:
-                text = repeated.feed(delta.text)
+                text = stripper.feed(delta.text)
                 if text is None:
                     raise self._http.broke_off("gives another answer than the one that was begun")
                 if text or delta.finish:
@@ -176,13 +184,15 @@ class OpenAiLlm:
         return body
 
 
-async def _sewn(answer: AsyncGenerator[ChatDelta, None], seam: Seam) -> AsyncGenerator[ChatDelta, None]:
+async def _sewn(
+    answer: AsyncGenerator[ChatDelta, None], trimmer: OverlapTrimmer
+) -> AsyncGenerator[ChatDelta, None]:
     """Yield what an answer adds to what was said."""
     async with aclosing(answer) as deltas:
         async for delta in deltas:
-            text = seam.feed(delta.text)
+            text = trimmer.feed(delta.text)
             if delta.finish:
-                text += seam.end()
+                text += trimmer.end()
             if text or delta.finish:
                 yield replace(delta, text=text)
 

@@ -1,4 +1,4 @@
-"""The way from an expert's server to the workers that lend it memory.
+"""A TLS tunnel from an expert's server to the RPC backends that lend it memory.
 
 It owns one HAProxy for as long as the workers are the same: it listens on loopback, a port for each worker,
 and carries the bytes by TLS to the one in front of the worker. Both show the certificate that was made for
@@ -30,29 +30,29 @@ speed` with those and AVX masked: 1230 and 280 MB/s); with them they are alike (
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 POLL_S = 0.05
-PEER_LOST_S = 30
+TCP_USER_TIMEOUT_S = 30
 """How long a machine may leave the kernel's questions unanswered (seconds): one that lost its power or its
 cable breaks no connection. It must be longer than a worker's disk takes to write a tensor, 500 MB at most:
 it takes nothing in then, which Linux counts too (tcp(7), TCP_USER_TIMEOUT). The job's file has the same."""
-PEER_ASKED_S = 5
+KEEPALIVE_INTERVAL_S = 5
 """How often the kernel asks a silent one (seconds)."""
 REACH_TIMEOUT_S = 3.0
 """Longest wait for a worker's side of a handshake (seconds)."""
-GONE_WITHIN_S = 0.3
+CLOSE_DETECT_S = 0.3
 """A worker whose program is gone closes a connection at once; one that works keeps it (seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TlsIdentity:
     """The certificate of one expert, and its key.
 
     Args:
         certificate: PEM file; also the only one that is accepted.
-        combined: PEM file of certificate and key, as HAProxy wants them.
+        bundle: PEM file of certificate and key, as HAProxy wants them.
     """
 
     certificate: Path
-    combined: Path
+    bundle: Path
 
 
 class RpcTunnel:
@@ -60,13 +60,13 @@ class RpcTunnel:
 
     Args:
         workers: Where they are.
-        pair: The expert's certificate.
+        identity: The expert's certificate.
         folder: Where the settings are written.
     """
 
-    def __init__(self, workers: Sequence[Endpoint], pair: Pair, folder: Path) -> None:
+    def __init__(self, workers: Sequence[Endpoint], identity: TlsIdentity, folder: Path) -> None:
         self._workers = tuple(workers)
-        self._pair = pair
+        self._identity = identity
         self._settings = folder / "tunnel.cfg"
         self._ports: tuple[int, ...] = ()
         self._child: asyncio.subprocess.Process | None = None
@@ -136,33 +136,34 @@ class RpcTunnel:
             "  timeout client 1h",
             "  timeout server 1h",
             "  option srvtcpka",
-            f"  srvtcpka-idle {PEER_ASKED_S}s",
-            f"  srvtcpka-intvl {PEER_ASKED_S}s",
+            f"  srvtcpka-idle {KEEPALIVE_INTERVAL_S}s",
+            f"  srvtcpka-intvl {KEEPALIVE_INTERVAL_S}s",
         ]
         tls = f"ssl ssl-min-ver TLSv1.3 ciphersuites {CIPHER}"
-        pair = f"crt {self._pair.combined} ca-file {self._pair.certificate} verify required"
+        identity = f"crt {self._identity.bundle} ca-file {self._identity.certificate} verify required"
         for number, (port, worker) in enumerate(zip(self._ports, self._workers, strict=True)):
             lines += [
                 f"listen worker{number}",
                 f"  bind {HOST}:{port}",
-                f"  server {number} {worker.address}:{worker.port} tcp-ut {PEER_LOST_S}s {tls} {pair}",
+                f"  server {number} {worker.address}:{worker.port}"
+                f" tcp-ut {TCP_USER_TIMEOUT_S}s {tls} {identity}",
             ]
         return "\n".join(lines) + "\n"
 
 
-async def reaches(worker: Endpoint, pair: Pair) -> bool:
+async def reaches(worker: Endpoint, identity: TlsIdentity) -> bool:
     """Whether a worker shows the expert's certificate, takes ours, and has its program behind it."""
-    context = ssl.create_default_context(cafile=str(pair.certificate))
+    context = ssl.create_default_context(cafile=str(identity.certificate))
     # The certificate is this expert's own, and no other is accepted; it names no machine.
     context.check_hostname = False
-    context.load_cert_chain(pair.combined)
+    context.load_cert_chain(identity.bundle)
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(worker.address, worker.port, ssl=context)
     except (OSError, TimeoutError):
         return False
     try:
-        async with asyncio.timeout(GONE_WITHIN_S):
+        async with asyncio.timeout(CLOSE_DETECT_S):
             await reader.read(1)
     except TimeoutError:
         return True

@@ -1,4 +1,4 @@
-"""A supervised LLM server, on the loopback address unless told.
+"""A supervised LLM server process, on the loopback address unless told.
 
 It owns the child process: its command, start, readiness, restart and end. Talking to it is
 `openai_chat`'s business; which engine runs is decided in `app`.

@@ -1,4 +1,4 @@
-"""HTTP to the memory service, wherever it is just now.
+"""HTTP client of the memory service, wherever it runs just now.
 
 It owns which address is asked, for how long, and what each failure means; what is asked is
 `remote`'s.
@@ -33,7 +33,7 @@ Urls = Callable[[], Sequence[str]]
 """Returns where the service may be, most likely first."""
 
 
-class MemoryHttp:
+class MemoryServiceClient:
     """A connection to whichever address answers.
 
     Args:

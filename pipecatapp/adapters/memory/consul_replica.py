@@ -1,4 +1,4 @@
-"""The memory's second home in Consul's keys.
+"""The memory's replica in Consul's keys.
 
 It owns the keys and their sizes; when to write what is the keeper's business.
 

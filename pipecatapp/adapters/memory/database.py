@@ -1,4 +1,4 @@
-"""The file that facts and conversations are kept in, with the chain of what happened to them.
+"""Plans and applies each write to the memory's SQLite file, as events.
 
 It owns what a request comes to; the rows are `tables`', searching by meaning is
 `sqlite_faiss`'s. Every method blocks and all are called from one thread.
@@ -156,7 +156,7 @@ class MemoryDatabase(MemoryTables):
         draft = self._draft(request_id)
         known = self._fact_items("normal = ?", normalise(fact.text))
         if known:
-            draft.say_again(known[0])
+            draft.touch(known[0])
             return WriteIntent(_fact_of(known[0]), draft.changes)
         draft.add("fact-added", fact.id, fact)
         return WriteIntent(fact, draft.changes)

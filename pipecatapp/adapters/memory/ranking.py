@@ -1,4 +1,4 @@
-"""Which of the facts that a search found comes first.
+"""Ranks the facts that a search found.
 
 It owns two rules beyond similarity: of facts that say the same thing differently, the newest counts, and
 near ties go to the newest. What is similar is the index's.
@@ -27,7 +27,7 @@ _SHAPE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ScoredFact:
     """A fact that a search found. `said`: larger is newer; `fact.score` is its similarity."""
 
     fact: Fact
@@ -39,21 +39,21 @@ def normalise(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(".!?,; ")
 
 
-def shape_of(text: str) -> str:
+def subject_template(text: str) -> str:
     """Return the part of a fact that a newer one would repeat ("my dog is called"), or ""."""
     match = _SHAPE.fullmatch(normalise(text))
     return match.group("head") if match else ""
 
 
-def rank(candidates: Sequence[Candidate], limit: int) -> list[Fact]:
+def rank(scored_facts: Sequence[ScoredFact], limit: int) -> list[Fact]:
     """Return the best facts, best first.
 
     Args:
-        candidates: What the search found, in any order.
+        scored_facts: What the search found, in any order.
         limit: Most facts to return.
     """
-    left = sorted(candidates, key=lambda item: -item.fact.score)
-    ranked: list[Candidate] = []
+    left = sorted(scored_facts, key=lambda item: -item.fact.score)
+    ranked: list[ScoredFact] = []
     while left:
         leader = left[0]
         peers = [item for item in left if _is_peer(leader.fact, item.fact)]
@@ -66,5 +66,5 @@ def _is_peer(leader: Fact, other: Fact) -> bool:
     distance = leader.score - other.score
     if distance <= NEAR_TIE:
         return True
-    shape = shape_of(leader.text)
-    return distance <= SAME_SHAPE_TIE and shape != "" and shape == shape_of(other.text)
+    shape = subject_template(leader.text)
+    return distance <= SAME_SHAPE_TIE and shape != "" and shape == subject_template(other.text)

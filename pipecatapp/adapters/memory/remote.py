@@ -1,4 +1,4 @@
-"""The cluster's memory, seen from an agent: the memory service over HTTP.
+"""The cluster's memory seen from an agent: the memory service over HTTP.
 
 It owns what an agent does while the service is away; addresses and time-outs are `client`'s.
 
@@ -19,12 +19,17 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipecatapp.adapters.memory.client import BULK_TIMEOUT_S, READ_TIMEOUT_S, WRITE_TIMEOUT_S, MemoryHttp
+from pipecatapp.adapters.memory.client import (
+    BULK_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
+    MemoryServiceClient,
+)
 from pipecatapp.adapters.memory.state_folder import check_state_name
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.ports import Clock, Fact, MemoryChange, MemoryState, SavedState, StoredTurn
 from pipecatapp.ports import memory_api as wire
-from pipecatapp.ports.event_log import ChainReport
+from pipecatapp.ports.event_log import AuditReport
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +47,7 @@ CLOSE_TIMEOUT_S = 3.0
 """Longest wait for the queue when the agent stops (seconds)."""
 
 
-class RemoteMemory:
+class RemoteMemoryStore:
     """A MemoryStore that a service keeps.
 
     Args:
@@ -50,7 +55,7 @@ class RemoteMemory:
         clock: Dates facts that wait.
     """
 
-    def __init__(self, http: MemoryHttp, clock: Clock) -> None:
+    def __init__(self, http: MemoryServiceClient, clock: Clock) -> None:
         self._http = http
         self._clock = clock
         self._queue: deque[tuple[str, Mapping[str, Any]]] = deque()
@@ -176,7 +181,7 @@ class RemoteMemory:
         body = {"request_id": uuid4().hex, "state": wire.STATE.dump_python(state, mode="json")}
         return int((await self._ask("/v1/state/merge", body, timeout_s=BULK_TIMEOUT_S))["added"])
 
-    async def verify(self) -> ChainReport:
+    async def verify(self) -> AuditReport:
         """Return what the service's verifier finds.
 
         Raises:
@@ -292,7 +297,7 @@ class RemoteStates:
         http: The connection; closed by whoever made it.
     """
 
-    def __init__(self, http: MemoryHttp) -> None:
+    def __init__(self, http: MemoryServiceClient) -> None:
         self._http = http
 
     async def save(self, name: str, data: bytes, *, saved_s: float) -> SavedState:
@@ -341,8 +346,8 @@ class RemoteStates:
         return reply.content
 
 
-def hand_over_by(
-    make: Callable[[str], MemoryHttp],
+def handover_sender(
+    make: Callable[[str], MemoryServiceClient],
 ) -> Callable[[str, Sequence[MemoryChange]], Awaitable[None]]:
     """Return what gives an instance's pending changes to the one that leads.
 

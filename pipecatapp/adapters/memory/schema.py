@@ -1,4 +1,4 @@
-"""The tables of the memory's file, and how an older file becomes one of today.
+"""Schema of the memory's SQLite file, and its migrations.
 
 It owns the schema, its versions and what SQLite is told when the file is opened; what is written is
 `database`'s.

@@ -1,4 +1,4 @@
-"""The long-term memory: facts found by meaning, conversations by name.
+"""The long-term memory in SQLite, searched by FAISS: facts by meaning, conversations by name.
 
 It owns the index and keeps it equal to the database, which is the truth; the tables are
 `database`'s, FAISS is `vector_index`'s and the order of equals is `ranking`'s. The index is
@@ -19,7 +19,7 @@ import numpy as np
 
 from pipecatapp.adapters.host.worker_thread import WorkerThread
 from pipecatapp.adapters.memory.database import FactRow, Marks, MemoryDatabase
-from pipecatapp.adapters.memory.ranking import Candidate, rank
+from pipecatapp.adapters.memory.ranking import ScoredFact, rank
 from pipecatapp.adapters.memory.vector_index import VectorIndex, open_index
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Clock, Embedder, Fact, MemoryState, StoredTurn, Vectors
@@ -111,8 +111,8 @@ class SqliteFaissStore:
         if self._index.size == 0 or limit <= 0:
             return []
         vectors = await self._embedder.embed([query])
-        candidates = await self._run(self._index.search, vectors, limit + SPARE_CANDIDATES)
-        return rank(candidates, limit)
+        scored_facts = await self._run(self._index.search, vectors, limit + SPARE_CANDIDATES)
+        return rank(scored_facts, limit)
 
     async def list_facts(self) -> list[Fact]:
         """Return every fact, oldest first."""
@@ -237,7 +237,7 @@ class _FactIndex:
         self._facts += [(row.seq, row.fact) for row in rows]
         self.seqs |= {row.seq for row in rows}
 
-    def search(self, vectors: Vectors, limit: int) -> list[Candidate]:
+    def search(self, vectors: Vectors, limit: int) -> list[ScoredFact]:
         if self._index is None:
             return []
         scores, places = self._index.search(_rows(vectors), min(limit, self.size))
@@ -245,7 +245,7 @@ class _FactIndex:
         for score, place in zip(scores[0], places[0], strict=True):
             seq, fact = self._facts[place]
             scored = Fact(fact.id, fact.text, fact.created_s, fact.session_id, float(score))
-            found.append(Candidate(scored, self._said.get(seq, 0)))
+            found.append(ScoredFact(scored, self._said.get(seq, 0)))
         return found
 
 

@@ -1,4 +1,4 @@
-"""The rows of the memory's file: what a change does to them, and how processes share them.
+"""Rows of the memory's SQLite file: transactions, durability and erasure.
 
 It owns transactions, durability and erasure; which change a request comes to is `database`'s, the
 schema is `schema`'s. Every method blocks and all are called from one thread.

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from pipecatapp.adapters.consul.http import TokenSource, tls_context
-from pipecatapp.adapters.http.errors import http_failures
+from pipecatapp.adapters.http.errors import map_http_errors
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 
@@ -167,7 +167,7 @@ class NomadClient:
         await self._client.aclose()
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        with http_failures("Nomad", self.url):
+        with map_http_errors("Nomad", self.url):
             reply = await self._client.request(
                 method, f"{self.url}/v1{path}", json=body, headers=self._headers()
             )

@@ -1,4 +1,4 @@
-"""A certificate authority of the house, this node's certificate, and the signing of other nodes' requests.
+"""The local certificate authority, this node's certificate, and signing of other nodes' requests.
 
 It owns the files `ca.crt`, `ca.key`, `node.crt`, `node.key` and `node.pem` (certificate and key in one, as
 HAProxy wants it) in one folder; who serves with them is not decided here. Another node keeps its key to
@@ -43,7 +43,7 @@ class Certificates:
     ca: Path
     certificate: Path
     key: Path
-    combined: Path
+    bundle: Path
     changed: bool
 
 
@@ -77,10 +77,10 @@ def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
             "local-ca", f"The certificates in {folder} cannot be made or read: {exc}",
             hint=f"Make {folder} writable, or move it away to begin with a new authority.",
         ) from exc  # fmt: skip
-    return Certificates(result.ca, result.certificate, result.key, result.combined, changed=True)
+    return Certificates(result.ca, result.certificate, result.key, result.bundle, changed=True)
 
 
-def ensure_authority(folder: Path, adopt: Path | None = None) -> bool:
+def ensure_ca(folder: Path, adopt: Path | None = None) -> bool:
     """Make the authority in a folder when there is none; True when it was made now.
 
     Args:
@@ -106,7 +106,7 @@ def ensure_authority(folder: Path, adopt: Path | None = None) -> bool:
     return True
 
 
-def sign_request(
+def sign_csr(
     folder: Path,
     request: bytes,
     names: Sequence[str],
@@ -255,7 +255,7 @@ def _is_issued(
 def _is_signed_elsewhere(files: Certificates, ca_key: Path) -> bool:
     """Whether the authority is here without its key, and the node's certificate is its work."""
     if ca_key.exists() or not all(
-        path.is_file() for path in (files.ca, files.certificate, files.key, files.combined)
+        path.is_file() for path in (files.ca, files.certificate, files.key, files.bundle)
     ):
         return False
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
@@ -267,7 +267,7 @@ def _is_signed_elsewhere(files: Certificates, ca_key: Path) -> bool:
 
 
 def _is_good(files: Certificates, names: Sequence[str]) -> bool:
-    if not (files.certificate.is_file() and files.key.is_file() and files.combined.is_file()):
+    if not (files.certificate.is_file() and files.key.is_file() and files.bundle.is_file()):
         return False
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     ca = x509.load_pem_x509_certificate(files.ca.read_bytes())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul.api_keys import KEY, ConsulKeys
+from pipecatapp.adapters.consul.api_keys import KEY, ConsulApiKeyStore
 from pipecatapp.adapters.consul.kv import ConsulKv
-from pipecatapp.app.api_keys import administer_keys, open_keys
+from pipecatapp.app.api_keys import open_api_keys, watch_api_keys
 from pipecatapp.errors import AdapterError
 from pipecatapp.settings import Settings
 from testing.cluster_agents import ConsulAgent
@@ -34,16 +34,16 @@ def consul(agent: ConsulAgent, token: str) -> ConsulKv:
 
 class TestConsulKeys(KeysSuite):
     @pytest.fixture
-    async def keys(self, consul_agent: ConsulAgent) -> AsyncIterator[ConsulKeys]:
+    async def keys(self, consul_agent: ConsulAgent) -> AsyncIterator[ConsulApiKeyStore]:
         consul_agent.request("DELETE", f"/kv/{KEY}")
-        keys = await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
+        keys = await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token))
         yield keys
         await keys.close()
 
 
 async def test_a_change_reaches_an_agent_that_may_only_read(consul_agent: ConsulAgent) -> None:
-    admin = await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
-    seen = await ConsulKeys.follow(consul(consul_agent, consul_agent.make_token(READ)), poll_s=POLL_S)
+    admin = await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token))
+    seen = await ConsulApiKeyStore.watch(consul(consul_agent, consul_agent.make_token(READ)), poll_s=POLL_S)
     try:
         await admin.add(key(1))
         await eventually(lambda: "digest1" in seen.known(), SOON_S)
@@ -56,37 +56,37 @@ async def test_a_change_reaches_an_agent_that_may_only_read(consul_agent: Consul
 
 
 async def test_two_who_change_at_once_lose_nothing(consul_agent: ConsulAgent) -> None:
-    admins = [await ConsulKeys.administer(consul(consul_agent, consul_agent.token)) for _ in range(4)]
+    admins = [await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token)) for _ in range(4)]
     await asyncio.gather(*(admin.add(key(number)) for number, admin in enumerate(admins, 10)))
-    last = await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
+    last = await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token))
     assert {f"digest{number}" for number in range(10, 14)} <= set(last.known())
     await asyncio.gather(*(one.close() for one in (*admins, last)))
 
 
 async def test_a_token_that_may_not_read_lets_nobody_in(consul_agent: ConsulAgent) -> None:
-    seen = await ConsulKeys.follow(consul(consul_agent, consul_agent.make_token()), poll_s=POLL_S)
+    seen = await ConsulApiKeyStore.watch(consul(consul_agent, consul_agent.make_token()), poll_s=POLL_S)
     assert seen.known() == {}
     await seen.close()
     with pytest.raises(AdapterError):
-        await ConsulKeys.administer(consul(consul_agent, consul_agent.make_token()))
+        await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.make_token()))
 
 
 async def test_the_settings_decide_where_keys_are(consul_agent: ConsulAgent, tmp_path: Path) -> None:
     def settings(url: str) -> Settings:
         return Settings(TWIN_DATA_DIR=tmp_path, TWIN_CONSUL_URL=url, CONSUL_HTTP_TOKEN=consul_agent.token)  # type: ignore[call-arg]
 
-    alone, house = await administer_keys(settings("")), await administer_keys(settings(consul_agent.url))
+    alone, house = await open_api_keys(settings("")), await open_api_keys(settings(consul_agent.url))
     await alone.add(key(20))
     await house.add(key(21))
-    opened = await open_keys(settings(consul_agent.url))
+    opened = await watch_api_keys(settings(consul_agent.url))
     assert "digest21" in opened.known() and "digest20" not in opened.known()
     await asyncio.gather(*(store.close() for store in (alone, house, opened)))
 
 
 async def test_keys_stay_good_while_consul_is_away(consul_agent: ConsulAgent) -> None:
-    admin = await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
+    admin = await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token))
     await admin.add(key(30))
-    seen = await ConsulKeys.follow(consul(consul_agent, consul_agent.make_token(READ)), poll_s=POLL_S)
+    seen = await ConsulApiKeyStore.watch(consul(consul_agent, consul_agent.make_token(READ)), poll_s=POLL_S)
     consul_agent.kill()
     await asyncio.sleep(5 * POLL_S)
     assert "digest30" in seen.known()
@@ -101,4 +101,4 @@ async def test_keys_stay_good_while_consul_is_away(consul_agent: ConsulAgent) ->
 async def test_what_is_no_list_of_keys_is_told(consul_agent: ConsulAgent) -> None:
     consul_agent.request("PUT", f"/kv/{KEY}", {"not": "keys"})
     with pytest.raises(AdapterError, match="cannot be read"):
-        await ConsulKeys.administer(consul(consul_agent, consul_agent.token))
+        await ConsulApiKeyStore.open(consul(consul_agent, consul_agent.token))

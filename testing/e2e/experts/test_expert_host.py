@@ -22,13 +22,13 @@ import pytest
 import yaml
 
 from pipecatapp.adapters.discovery.static import StaticDirectory
-from pipecatapp.adapters.llm.rpc_tunnel import Pair, reaches
+from pipecatapp.adapters.llm.rpc_tunnel import TlsIdentity, reaches
 from pipecatapp.adapters.llm.server_process import HOST
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.experts.service_names import RPC_PROVIDER
 from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
-from testing.e2e.experts.workers import Cable, Worker, free_port, make_pair
+from testing.e2e.experts.workers import Cable, Worker, free_port, make_identity
 from testing.e2e.processes import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -53,15 +53,15 @@ def listed(name: str = "smollm2-135m", **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def identity(tmp_path_factory: pytest.TempPathFactory) -> TlsIdentity:
     """The expert's certificate, made as the role makes it."""
-    return make_pair(tmp_path_factory.mktemp("pair"))
+    return make_identity(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture
-def workers(pair: Pair) -> Iterator[list[Worker]]:
+def workers(identity: TlsIdentity) -> Iterator[list[Worker]]:
     """Two workers."""
-    made = [Worker(number, pair, pair.certificate.parent) for number in (1, 2)]
+    made = [Worker(number, identity, identity.certificate.parent) for number in (1, 2)]
     yield made
     for worker in made:
         worker.close()
@@ -108,7 +108,7 @@ async def expert(
     tmp_path: Path,
     models: list[dict[str, Any]],
     directory: StaticDirectory | None = None,
-    pair: Pair | None = None,
+    identity: TlsIdentity | None = None,
     **more: Any,
 ) -> AsyncIterator[Expert]:
     port = free_port()
@@ -126,7 +126,7 @@ async def expert(
         }
         | more
     )
-    text = pair.combined.read_text(encoding="ascii") if pair else ""
+    text = identity.bundle.read_text(encoding="ascii") if identity else ""
     certificate, begin, key = text.partition("-----BEGIN PRIVATE KEY")
     host = ExpertHost(order, ExpertSecrets(KEY, certificate, begin + key), directory)
     running = asyncio.create_task(host.run())
@@ -206,7 +206,7 @@ async def test_a_server_that_is_killed_comes_again(tmp_path: Path) -> None:
 
 
 async def test_a_model_is_split_over_workers_and_says_the_same(
-    tmp_path: Path, workers: list[Worker], pair: Pair
+    tmp_path: Path, workers: list[Worker], identity: TlsIdentity
 ) -> None:
     async with expert(tmp_path, [listed()]) as alone:
         await alone.ready()
@@ -214,7 +214,7 @@ async def test_a_model_is_split_over_workers_and_says_the_same(
     directory = StaticDirectory(SystemClock(), [worker.endpoint for worker in workers])
     # Too little for the whole of it.
     async with expert(
-        tmp_path, [listed()], directory, memory_mb=MEMORY_MB // 2, workers=2, pair=pair
+        tmp_path, [listed()], directory, memory_mb=MEMORY_MB // 2, workers=2, identity=identity
     ) as split:
         await split.ready()
         assert await split.complete() == unsplit
@@ -224,11 +224,11 @@ async def test_a_model_is_split_over_workers_and_says_the_same(
 
 
 async def test_the_loss_of_a_worker_in_mid_answer_is_told_and_the_expert_comes_again_with_the_others(
-    tmp_path: Path, workers: list[Worker], pair: Pair, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, workers: list[Worker], identity: TlsIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = StaticDirectory(SystemClock(), [worker.endpoint for worker in workers])
     with caplog.at_level(logging.INFO):
-        async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
+        async with expert(tmp_path, [listed()], directory, workers=2, identity=identity) as creative:
             await creative.ready()
             took_s = await creative.lose_the_second_worker(workers[1].server.kill)
             say(f"  a worker lost: served again after {took_s:.1f} s")
@@ -238,7 +238,7 @@ async def test_the_loss_of_a_worker_in_mid_answer_is_told_and_the_expert_comes_a
 
 
 async def test_a_worker_that_falls_silent_is_not_waited_for(
-    tmp_path: Path, workers: list[Worker], pair: Pair, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, workers: list[Worker], identity: TlsIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory = StaticDirectory(SystemClock(), [worker.endpoint for worker in workers])
 
@@ -249,7 +249,7 @@ async def test_a_worker_that_falls_silent_is_not_waited_for(
         directory.remove(RPC_PROVIDER, "w2")
 
     with caplog.at_level(logging.INFO):
-        async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
+        async with expert(tmp_path, [listed()], directory, workers=2, identity=identity) as creative:
             await creative.ready()
             await creative.lose_the_second_worker(fall_silent)
             assert await creative.complete()
@@ -259,14 +259,14 @@ async def test_a_worker_that_falls_silent_is_not_waited_for(
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("nft"), reason="needs root and nft")
 async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_directory_says(
-    tmp_path: Path, pair: Pair
+    tmp_path: Path, identity: TlsIdentity
 ) -> None:
     cable = Cable()
-    here, far = Worker(1, pair, pair.certificate.parent), None
+    here, far = Worker(1, identity, identity.certificate.parent), None
     try:
-        far = Worker(2, pair, pair.certificate.parent, cable.address, cable.within)
+        far = Worker(2, identity, identity.certificate.parent, cable.address, cable.within)
         directory = StaticDirectory(SystemClock(), [here.endpoint, far.endpoint])
-        async with expert(tmp_path, [listed()], directory, workers=2, pair=pair) as creative:
+        async with expert(tmp_path, [listed()], directory, workers=2, identity=identity) as creative:
             await creative.ready()
             served = creative.host.served
             assert served is not None and len(served.workers) == 2
@@ -284,10 +284,10 @@ async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_direc
 
 
 async def test_a_worker_that_comes_is_taken_when_nobody_is_being_answered(
-    tmp_path: Path, workers: list[Worker], pair: Pair
+    tmp_path: Path, workers: list[Worker], identity: TlsIdentity
 ) -> None:
     directory = StaticDirectory(SystemClock(), [workers[0].endpoint])
-    async with expert(tmp_path, [listed()], directory, workers=1, pair=pair) as creative:
+    async with expert(tmp_path, [listed()], directory, workers=1, identity=identity) as creative:
         await creative.ready()
         answer = asyncio.create_task(creative.complete(300))
         await asyncio.sleep(0.5)
@@ -302,11 +302,11 @@ async def test_a_worker_that_comes_is_taken_when_nobody_is_being_answered(
 
 
 async def test_a_worker_lets_in_only_who_shows_its_experts_certificate(
-    tmp_path: Path, workers: list[Worker], pair: Pair
+    tmp_path: Path, workers: list[Worker], identity: TlsIdentity
 ) -> None:
     worker = workers[0].endpoint
-    await eventually(lambda: reaches(worker, pair), 10.0)
-    other = make_pair(tmp_path)
+    await eventually(lambda: reaches(worker, identity), 10.0)
+    other = make_identity(tmp_path)
     assert not await reaches(worker, other)
     # Neither without TLS, nor by TLS without a certificate.
     reader, writer = await asyncio.open_connection(worker.address, worker.port)

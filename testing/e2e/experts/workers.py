@@ -13,7 +13,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from pipecatapp.adapters.llm.rpc_tunnel import Pair
+from pipecatapp.adapters.llm.rpc_tunnel import TlsIdentity
 from pipecatapp.adapters.llm.server_process import HOST, free_ports
 from pipecatapp.experts.service_names import RPC_PROVIDER
 from pipecatapp.ports import Endpoint
@@ -36,11 +36,16 @@ class Worker:
     """A worker as the job runs one: the RPC server on loopback, and HAProxy in front of it."""
 
     def __init__(
-        self, number: int, pair: Pair, folder: Path, address: str = HOST, within: tuple[str, ...] = ()
+        self,
+        number: int,
+        identity: TlsIdentity,
+        folder: Path,
+        address: str = HOST,
+        within: tuple[str, ...] = (),
     ) -> None:
         """Start it at an address, `within` being the words before each of its commands."""
         self.inner, self.port = free_port(), free_port()
-        self._folder, self._pair, self._number, self._address = folder, pair, number, address
+        self._folder, self._identity, self._number, self._address = folder, identity, number, address
         command = [
             *within,
             str(llama_binary("ggml-rpc-server")),
@@ -140,10 +145,10 @@ class Cable:
         subprocess.run(["ip", "netns", "del", self._name], check=False)
 
 
-def make_pair(folder: Path) -> Pair:
-    certificate, key, combined = folder / "certificate.pem", folder / "key.pem", folder / "combined.pem"
+def make_identity(folder: Path) -> TlsIdentity:
+    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-subj", "/CN=rpc.creative", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
-    combined.write_text(certificate.read_text() + key.read_text(), encoding="ascii")
-    return Pair(certificate, combined)
+    bundle.write_text(certificate.read_text() + key.read_text(), encoding="ascii")
+    return TlsIdentity(certificate, bundle)

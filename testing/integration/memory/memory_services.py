@@ -18,8 +18,8 @@ from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.memory.client import MemoryHttp
-from pipecatapp.adapters.memory.remote import RemoteMemory
+from pipecatapp.adapters.memory.client import MemoryServiceClient
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from testing.cluster_agents import free_ports
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
@@ -112,10 +112,10 @@ class MemoryService:
             time.sleep(POLL_S)
         raise AssertionError(f"not {role} in {WAIT_S:g} s: {self.health()}\n{self.log[-3000:]}")
 
-    def client(self, *others: MemoryService) -> RemoteMemory:
+    def client(self, *others: MemoryService) -> RemoteMemoryStore:
         """Return an agent's memory at this service, and behind it at others."""
         urls = [service.url for service in (self, *others)]
-        return RemoteMemory(MemoryHttp(lambda: urls, self.token), FakeClock())
+        return RemoteMemoryStore(MemoryServiceClient(lambda: urls, self.token), FakeClock())
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
-from pipecatapp.ports.event_log import ChainReport, verify
+from pipecatapp.ports.event_log import AuditReport, verify
 from testing.conformance.memory_suite import STATE, turn
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_embedder import FakeEmbedder
@@ -48,7 +48,7 @@ async def store(path: Path) -> AsyncIterator[SqliteFaissStore]:
     await made.close()
 
 
-async def report_of(store: SqliteFaissStore) -> ChainReport:
+async def report_of(store: SqliteFaissStore) -> AuditReport:
     return await store.use(lambda db: verify(db.events(), db.items()))
 
 
@@ -84,10 +84,10 @@ async def test_every_change_is_an_event_and_nothing_else_is(store: SqliteFaissSt
         "fact-deleted",
     ]
     report = await report_of(store)
-    assert (report.is_whole, report.events, report.items) == (True, 12, 7)
+    assert (report.is_intact, report.events, report.items) == (True, 12, 7)
     await store.delete_all()
     assert (await kinds_of(store))[-1] == "all-deleted"
-    assert (await report_of(store)).is_whole
+    assert (await report_of(store)).is_intact
 
 
 async def test_what_is_forgotten_leaves_no_word_and_a_whole_chain(
@@ -98,7 +98,7 @@ async def test_what_is_forgotten_leaves_no_word_and_a_whole_chain(
     held = b"".join(item.read_bytes() for item in path.parent.iterdir())
     assert b"Xylophone" not in held and b"Zanzibar" not in held
     report = await report_of(store)
-    assert (report.is_whole, report.items) == (True, 0)
+    assert (report.is_intact, report.items) == (True, 0)
 
 
 async def test_the_same_content_has_another_hash_each_time(store: SqliteFaissStore) -> None:
@@ -133,7 +133,7 @@ async def test_tampering_is_told_with_its_first_event(
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute(damage)
     report = await report_of(store)
-    assert not report.is_whole
+    assert not report.is_intact
     assert report.broken_seq == seq
     assert fault in report.fault
 
@@ -146,8 +146,8 @@ async def test_a_file_without_a_chain_keeps_what_it_holds_and_gets_one(path: Pat
     assert await store.recent_turns("s", limit=5) == [turn(1)]
     assert (await store.search("What is my dog called?", limit=1))[0].text == "My dog is called Rex."
     assert await kinds_of(store) == ["fact-added", "fact-added", "turn-appended"]
-    assert (await report_of(store)).is_whole
+    assert (await report_of(store)).is_intact
     await store.add_fact("My dog is called Biscuit.")
     assert (await store.search("What is my dog called?", limit=1))[0].id == "b"
-    assert (await report_of(store)).is_whole
+    assert (await report_of(store)).is_intact
     await store.close()

@@ -14,7 +14,7 @@ import pytest
 from pipecatapp.adapters.consul.kv import ConsulKv, delete_below
 from pipecatapp.adapters.memory.consul_replica import ConsulReplica
 from pipecatapp.adapters.memory.consul_states import ConsulStates
-from pipecatapp.adapters.memory.remote import RemoteMemory
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.errors import AdapterError
 from testing.cluster_agents import ConsulAgent
@@ -115,11 +115,11 @@ def service(
 
 class TestClusteredMemory(MemorySuite):
     @pytest.fixture
-    async def memory(self, service: MemoryService) -> AsyncIterator[RemoteMemory]:
+    async def memory(self, service: MemoryService) -> AsyncIterator[RemoteMemoryStore]:
         memory = service.client()
         await memory.delete_all()
         yield memory
-        assert (await memory.verify()).is_whole
+        assert (await memory.verify()).is_intact
         await memory.close()
 
 
@@ -164,7 +164,7 @@ async def test_a_killed_service_is_replaced_from_an_empty_folder_and_nothing_is_
     assert sum(len(turns) for turns in (await memory.export_state()).conversations.values()) == (
         len(acknowledged) + 3
     )
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     assert (await memory.search("box of left number 3", limit=1))[0].text.startswith("The box of left")
     assert await asyncio.to_thread(lambda: twin(second, "verify").returncode) == 0
     await memory.close()
@@ -208,13 +208,13 @@ async def test_writes_go_on_while_consul_is_stopped_and_reach_it_when_it_is_back
     finally:
         consul.start()  # not in another thread: Consul would end together with that
     await asyncio.to_thread(lambda: service.wait(role="leading", pending=0))
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     await asyncio.to_thread(service.kill)
     second = await asyncio.to_thread(start, "second")
     again = second.client()
     assert await again.list_facts() == [cat]
     assert await again.recent_turns("s", limit=10) == [turn(1), turn(2)]
-    assert (await again.verify()).is_whole
+    assert (await again.verify()).is_intact
     await memory.close()
     await again.close()
 
@@ -297,7 +297,7 @@ async def test_a_cut_off_instance_changes_nothing_and_hands_over_what_it_took_in
     turns = await new.recent_turns("s", limit=10)
     assert turns == [turn(2), turn(1), turn(3)]
     report = await new.verify()
-    assert report.is_whole
+    assert report.is_intact
     # Whoever takes over what was handed over has it once.
     await asyncio.to_thread(second.kill)
     await asyncio.to_thread(lambda: first.wait(role="leading"))
@@ -329,7 +329,7 @@ async def test_what_is_forgotten_is_nowhere(start: Start, consul: ConsulAgent, t
     for word in (b"Xylophone", b"Zanzibar", b"Quagga", b"Volvo"):
         assert word not in text
     assert fact.id.encode() in text, "the chain still says that there was a fact"
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     await memory.close()
 
 
@@ -343,7 +343,7 @@ async def test_a_standalone_nodes_memory_begins_the_clusters(start: Start, tmp_p
     second = await asyncio.to_thread(start, "second")
     memory = second.client()
     assert await memory.export_state() == STATE
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     await memory.close()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.adapters.memory.client import MemoryHttp
-from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.client import MemoryServiceClient
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore, RemoteStates
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.adapters.tls.local_ca import ensure_certificates
 from pipecatapp.agent.service import TwinService
@@ -58,7 +58,7 @@ def service(embedder_url: str, tmp_path: Path) -> Iterator[MemoryService]:
 
 class TestRemoteMemory(MemorySuite):
     @pytest.fixture
-    async def memory(self, shared: MemoryService) -> AsyncIterator[RemoteMemory]:
+    async def memory(self, shared: MemoryService) -> AsyncIterator[RemoteMemoryStore]:
         memory = shared.client()
         await memory.delete_all()
         yield memory
@@ -69,12 +69,12 @@ class TestRemoteStates(StatesSuite):
     @pytest.fixture
     async def states(self, shared: MemoryService) -> AsyncIterator[RemoteStates]:
         shutil.rmtree(shared.folder / "states", ignore_errors=True)
-        http = MemoryHttp(lambda: [shared.url], TOKEN)
+        http = MemoryServiceClient(lambda: [shared.url], TOKEN)
         yield RemoteStates(http)
         await http.close()
 
 
-async def delivered(memory: RemoteMemory) -> None:
+async def delivered(memory: RemoteMemoryStore) -> None:
     deadline_s = time.monotonic() + WAIT_S
     while memory.status()["queued"]:
         assert time.monotonic() < deadline_s
@@ -108,7 +108,7 @@ def test_health_is_open_and_tells_nothing_of_what_is_remembered(shared: MemorySe
 
 
 async def test_a_wrong_token_is_told_and_the_write_waits(shared: MemoryService) -> None:
-    memory = RemoteMemory(MemoryHttp(lambda: [shared.url], "wrong"), FakeClock())
+    memory = RemoteMemoryStore(MemoryServiceClient(lambda: [shared.url], "wrong"), FakeClock())
     with pytest.raises(AdapterError, match="wants its token"):
         await memory.list_facts()
     await memory.append_turn("s", turn(1))
@@ -186,7 +186,7 @@ async def test_a_turn_goes_on_and_is_delivered_once_in_order_when_the_service_is
     await delivered(memory)
     assert await memory.recent_turns("s", limit=10) == [turn(number) for number in range(5)]
     assert [kept.id for kept in await memory.list_facts()] == [fact.id]
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     assert (await memory.search("What is my dog called?", limit=1))[0].id == fact.id
     await memory.close()
 
@@ -195,8 +195,8 @@ async def test_a_conversation_and_a_saved_state_outlive_the_service(
     service: MemoryService, tmp_path: Path
 ) -> None:
     await asyncio.to_thread(lambda: service.start().wait(role="alone"))
-    http = MemoryHttp(lambda: [service.url], TOKEN)
-    memory = RemoteMemory(http, FakeClock())
+    http = MemoryServiceClient(lambda: [service.url], TOKEN)
+    memory = RemoteMemoryStore(http, FakeClock())
     settings = Settings(data_dir=tmp_path / "agent")  # type: ignore[call-arg]
     agent = TwinService(ScriptedWorkflow(), memory, FakeClock(), settings, RemoteStates(http))
     name = (await agent.chat("", "one")).session_id
@@ -219,8 +219,8 @@ async def test_a_conversation_and_a_saved_state_outlive_the_service(
 
 
 async def test_the_next_address_is_asked_when_one_does_not_answer(shared: MemoryService) -> None:
-    http = MemoryHttp(lambda: ["http://127.0.0.1:9", shared.url], TOKEN)
-    memory = RemoteMemory(http, FakeClock())
+    http = MemoryServiceClient(lambda: ["http://127.0.0.1:9", shared.url], TOKEN)
+    memory = RemoteMemoryStore(http, FakeClock())
     await memory.delete_all()
     fact = await memory.add_fact("My cat is grey.")
     assert await memory.list_facts() == [fact]
@@ -233,7 +233,7 @@ async def test_it_speaks_tls_with_a_certificate(service: MemoryService, tmp_path
     service.arguments = ("--certificate", str(files.certificate), "--key", str(files.key))
     await asyncio.to_thread(service.start)
     url = f"https://127.0.0.1:{service.port}"
-    trusting = RemoteMemory(MemoryHttp(lambda: [url], TOKEN, ca=files.ca), FakeClock())
+    trusting = RemoteMemoryStore(MemoryServiceClient(lambda: [url], TOKEN, ca=files.ca), FakeClock())
     async with asyncio.timeout(60):
         while True:
             try:
@@ -241,7 +241,7 @@ async def test_it_speaks_tls_with_a_certificate(service: MemoryService, tmp_path
                 break
             except AdapterError:
                 await asyncio.sleep(0.1)
-    doubting = RemoteMemory(MemoryHttp(lambda: [url], TOKEN), FakeClock())
+    doubting = RemoteMemoryStore(MemoryServiceClient(lambda: [url], TOKEN), FakeClock())
     with pytest.raises(AdapterError, match="CERTIFICATE_VERIFY_FAILED"):
         await doubting.list_facts()
     await trusting.close()

@@ -105,7 +105,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def assert_whole(keeper: MemoryKeeper) -> None:
     report = await keeper.verify()
-    assert report.is_whole, report
+    assert report.is_intact, report
 
 
 async def test_a_write_whose_reply_was_lost_is_there_once(house: House) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.consul.api_keys import ConsulKeys
+from pipecatapp.adapters.consul.api_keys import ConsulApiKeyStore
 from pipecatapp.adapters.consul.kv import ConsulKv, delete_below
-from pipecatapp.adapters.host.api_key_file import KeyFile
-from pipecatapp.adapters.memory.client import MemoryHttp
+from pipecatapp.adapters.host.api_key_file import FileApiKeyStore
+from pipecatapp.adapters.memory.client import MemoryServiceClient
 from pipecatapp.adapters.memory.consul_replica import ConsulReplica
 from pipecatapp.adapters.memory.consul_states import ConsulStates
-from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore, RemoteStates
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.memory.state_file import decode_state, encode_state
@@ -70,7 +70,7 @@ async def furnished(alone: Path) -> Path:
     states = StateFolder(alone / "states")
     for name in ("holiday", "kitchen"):
         await states.save(name, encode_state(STATE, saved_s=5.0), saved_s=5.0)
-    await KeyFile(alone).add(key(1))
+    await FileApiKeyStore(alone).add(key(1))
     return alone
 
 
@@ -95,7 +95,7 @@ def elsewhere(consul: ConsulAgent, tmp_path: Path) -> Iterator[MemoryService]:
 
 
 @pytest.fixture
-async def memory(elsewhere: MemoryService) -> AsyncIterator[RemoteMemory]:
+async def memory(elsewhere: MemoryService) -> AsyncIterator[RemoteMemoryStore]:
     await asyncio.to_thread(lambda: elsewhere.start().wait(role="leading"))
     memory = elsewhere.client()
     yield memory
@@ -118,7 +118,7 @@ async def test_a_service_on_another_machine_begins_with_it(
     await asyncio.to_thread(lambda: elsewhere.start().wait(role="leading"))
     memory = elsewhere.client()
     assert await memory.export_state() == STATE
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
     assert (await memory.search("bicycle", limit=1)) != []
     await memory.close()
 
@@ -146,17 +146,17 @@ def test_a_machine_that_knows_nothing_does_not_count_as_a_beginning(
 
 
 async def test_what_a_cluster_remembers_is_never_replaced(
-    alone: Path, begin: Begin, memory: RemoteMemory
+    alone: Path, begin: Begin, memory: RemoteMemoryStore
 ) -> None:
     await memory.add_fact("My boat is called Albatross.")
     done = await asyncio.to_thread(begin, alone)
     assert done.stdout == "nothing to take over\n", done.stderr
     assert [fact.text for fact in await memory.list_facts()] == ["My boat is called Albatross."]
-    assert (await memory.verify()).is_whole
+    assert (await memory.verify()).is_intact
 
 
 async def test_where_a_service_runs_already_it_says_how_to_add_it(
-    alone: Path, begin: Begin, memory: RemoteMemory
+    alone: Path, begin: Begin, memory: RemoteMemoryStore
 ) -> None:
     done = await asyncio.to_thread(begin, alone)
     assert done.returncode == 1
@@ -191,12 +191,12 @@ async def test_saved_states_and_the_gateways_keys_come_along(
     done = await asyncio.to_thread(begin, furnished)
     assert done.stdout.strip() == ALL, done.stderr
     await asyncio.to_thread(lambda: elsewhere.start().wait(role="leading"))
-    http = MemoryHttp(lambda: [elsewhere.url], elsewhere.token)
+    http = MemoryServiceClient(lambda: [elsewhere.url], elsewhere.token)
     states = RemoteStates(http)
     assert {state.name for state in await states.list()} == {"holiday", "kitchen"}
     assert decode_state("holiday", await states.load("holiday")) == STATE
     await http.close()
-    gateway = await ConsulKeys.follow(ConsulKv(consul.url, lambda: consul.make_token(RULES)))
+    gateway = await ConsulApiKeyStore.watch(ConsulKv(consul.url, lambda: consul.make_token(RULES)))
     assert dict(gateway.known()) == {"digest1": key(1)}
     await gateway.close()
     before = await asyncio.to_thread(held, consul)
@@ -212,7 +212,7 @@ async def test_keys_and_states_that_consul_has_are_never_replaced(
     furnished: Path, begin: Begin, consul: ConsulAgent
 ) -> None:
     kv = ConsulKv(consul.url, lambda: consul.token)
-    admin = await ConsulKeys.administer(kv)
+    admin = await ConsulApiKeyStore.open(kv)
     await admin.add(key(7))
     replica = ConsulReplica(kv)
     assert await replica.acquire("test")
@@ -221,7 +221,7 @@ async def test_keys_and_states_that_consul_has_are_never_replaced(
     await replica.release()
     done = await asyncio.to_thread(begin, furnished)
     assert done.stdout.strip() == f"{TAKEN}, 1 saved state", done.stderr
-    seen = await ConsulKeys.administer(kv)
+    seen = await ConsulApiKeyStore.open(kv)
     assert dict(seen.known()) == {"digest7": key(7)}
     assert await states.load("holiday") == b"another"
     assert decode_state("kitchen", await states.load("kitchen")) == STATE

@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from pipecatapp.adapters.audio.codec import PyAvCodec
-from pipecatapp.adapters.host.api_key_file import KeyFile
+from pipecatapp.adapters.host.api_key_file import FileApiKeyStore
 from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.llama_errors import parse_rejection
 from pipecatapp.adapters.stt.chunking import pcm_chunks
@@ -105,7 +105,7 @@ class House:
     upstreams: Listed
     seen: Seen
     clock: FakeClock
-    keys: KeyFile
+    keys: FileApiKeyStore
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=SOON_S)
@@ -130,7 +130,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         main = [await up(f"server {number}", server) for number, server in enumerate(servers, 1)]
         named = {name: [await up(name, server)] for name, server in others.items()}
         stt = FakeStt([f"Part {number}." for number in range(1, 9)])
-        upstreams, clock, keys = Listed({"main": main, **named}), FakeClock(), KeyFile(folder)
+        upstreams, clock, keys = Listed({"main": main, **named}), FakeClock(), FileApiKeyStore(folder)
         prompts = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")])
         gateway = Gateway(
             keys,
@@ -426,7 +426,9 @@ async def test_a_key_that_was_revoked_is_good_nowhere(tmp_path: Path) -> None:
         async with it.client(Authorization=f"Bearer {secret}") as http:
             assert (await http.get("/v1/models")).status_code == 200
             (key,) = it.keys.known().values()
-            assert await KeyFile(tmp_path).remove(key.id), "as `twin keys revoke` does it, in another process"
+            assert await FileApiKeyStore(tmp_path).remove(key.id), (
+                "as `twin keys revoke` does it, in another process"
+            )
             assert (await http.get("/v1/models")).status_code == 401
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipecatapp.adapters.memory.remote import RemoteMemory, RemoteStates
+from pipecatapp.adapters.memory.remote import RemoteMemoryStore, RemoteStates
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.app.memory import AgentMemory, memory_http, pick_memory
@@ -36,7 +36,7 @@ async def test_a_lone_node_keeps_its_memory_in_its_own_files(tmp_path: Path) -> 
 
 async def test_the_address_that_is_given_goes_before_consuls(tmp_path: Path) -> None:
     memory = picked(tmp_path, memory="remote", memory_url="http://a:1, http://b:2", consul_url="http://c:3")
-    assert isinstance(memory.store, RemoteMemory) and isinstance(memory.states, RemoteStates)
+    assert isinstance(memory.store, RemoteMemoryStore) and isinstance(memory.states, RemoteStates)
     assert memory.status() == {"kind": "remote", "url": "http://a:1", "is_away": False, "queued": 0}
     await memory.store.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import Headers
 
-from pipecatapp.web.allowed_hosts import PRIVATE, asked_name, is_ours
+from pipecatapp.web.allowed_hosts import PRIVATE, is_allowed_host, requested_host
 from testing.ansible_code import ROOT
 
 pytestmark = pytest.mark.unit
@@ -15,7 +15,7 @@ NAMES = {"mypc", "mypc.fritz.box", "2001:db8::7"}
 
 
 def asked(*hosts: str) -> str:
-    return asked_name(Headers(raw=[(b"host", host.encode()) for host in hosts]))
+    return requested_host(Headers(raw=[(b"host", host.encode()) for host in hosts]))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def asked(*hosts: str) -> str:
     ],
 )
 def test_our_names_and_private_addresses_are_ours(host: str) -> None:
-    assert is_ours(asked(host), NAMES)
+    assert is_allowed_host(asked(host), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_our_names_and_private_addresses_are_ours(host: str) -> None:
     ],
 )
 def test_other_names_addresses_of_strangers_and_nonsense_are_not(host: str) -> None:
-    assert not is_ours(asked(host), NAMES)
+    assert not is_allowed_host(asked(host), NAMES)
 
 
 def test_no_name_and_two_names_are_none() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.web.allowed_hosts import is_loopback
+from pipecatapp.web.allowed_hosts import is_loopback_host
 from pipecatapp.web.client_address import is_local
 
 pytestmark = pytest.mark.unit
@@ -18,14 +18,14 @@ def scope(client: str, host: str) -> dict[str, object]:
     "host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost", "LOCALHOST"]
 )
 def test_this_machine_is_known_by_each_of_its_names(host: str) -> None:
-    assert is_loopback(host)
+    assert is_loopback_host(host)
 
 
 @pytest.mark.parametrize(
     "host", ["192.168.1.5", "::ffff:192.168.1.5", "example.org", "", "127.0.0.1.example.org"]
 )
 def test_others_are_not_this_machine(host: str) -> None:
-    assert not is_loopback(host)
+    assert not is_loopback_host(host)
 
 
 @pytest.mark.parametrize(

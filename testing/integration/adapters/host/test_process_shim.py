@@ -16,8 +16,8 @@ pytestmark = pytest.mark.integration
 def minded(tmp_path: Path, script: str) -> list[str]:
     commands = (["sh", "-c", script], ["sh", "-c", f'echo "$0" >{tmp_path}/told'])
     start = (
-        "import os; from pipecatapp.adapters.host.process_shim import become;"
-        f" become(*{commands!r}, os.environ)"
+        "import os; from pipecatapp.adapters.host.process_shim import exec_with_shim;"
+        f" exec_with_shim(*{commands!r}, os.environ)"
     )
     return [sys.executable, "-c", start]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.host.trial_results import Machine, TrialMemory
+from pipecatapp.adapters.host.trial_results import Machine, TrialResults
 from pipecatapp.adapters.llm.llama_variants import LlamaVariants
 from pipecatapp.errors import AdapterError
 from testing.planted import plant_variant, stand_in_build
@@ -33,7 +33,7 @@ def build(tmp_path: Path) -> Path:
 
 
 def variants(folder: Path, machine: Machine = MACHINE) -> LlamaVariants:
-    return LlamaVariants(TrialMemory(folder / "trials", machine))
+    return LlamaVariants(TrialResults(folder / "trials", machine))
 
 
 def used_by(program: Path) -> str:
@@ -114,7 +114,7 @@ def test_a_folder_of_another_user_is_taken_as_it_is(tmp_path: Path, build: Path)
     plant_variant(build, "sapphirerapids", 4000, dies="init")
     roots = fitted(tmp_path)
     (tmp_path / "model.gguf").unlink()
-    mine = LlamaVariants(TrialMemory(tmp_path / "mine", MACHINE))
+    mine = LlamaVariants(TrialResults(tmp_path / "mine", MACHINE))
     link = tmp_path / "llama-server"
     link.symlink_to(roots)
     assert mine.fitted(link, tmp_path / "model.gguf") == roots

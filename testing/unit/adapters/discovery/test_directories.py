@@ -13,8 +13,8 @@ from pipecatapp.adapters.consul.directory import (
     next_index,
     retry_pause_s,
 )
-from pipecatapp.adapters.discovery.composite import JoinedDirectory
-from pipecatapp.adapters.discovery.snapshot import ServiceBook
+from pipecatapp.adapters.discovery.composite import CompositeDirectory
+from pipecatapp.adapters.discovery.snapshot import ServiceSnapshot
 from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Endpoint, ServiceDirectory
@@ -84,7 +84,7 @@ class JoinedWorld(FakeWorld):
     def __init__(self) -> None:
         super().__init__()
         stays = Endpoint("llama-api-stays", "stays", "n", "10.0.0.9", 9)
-        self.directory = JoinedDirectory(self.fake, [stays])
+        self.directory = CompositeDirectory(self.fake, [stays])
 
 
 class TestJoinedDirectory(DirectorySuite, AbsenceSuite):
@@ -120,7 +120,7 @@ class TestStaticDirectory(DirectorySuite):
 
 def test_stale_knowledge_has_the_age_of_the_last_word_from_its_source() -> None:
     clock = FakeClock()
-    book = ServiceBook(clock)
+    book = ServiceSnapshot(clock)
     clock.advance(5)
     book.mark_fresh()
     version = book.version

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.host.api_key_file import FILE_NAME, KeyFile
+from pipecatapp.adapters.host.api_key_file import FILE_NAME, FileApiKeyStore
 from pipecatapp.errors import AdapterError
 from testing.conformance.keys_suite import KeysSuite, key
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.unit
 
 class TestKeyFile(KeysSuite):
     @pytest.fixture
-    def keys(self, tmp_path: Path) -> KeyFile:
-        return KeyFile(tmp_path)
+    def keys(self, tmp_path: Path) -> FileApiKeyStore:
+        return FileApiKeyStore(tmp_path)
 
 
 async def test_another_process_sees_each_change(tmp_path: Path) -> None:
-    store, other = KeyFile(tmp_path / "data"), KeyFile(tmp_path / "data")
+    store, other = FileApiKeyStore(tmp_path / "data"), FileApiKeyStore(tmp_path / "data")
     assert store.known() == {}
     await store.add(key(1))
     await other.add(key(2))
@@ -32,21 +32,21 @@ async def test_another_process_sees_each_change(tmp_path: Path) -> None:
 
 
 def test_the_file_is_closed_to_others(tmp_path: Path) -> None:
-    asyncio.run(KeyFile(tmp_path).add(key(1)))
+    asyncio.run(FileApiKeyStore(tmp_path).add(key(1)))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes[FILE_NAME] == 0o600 and set(modes.values()) == {0o600}
 
 
 async def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     def add(number: int) -> None:
-        asyncio.run(KeyFile(tmp_path).add(key(number)))
+        asyncio.run(FileApiKeyStore(tmp_path).add(key(number)))
 
     await asyncio.gather(*(asyncio.to_thread(add, number) for number in range(8)))
-    assert len(KeyFile(tmp_path).known()) == 8
+    assert len(FileApiKeyStore(tmp_path).known()) == 8
 
 
 async def test_a_file_that_is_gone_is_no_keys(tmp_path: Path) -> None:
-    store = KeyFile(tmp_path)
+    store = FileApiKeyStore(tmp_path)
     await store.add(key(1))
     (tmp_path / FILE_NAME).unlink()
     assert store.known() == {}
@@ -56,5 +56,5 @@ async def test_a_file_that_is_gone_is_no_keys(tmp_path: Path) -> None:
 def test_a_broken_file_is_told_not_overlooked(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE_NAME).write_text(content)
     with pytest.raises(AdapterError) as caught:
-        KeyFile(tmp_path).known()
+        FileApiKeyStore(tmp_path).known()
     assert caught.value.code == "keys-unreadable" and FILE_NAME in caught.value.message

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.host.trial_results import Machine, Outcome, TrialMemory
+from pipecatapp.adapters.host.trial_results import Machine, Outcome, TrialResults
 
 pytestmark = pytest.mark.unit
 
@@ -27,8 +27,8 @@ DIED = Outcome(
 
 
 def test_an_outcome_is_there_in_the_next_process(tmp_path: Path) -> None:
-    TrialMemory(tmp_path, WITHHELD).keep("llama.cpp", DIED)
-    assert TrialMemory(tmp_path, WITHHELD).recall("llama.cpp", "b1") == DIED
+    TrialResults(tmp_path, WITHHELD).keep("llama.cpp", DIED)
+    assert TrialResults(tmp_path, WITHHELD).recall("llama.cpp", "b1") == DIED
 
 
 @pytest.mark.parametrize(
@@ -40,30 +40,30 @@ def test_an_outcome_is_there_in_the_next_process(tmp_path: Path) -> None:
     ],
 )
 def test_another_cpu_or_kernel_knows_nothing(tmp_path: Path, other: Machine) -> None:
-    TrialMemory(tmp_path, WITHHELD).keep("llama.cpp", DIED)
-    assert TrialMemory(tmp_path, other).recall("llama.cpp", "b1") is None
+    TrialResults(tmp_path, WITHHELD).keep("llama.cpp", DIED)
+    assert TrialResults(tmp_path, other).recall("llama.cpp", "b1") is None
     # A folder may be shared by machines: neither takes what is the other's.
-    TrialMemory(tmp_path, other).keep("llama.cpp", Outcome(build="b1"))
-    assert TrialMemory(tmp_path, WITHHELD).recall("llama.cpp", "b1") == DIED
+    TrialResults(tmp_path, other).keep("llama.cpp", Outcome(build="b1"))
+    assert TrialResults(tmp_path, WITHHELD).recall("llama.cpp", "b1") == DIED
 
 
 def test_another_build_is_not_known(tmp_path: Path) -> None:
-    memory = TrialMemory(tmp_path, WITHHELD)
+    memory = TrialResults(tmp_path, WITHHELD)
     memory.keep("llama.cpp", DIED)
     assert memory.recall("llama.cpp", "b2") is None
 
 
 def test_what_is_in_doubt_is_not_known_until_it_was_tried_again(tmp_path: Path) -> None:
-    memory = TrialMemory(tmp_path, WITHHELD)
+    memory = TrialResults(tmp_path, WITHHELD)
     memory.keep("faiss", Outcome(build="b1"))
     memory.doubt("faiss", "SIGILL")
-    assert TrialMemory(tmp_path, WITHHELD).recall("faiss", "b1") is None
+    assert TrialResults(tmp_path, WITHHELD).recall("faiss", "b1") is None
     memory.keep("faiss", Outcome(build="b1"))
     assert memory.recall("faiss", "b1") == Outcome(build="b1")
 
 
 def test_a_damaged_file_counts_for_none(tmp_path: Path) -> None:
-    memory = TrialMemory(tmp_path, WITHHELD)
+    memory = TrialResults(tmp_path, WITHHELD)
     (tmp_path / f"{WITHHELD.key}.json").write_text('{"tried": {"faiss": 1', encoding="utf-8")
     assert memory.recall("faiss", "b1") is None
     memory.keep("faiss", Outcome(build="b1"))
@@ -72,7 +72,7 @@ def test_a_damaged_file_counts_for_none(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_it_is_known_as_long_as_the_process(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    memory = TrialMemory(tmp_path / "file" / "trials", WITHHELD)
+    memory = TrialResults(tmp_path / "file" / "trials", WITHHELD)
     with memory.one_at_a_time():
         memory.keep("faiss", Outcome(build="b1"))
     assert memory.recall("faiss", "b1") == Outcome(build="b1")

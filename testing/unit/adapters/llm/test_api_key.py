@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.adapters.llm.api_key import FILE_NAME, ensure_llm_key, is_loopback
+from pipecatapp.adapters.llm.api_key import FILE_NAME, ensure_llm_key, is_loopback_url
 from pipecatapp.errors import AdapterError
 
 pytestmark = pytest.mark.unit
@@ -52,4 +52,4 @@ def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_loopback_is_recognised(url: str, expected: bool) -> None:
-    assert is_loopback(url) is expected
+    assert is_loopback_url(url) is expected

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.adapters.llm.continuation import Repeated, Seam, asked_anew, asked_in_words, said_in
+from pipecatapp.adapters.llm.continuation import (
+    OverlapTrimmer,
+    PrefixStripper,
+    continuation_prompt,
+    partial_answer,
+    restart_request,
+)
 from pipecatapp.ports import ChatRequest, Message
 
 pytestmark = pytest.mark.unit
@@ -14,8 +20,8 @@ USER = Message("user", "Where is the tower?")
 
 def sewn(said: str, text: str, *, least: int = 1, is_spaced: bool = True) -> str:
     """Return what a seam makes of a text that comes character by character."""
-    seam = Seam(said, least=least, is_spaced=is_spaced)
-    return "".join(seam.feed(character) for character in text) + seam.end()
+    trimmer = OverlapTrimmer(said, least=least, is_spaced=is_spaced)
+    return "".join(trimmer.feed(character) for character in text) + trimmer.end()
 
 
 @pytest.mark.parametrize(
@@ -42,23 +48,28 @@ def test_a_server_that_goes_on_may_repeat_a_word_but_not_all_of_them() -> None:
 
 
 def test_a_text_comes_through_as_soon_as_it_is_new() -> None:
-    seam = Seam("one two", least=7, is_spaced=False)
-    assert [seam.feed(piece) for piece in ("one", " two", " three", " four")] == ["", "", " three", " four"]
+    trimmer = OverlapTrimmer("one two", least=7, is_spaced=False)
+    assert [trimmer.feed(piece) for piece in ("one", " two", " three", " four")] == [
+        "",
+        "",
+        " three",
+        " four",
+    ]
 
 
 def test_of_an_answer_given_anew_the_rest_is_new() -> None:
-    repeated = Repeated('{"tool":')
-    assert [repeated.feed(piece) for piece in ('{"to', 'ol": ', '"time"}')] == ["", " ", '"time"}']
+    stripper = PrefixStripper('{"tool":')
+    assert [stripper.feed(piece) for piece in ('{"to', 'ol": ', '"time"}')] == ["", " ", '"time"}']
 
 
 def test_another_answer_is_no_rest() -> None:
-    repeated = Repeated('{"tool":')
-    assert [repeated.feed(piece) for piece in ('{"', 'sure":')] == ["", None]
+    stripper = PrefixStripper('{"tool":')
+    assert [stripper.feed(piece) for piece in ('{"', 'sure":')] == ["", None]
 
 
 def test_what_was_said_is_the_assistants_last_message() -> None:
     request = ChatRequest((USER, Message("assistant", "In Par")), max_tokens=10)
-    assert (said_in(ChatRequest((USER,))), said_in(request)) == ("", "In Par")
-    assert asked_in_words(request).messages[:2] == request.messages
-    assert asked_in_words(request).messages[2].role == "user"
-    assert (asked_anew(request).messages, asked_anew(request).max_tokens) == ((USER,), 16)
+    assert (partial_answer(ChatRequest((USER,))), partial_answer(request)) == ("", "In Par")
+    assert continuation_prompt(request).messages[:2] == request.messages
+    assert continuation_prompt(request).messages[2].role == "user"
+    assert (restart_request(request).messages, restart_request(request).max_tokens) == ((USER,), 16)

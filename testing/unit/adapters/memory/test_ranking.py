@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pipecatapp.adapters.memory.ranking import Candidate, normalise, rank, shape_of
+from pipecatapp.adapters.memory.ranking import ScoredFact, normalise, rank, subject_template
 from pipecatapp.ports import Fact
 
 pytestmark = pytest.mark.unit
 
 
-def found(text: str, score: float, said: int) -> Candidate:
-    return Candidate(Fact(text, text, 1.0, "", score), said)
+def found(text: str, score: float, said: int) -> ScoredFact:
+    return ScoredFact(Fact(text, text, 1.0, "", score), said)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def found(text: str, score: float, said: int) -> Candidate:
     ],
 )
 def test_the_shape_is_what_a_newer_fact_repeats(text: str, shape: str) -> None:
-    assert shape_of(text) == shape
+    assert subject_template(text) == shape
 
 
 def test_the_newest_of_one_shape_comes_first_and_others_keep_their_place() -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipecatapp.adapters.tls import local_ca
-from pipecatapp.adapters.tls.local_ca import ensure_authority, ensure_certificates, sign_request
+from pipecatapp.adapters.tls.local_ca import ensure_ca, ensure_certificates, sign_csr
 from pipecatapp.errors import AdapterError
 
 pytestmark = pytest.mark.unit
@@ -97,40 +97,40 @@ def request_of(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def test_a_nodes_request_gets_the_signers_names_and_the_uses_asked_for(tmp_path: Path) -> None:
-    assert ensure_authority(tmp_path)
+    assert ensure_ca(tmp_path)
     key = ec.generate_private_key(ec.SECP256R1())
-    signed = x509.load_pem_x509_certificate(sign_request(tmp_path, request_of(key), NAMES))
+    signed = x509.load_pem_x509_certificate(sign_csr(tmp_path, request_of(key), NAMES))
     held = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     usages = signed.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert held.get_values_for_type(x509.DNSName) == ["twin1", "twin1.local"]
     assert list(usages) == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
-    for_both = x509.load_pem_x509_certificate(sign_request(tmp_path, request_of(key), NAMES, is_client=True))
+    for_both = x509.load_pem_x509_certificate(sign_csr(tmp_path, request_of(key), NAMES, is_client=True))
     both = for_both.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert set(both) == {x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH}
     signed.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
 
 
 def test_a_good_certificate_is_kept_and_one_with_too_many_names_or_another_key_is_not(tmp_path: Path) -> None:
-    ensure_authority(tmp_path)
+    ensure_ca(tmp_path)
     key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    first = sign_request(tmp_path, request_of(key), NAMES)
-    assert sign_request(tmp_path, request_of(key), NAMES, first) == first
-    assert sign_request(tmp_path, request_of(key), NAMES[:-1], first) != first
-    assert sign_request(tmp_path, request_of(other), NAMES, first) != first
-    assert sign_request(tmp_path, request_of(key), NAMES, first, renew_days=local_ca.NODE_DAYS) != first
-    assert sign_request(tmp_path, request_of(key), NAMES, first, is_client=True) != first
-    assert sign_request(tmp_path, request_of(key), NAMES, b"no certificate") != first
+    first = sign_csr(tmp_path, request_of(key), NAMES)
+    assert sign_csr(tmp_path, request_of(key), NAMES, first) == first
+    assert sign_csr(tmp_path, request_of(key), NAMES[:-1], first) != first
+    assert sign_csr(tmp_path, request_of(other), NAMES, first) != first
+    assert sign_csr(tmp_path, request_of(key), NAMES, first, renew_days=local_ca.NODE_DAYS) != first
+    assert sign_csr(tmp_path, request_of(key), NAMES, first, is_client=True) != first
+    assert sign_csr(tmp_path, request_of(key), NAMES, b"no certificate") != first
 
 
 def test_an_authority_that_people_trust_already_is_taken_over(tmp_path: Path) -> None:
     trusted = ensure_certificates(tmp_path / "tls", NAMES).ca.read_bytes()
-    assert ensure_authority(tmp_path / "cluster", tmp_path / "tls")
-    assert not ensure_authority(tmp_path / "cluster", tmp_path / "tls")
+    assert ensure_ca(tmp_path / "cluster", tmp_path / "tls")
+    assert not ensure_ca(tmp_path / "cluster", tmp_path / "tls")
     assert (tmp_path / "cluster/ca.crt").read_bytes() == trusted
     assert stat.S_IMODE((tmp_path / "cluster/ca.key").stat().st_mode) == 0o600
 
 
 def test_what_is_no_request_is_refused_in_words(tmp_path: Path) -> None:
-    ensure_authority(tmp_path)
+    ensure_ca(tmp_path)
     with pytest.raises(AdapterError, match="cannot sign this request"):
-        sign_request(tmp_path, b"nonsense", NAMES)
+        sign_csr(tmp_path, b"nonsense", NAMES)
