@@ -1,6 +1,6 @@
 """Which long-term memory an agent has, and what the memory service is made of.
 
-It owns the choice by settings and the wiring; how memory is kept is the adapters' and the keeper's.
+It owns the choice by settings and the wiring; how memory is kept is `memory`'s and the adapters'.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipecatapp.app.engines import pick_embedder
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.memory.replicated_memory import MemoryKeeper
+from pipecatapp.memory.replicated_memory import ReplicatedMemory
 from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, SavedStates, Vectors
 from pipecatapp.settings import Settings
 from pipecatapp.web.memory_api import MemoryParts
@@ -191,11 +191,11 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
             log.info("The memory begins with what this node knew", extra={"file": str(inherits)})
             return state
 
-        keeper = MemoryKeeper(
+        memory = ReplicatedMemory(
             store, replica, address=address, clock=clock, hand_over=handover_sender(connect), inherit=inherit
         )
-        stack.push_async_callback(keeper.close)
-        yield MemoryParts(keeper, states)
+        stack.push_async_callback(memory.close)
+        yield MemoryParts(memory, states)
 
 
 class _NoEmbedder:

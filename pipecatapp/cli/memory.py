@@ -118,7 +118,7 @@ async def _run(settings: Settings, listener: Listener, address: str, inherits: P
     async with memory_service(settings, address=address, inherits=inherits) as parts:
         app = create_memory_app(parts, settings.memory_token.get_secret_value())
         servers = Servers(app, [listener], logs_requests=settings.log_level == "debug")
-        keeping = asyncio.create_task(parts.keeper.run(), name="memory-keeper")
+        keeping = asyncio.create_task(parts.memory.run(), name="memory-replication")
         serving = asyncio.create_task(servers.run(), name="memory-http")
         stop = asyncio.create_task(stopping.wait(), name="memory-stop")
         try:

@@ -1,4 +1,4 @@
-"""The memory service's heart: one instance leads, writes through a replica, and another can take over.
+"""The replicated memory: one instance leads, writes through a replica, and another can take over.
 
 It owns when a change counts, what happens while the replica is away, and taking over; files, the replica's
 wire and HTTP are others'.
@@ -21,8 +21,8 @@ from typing import TypeVar
 
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
-    REPLICA_AWAY,
     REPLICA_FENCED,
+    REPLICA_UNAVAILABLE,
     Clock,
     Fact,
     JournaledStore,
@@ -53,7 +53,7 @@ _RESETS = ("all-deleted", "state-imported")
 
 
 @dataclass(frozen=True, slots=True)
-class KeeperState:
+class ReplicationState:
     """How the service is.
 
     Args:
@@ -71,7 +71,7 @@ class KeeperState:
     seq: int
 
 
-class MemoryKeeper:
+class ReplicatedMemory:
     """The shared memory: a MemoryStore whose writes take a request's id, and are done once per id.
 
     Args:
@@ -107,7 +107,7 @@ class MemoryKeeper:
         self._head: ReplicaHead | None = None
         self._has_lock = False
         self._is_serving = replica is None
-        self._is_in_step = False
+        self._is_synced = False
         self._heard_s = clock.monotonic_s()
         self._problem = "it has just started"
 
@@ -119,25 +119,25 @@ class MemoryKeeper:
         """
         if self._replica is None:
             async with self._writing:
-                await self._begin(None)
+                await self._become_leader(None)
             return
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_renewing(self._replica), name="memory-lock")
-            tasks.create_task(self._keep_in_step(self._replica), name="memory-replica")
+            tasks.create_task(self._keep_synced(self._replica), name="memory-replica")
 
-    async def state(self) -> KeeperState:
+    async def state(self) -> ReplicationState:
         """Return how the service is."""
         seq, _ = await self._store.use(lambda journal: journal.head())
         if self._replica is None:
-            return KeeperState(True, "keeps the memory in this node's file only", "alone", 0, seq)
+            return ReplicationState(True, "keeps the memory in this node's file only", "alone", 0, seq)
         pending = len(await self._store.use(lambda journal: journal.pending()))
         if not self._is_serving:
-            return KeeperState(False, self._problem or "another instance leads", "waiting", pending, seq)
+            return ReplicationState(False, self._problem or "another instance leads", "waiting", pending, seq)
         silent_s = self._clock.monotonic_s() - self._heard_s
         if silent_s > self._replica.lease_s:
             detail = f"{self._replica.name} has been away for {silent_s:.0f} s; {pending} changes wait for it"
-            return KeeperState(False, detail, "cut-off", pending, seq)
-        return KeeperState(True, f"leads, with {self._replica.name}", "leading", pending, seq)
+            return ReplicationState(False, detail, "cut-off", pending, seq)
+        return ReplicationState(True, f"leads, with {self._replica.name}", "leading", pending, seq)
 
     async def add_fact(self, text: str, *, session_id: str = "", request_id: str) -> Fact:
         """Remember `text`, under the request's id; saying a known fact again returns the known one."""
@@ -180,7 +180,7 @@ class MemoryKeeper:
         """Add what is not known yet; return how many facts and turns were new."""
         return await self._write(lambda journal: journal.plan_merge(state, request_id), is_bulk=True)
 
-    async def accept(self, changes: Sequence[MemoryChange]) -> None:
+    async def apply_handover(self, changes: Sequence[MemoryChange]) -> None:
         """Carry out what another instance took in while it could not reach the replica."""
         for change in changes:
             plan = _plan_again(change)
@@ -191,7 +191,7 @@ class MemoryKeeper:
         """Return whether this node's file and the replica hold what the chain says."""
         async with self._writing:
             report = await self._store.use(_verify)
-            if self._replica is None or not self._is_in_step or not report.is_intact:
+            if self._replica is None or not self._is_synced or not report.is_intact:
                 return report
             there = verify(await self._replica.events(after=0), await self._replica.items())
             if there.is_intact and there.head != report.head:
@@ -229,7 +229,7 @@ class MemoryKeeper:
     async def _carry_out(self, plan: Callable[[MemoryJournal], WriteIntent[T]], is_bulk: bool) -> T:
         async with self._writing:
             self._serving()
-            if is_bulk and self._replica is not None and not self._is_in_step:
+            if is_bulk and self._replica is not None and not self._is_synced:
                 await self._catch_up(self._replica)
             planned = await self._commit(plan, is_bulk)
         if any(change.event.kind == "fact-added" for change in planned.changes):
@@ -241,16 +241,16 @@ class MemoryKeeper:
         if planned.changes:
             is_kept = self._replica is None or await self._replicate(self._replica, planned.changes, is_bulk)
             await self._store.use(lambda journal: journal.apply(planned.changes, pending=not is_kept))
-            self._is_in_step = is_kept
+            self._is_synced = is_kept
         return planned
 
     async def _replicate(
         self, replica: MemoryReplica, changes: Sequence[MemoryChange], is_bulk: bool
     ) -> bool:
         """Have the replica agree; False when it is away and the change has to wait."""
-        if not self._is_in_step:
+        if not self._is_synced:
             return False
-        self._is_in_step = False
+        self._is_synced = False
         began_s = self._clock.monotonic_s()
         try:
             if any(change.event.kind in _RESETS for change in changes):
@@ -264,7 +264,7 @@ class MemoryKeeper:
             if exc.code == REPLICA_FENCED:
                 self._is_serving = self._has_lock = False
                 raise
-            if exc.code == REPLICA_AWAY and not is_bulk:
+            if exc.code == REPLICA_UNAVAILABLE and not is_bulk:
                 return False
             raise
         self._heard_s = began_s
@@ -279,7 +279,7 @@ class MemoryKeeper:
             began_s = self._clock.monotonic_s()
             try:
                 self._has_lock = await replica.renew()
-                await self._notice_restore(replica)
+                await self._detect_restore(replica)
             except AdapterError as exc:
                 self._note(exc)
                 continue
@@ -287,16 +287,16 @@ class MemoryKeeper:
             if not self._has_lock:
                 self._wake.set()
 
-    async def _notice_restore(self, replica: MemoryReplica) -> None:
+    async def _detect_restore(self, replica: MemoryReplica) -> None:
         """Catch up when a backup was restored beneath this instance."""
-        if self._is_in_step and not self._writing.locked():
+        if self._is_synced and not self._writing.locked():
             head = await replica.head()
             # A write that began meanwhile has moved the head itself; catching up then finds nothing to do.
-            if self._is_in_step and not self._writing.locked() and head != self._head:
-                self._is_in_step = False
+            if self._is_synced and not self._writing.locked() and head != self._head:
+                self._is_synced = False
                 self._wake.set()
 
-    async def _keep_in_step(self, replica: MemoryReplica) -> None:
+    async def _keep_synced(self, replica: MemoryReplica) -> None:
         while True:
             self._wake.clear()
             try:
@@ -305,7 +305,7 @@ class MemoryKeeper:
             except AdapterError as exc:
                 self._note(exc)
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if self._has_lock and self._is_in_step else RETRY_S):
+                async with asyncio.timeout(None if self._has_lock and self._is_synced else RETRY_S):
                     await self._wake.wait()
 
     def _note(self, exc: AdapterError) -> None:
@@ -317,23 +317,23 @@ class MemoryKeeper:
         began_s = self._clock.monotonic_s()
         if not self._has_lock:
             if not await replica.acquire(self._address):
-                await self._stand_by(replica)
+                await self._follow(replica)
                 return
             self._has_lock = True  # from now on it is renewed
             try:
                 async with self._writing:
-                    await self._begin(replica)
+                    await self._become_leader(replica)
             except AdapterError:
                 self._has_lock = False
                 raise
             self._is_serving = True
-        elif not self._is_in_step:
+        elif not self._is_synced:
             await replica.head()  # nobody's write waits for one that does not answer
             async with self._writing:
                 await self._catch_up(replica)
         self._heard_s = began_s
 
-    async def _begin(self, replica: MemoryReplica | None) -> None:
+    async def _become_leader(self, replica: MemoryReplica | None) -> None:
         """Become the one that leads: check this node's file, make it what the replica holds, inherit."""
         report = await self._store.use(_verify)
         if not report.is_intact:
@@ -348,12 +348,12 @@ class MemoryKeeper:
         self._indexing = asyncio.create_task(self._store.index(), name="memory-index")
         log.info("This instance of the memory service leads", extra={"replica": replica and replica.name})
 
-    async def _stand_by(self, replica: MemoryReplica) -> None:
+    async def _follow(self, replica: MemoryReplica) -> None:
         """Let another instance lead, and give it what this one took in meanwhile."""
         holder = await replica.holder()
         if not holder:
             return  # the lock was lost a moment ago and is kept free
-        self._is_serving = self._is_in_step = False
+        self._is_serving = self._is_synced = False
         pending = await self._store.use(lambda journal: journal.pending())
         if pending and holder != self._address:
             await self._hand_over(holder, pending)
@@ -379,7 +379,7 @@ class MemoryKeeper:
         if pending:
             self._head = await replica.append(head, pending)
             await use(lambda journal: journal.settle(pending[-1].event.seq))
-        self._is_in_step = True
+        self._is_synced = True
 
     async def _adopt(self, replica: MemoryReplica, head: ReplicaHead, *, trusts_file: bool) -> None:
         """Make the file what the replica holds; what is pending is planned anew behind it.

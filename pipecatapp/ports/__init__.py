@@ -26,8 +26,8 @@ from pipecatapp.ports.llm import (
     Role,
 )
 from pipecatapp.ports.memory import (
-    REPLICA_AWAY,
     REPLICA_FENCED,
+    REPLICA_UNAVAILABLE,
     EventKind,
     Fact,
     JournaledStore,
@@ -99,8 +99,8 @@ __all__ = [
     "MemoryStore",
     "Message",
     "ParseRejection",
-    "REPLICA_AWAY",
     "REPLICA_FENCED",
+    "REPLICA_UNAVAILABLE",
     "ReplicaHead",
     "Role",
     "SavedState",

@@ -12,7 +12,7 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-REPLICA_AWAY = "replica-away"
+REPLICA_UNAVAILABLE = "replica-away"
 """Code of the error: it is not known what became of the call."""
 REPLICA_FENCED = "replica-fenced"
 """Code of the error: another instance has the lock or wrote, and nothing was changed."""
@@ -318,12 +318,12 @@ class ReplicaHead:
     Args:
         seq: Number of its last event.
         hash: That event's hash.
-        mark: The replica's own mark of this state of the head.
+        version: The replica's own mark of this state of the head.
     """
 
     seq: int
     hash: str
-    mark: str = ""
+    version: str = ""
 
 
 @runtime_checkable

@@ -1,6 +1,6 @@
 """The memory service's HTTP application.
 
-It owns routes, the token and the bounds of a request; what is remembered is the keeper's.
+It owns routes, the token and the bounds of a request; what is remembered is `memory/replicated_memory`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipecatapp import __version__
-from pipecatapp.memory.replicated_memory import MemoryKeeper
+from pipecatapp.memory.replicated_memory import ReplicatedMemory
 from pipecatapp.ports import SavedStates
 from pipecatapp.ports import memory_api as wire
 from pipecatapp.web.errors import body_of, install_error_handlers
@@ -31,7 +31,7 @@ _LARGE = ("/v1/state", "/v1/hand-over")
 class MemoryParts:
     """The memory service, as the routes see it."""
 
-    keeper: MemoryKeeper
+    memory: ReplicatedMemory
     states: SavedStates
 
 
@@ -111,7 +111,7 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/health")
     async def health(parts: Parts) -> Response:
         """Say 200 only while this instance leads and its replica answers."""
-        state = await parts.keeper.state()
+        state = await parts.memory.state()
         body: dict[str, Any] = {
             "status": "ok" if state.is_ready else "waiting",
             "role": state.role,
@@ -126,23 +126,23 @@ def _add_facts(app: FastAPI) -> None:
     @app.post("/v1/facts")
     async def add(body: wire.AddFact, parts: Parts) -> Any:
         """Remember a fact."""
-        fact = await parts.keeper.add_fact(body.text, session_id=body.session_id, request_id=body.request_id)
+        fact = await parts.memory.add_fact(body.text, session_id=body.session_id, request_id=body.request_id)
         return wire.FACT.dump_python(fact, mode="json")
 
     @app.get("/v1/facts")
     async def facts(parts: Parts) -> Any:
         """List the facts, oldest first."""
-        return wire.FACTS.dump_python(await parts.keeper.list_facts(), mode="json")
+        return wire.FACTS.dump_python(await parts.memory.list_facts(), mode="json")
 
     @app.post("/v1/search")
     async def search(body: wire.Search, parts: Parts) -> Any:
         """Find facts by meaning."""
-        return wire.FACTS.dump_python(await parts.keeper.search(body.query, limit=body.limit), mode="json")
+        return wire.FACTS.dump_python(await parts.memory.search(body.query, limit=body.limit), mode="json")
 
     @app.post("/v1/facts/delete")
     async def delete(body: wire.DeleteFact, parts: Parts) -> Any:
         """Forget a fact."""
-        return {"deleted": await parts.keeper.delete_fact(body.fact_id, request_id=body.request_id)}
+        return {"deleted": await parts.memory.delete_fact(body.fact_id, request_id=body.request_id)}
 
 
 def _add_turns(app: FastAPI) -> None:
@@ -150,13 +150,13 @@ def _add_turns(app: FastAPI) -> None:
     async def append(body: wire.AppendTurn, parts: Parts) -> Any:
         """Keep a turn."""
         turn = body.turn.to_turn()
-        await parts.keeper.append_turn(body.session_id, turn, request_id=body.request_id)
+        await parts.memory.append_turn(body.session_id, turn, request_id=body.request_id)
         return {}
 
     @app.post("/v1/turns/recent")
     async def recent(body: wire.RecentTurns, parts: Parts) -> Any:
         """Return a conversation's last turns."""
-        turns = await parts.keeper.recent_turns(body.session_id, limit=body.limit)
+        turns = await parts.memory.recent_turns(body.session_id, limit=body.limit)
         return wire.TURNS.dump_python(turns, mode="json")
 
 
@@ -164,36 +164,36 @@ def _add_whole(app: FastAPI) -> None:
     @app.post("/v1/forget")
     async def forget(body: wire.Request, parts: Parts) -> Any:
         """Forget everything."""
-        return {"deleted": await parts.keeper.delete_all(request_id=body.request_id)}
+        return {"deleted": await parts.memory.delete_all(request_id=body.request_id)}
 
     @app.get("/v1/state")
     async def export(parts: Parts) -> Any:
         """Return everything."""
         return Response(
-            wire.STATE.dump_json(await parts.keeper.export_state()), media_type="application/json"
+            wire.STATE.dump_json(await parts.memory.export_state()), media_type="application/json"
         )
 
     @app.post("/v1/state")
     async def replace(body: wire.WholeState, parts: Parts) -> Any:
         """Replace everything."""
-        await parts.keeper.import_state(body.state, request_id=body.request_id)
+        await parts.memory.import_state(body.state, request_id=body.request_id)
         return {}
 
     @app.post("/v1/state/merge")
     async def merge(body: wire.WholeState, parts: Parts) -> Any:
         """Add what is not known yet."""
-        return {"added": await parts.keeper.merge_state(body.state, request_id=body.request_id)}
+        return {"added": await parts.memory.merge_state(body.state, request_id=body.request_id)}
 
     @app.post("/v1/hand-over")
     async def hand_over(body: wire.HandOver, parts: Parts) -> Any:
         """Carry out what another instance took in while it was cut off."""
-        await parts.keeper.accept(body.changes)
+        await parts.memory.apply_handover(body.changes)
         return {}
 
     @app.get("/v1/verify")
     async def verify(parts: Parts) -> Any:
         """Check the chain and what is kept against it."""
-        return wire.REPORT.dump_python(await parts.keeper.verify(), mode="json")
+        return wire.REPORT.dump_python(await parts.memory.verify(), mode="json")
 
 
 def _add_saved_states(app: FastAPI) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
-    REPLICA_AWAY,
     REPLICA_FENCED,
+    REPLICA_UNAVAILABLE,
     MemoryChange,
     MemoryEvent,
     MemoryItem,
@@ -110,7 +110,7 @@ class FakeReplica:
 
     def _reach(self) -> None:
         if self.failure == "away":
-            raise AdapterError(REPLICA_AWAY, "The fake replica is away.", retryable=True)
+            raise AdapterError(REPLICA_UNAVAILABLE, "The fake replica is away.", retryable=True)
 
     def _check(self, head: ReplicaHead | None) -> None:
         self._reach()

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.ports import REPLICA_AWAY, REPLICA_FENCED
+from pipecatapp.ports import REPLICA_FENCED, REPLICA_UNAVAILABLE
 
 CONNECT_TIMEOUT_S = 1.0
 """Consul's agent is on this node and accepts within milliseconds (seconds)."""
@@ -181,7 +181,7 @@ class ConsulKv:
     def _away(
         self, what: str, hint: str = "On a node of the cluster: systemctl status consul"
     ) -> AdapterError:
-        return AdapterError(REPLICA_AWAY, f"Consul at {self.url} {what}.", hint=hint, retryable=True)
+        return AdapterError(REPLICA_UNAVAILABLE, f"Consul at {self.url} {what}.", hint=hint, retryable=True)
 
 
 def put(key: str, value: bytes) -> Operation:

@@ -1,6 +1,6 @@
 """The memory's replica in Consul's keys.
 
-It owns the keys and their sizes; when to write what is the keeper's business.
+It owns the keys and their sizes; when to write what is `memory/replicated_memory`'s.
 
     PREFIX/lock                       locked by the session of the instance that leads; its address
     PREFIX/head                       {"seq", "hash", "generation"}; check-and-set orders all writes
@@ -221,12 +221,12 @@ class ConsulReplica:
         timeout_s: float,
     ) -> ReplicaHead:
         value = _json({"seq": event.seq, "hash": event.hash, "generation": generation})
-        index = int(head.mark.partition(":")[0]) if head else 0
+        index = int(head.version.partition(":")[0]) if head else 0
         key = self._key("head")
         all_of_it = [self.guard(), put_if(key, value, index), *operations]
         written = await self._kv.transact(all_of_it, timeout_s=timeout_s)
-        mark = next(entry.index for entry in written if entry.key == key)
-        return ReplicaHead(event.seq, event.hash, f"{mark}:{generation}")
+        version = next(entry.index for entry in written if entry.key == key)
+        return ReplicaHead(event.seq, event.hash, f"{version}:{generation}")
 
     def _operations(self, change: MemoryChange, generation: str) -> list[Operation]:
         event, item = change.event, change.item
@@ -291,7 +291,7 @@ def _batches(made: Sequence[Made]) -> Iterator[list[Made]]:
 
 
 def _generation(head: ReplicaHead | None) -> str:
-    return head.mark.partition(":")[2] if head else ""
+    return head.version.partition(":")[2] if head else ""
 
 
 def _parse(adapter: TypeAdapter[T], value: bytes) -> T:

@@ -1,4 +1,4 @@
-"""The keeper: what becomes of a change when the replica's answer is lost, late, or another's."""
+"""The replicated memory: what becomes of a change when the replica's answer is lost, late, or another's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.errors import AdapterError
-from pipecatapp.memory.replicated_memory import MemoryKeeper
+from pipecatapp.memory.replicated_memory import ReplicatedMemory
 from pipecatapp.ports import MemoryChange, MemoryState
 from testing.conformance.memory_suite import STATE, turn
 from testing.conformance.replica_suite import ReplicaSuite
@@ -41,7 +41,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.shared = Shared()
         self.folder = folder
-        self.keepers: dict[str, MemoryKeeper] = {}
+        self.memories: dict[str, ReplicatedMemory] = {}
         self.replicas: dict[str, FakeReplica] = {}
         self.embedders: dict[str, FakeEmbedder] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -49,18 +49,18 @@ class House:
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.sqlite"
 
-    async def start(self, name: str, *, role: str = "leading", wait: bool = True) -> MemoryKeeper:
+    async def start(self, name: str, *, role: str = "leading", wait: bool = True) -> ReplicatedMemory:
         self.embedders[name] = FakeEmbedder()
         store = SqliteFaissStore(self.path(name), self.embedders[name], FakeClock())
         self.replicas[name] = FakeReplica(self.shared)
 
         async def hand_over(address: str, changes: Sequence[MemoryChange]) -> None:
-            await self.keepers[address].accept(changes)
+            await self.memories[address].apply_handover(changes)
 
         async def inherit() -> MemoryState | None:
             return None
 
-        keeper = MemoryKeeper(
+        memory = ReplicatedMemory(
             store,
             self.replicas[name],
             address=name,
@@ -68,16 +68,16 @@ class House:
             hand_over=hand_over,
             inherit=inherit,
         )
-        self.keepers[name] = keeper
-        self._tasks[name] = asyncio.create_task(keeper.run())
+        self.memories[name] = memory
+        self._tasks[name] = asyncio.create_task(memory.run())
         if wait:
             await self.wait(name, role)
-        return keeper
+        return memory
 
     async def wait(self, name: str, role: str, *, pending: int = 0) -> None:
         deadline_s = time.monotonic() + WAIT_S
         while True:
-            state = await self.keepers[name].state()
+            state = await self.memories[name].state()
             if (state.role, state.pending) == (role, pending):
                 return
             assert time.monotonic() < deadline_s, state
@@ -86,10 +86,10 @@ class House:
     async def stop(self, name: str) -> None:
         self._tasks[name].cancel()
         await asyncio.wait({self._tasks.pop(name)})
-        await self.keepers.pop(name).close()
+        await self.memories.pop(name).close()
 
     async def close(self) -> None:
-        for name in list(self.keepers):
+        for name in list(self.memories):
             await self.stop(name)
 
     def kinds(self) -> list[str]:
@@ -103,71 +103,71 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await made.close()
 
 
-async def assert_whole(keeper: MemoryKeeper) -> None:
-    report = await keeper.verify()
+async def assert_whole(memory: ReplicatedMemory) -> None:
+    report = await memory.verify()
     assert report.is_intact, report
 
 
 async def test_a_write_whose_reply_was_lost_is_there_once(house: House) -> None:
-    keeper = await house.start("here")
+    memory = await house.start("here")
     house.replicas["here"].failure = "lost"
-    fact = await keeper.add_fact("I like tea.", request_id="request-1")
-    again = await keeper.append_turn("s", turn(1), request_id="request-2")
+    fact = await memory.add_fact("I like tea.", request_id="request-1")
+    again = await memory.append_turn("s", turn(1), request_id="request-2")
     assert again is None
-    assert (await keeper.state()).pending == 2
+    assert (await memory.state()).pending == 2
     house.replicas["here"].failure = ""
     await house.wait("here", "leading")
-    assert await keeper.add_fact("I like tea.", request_id="request-1") == fact
+    assert await memory.add_fact("I like tea.", request_id="request-1") == fact
     assert house.kinds() == ["fact-added", "turn-appended"]
-    await assert_whole(keeper)
+    await assert_whole(memory)
 
 
 async def test_an_import_whose_reply_was_lost_is_refused_then_found_done(house: House) -> None:
-    keeper = await house.start("here")
-    await keeper.add_fact("I like tea.", request_id="request-1")
+    memory = await house.start("here")
+    await memory.add_fact("I like tea.", request_id="request-1")
     house.replicas["here"].failure = "lost"
     with pytest.raises(AdapterError, match="away"):
-        await keeper.import_state(STATE, request_id="request-2")
-    await keeper.add_fact("I like milk.", request_id="request-3")
+        await memory.import_state(STATE, request_id="request-2")
+    await memory.add_fact("I like milk.", request_id="request-3")
     house.replicas["here"].failure = ""
     await house.wait("here", "leading")
-    await keeper.import_state(STATE, request_id="request-2")
-    state = await keeper.export_state()
+    await memory.import_state(STATE, request_id="request-2")
+    state = await memory.export_state()
     assert state.conversations == STATE.conversations
     assert [fact.text for fact in state.facts] == [*(fact.text for fact in STATE.facts), "I like milk."]
     assert house.kinds().count("state-imported") == 1
-    await assert_whole(keeper)
+    await assert_whole(memory)
 
 
 async def test_while_the_replica_is_away_all_or_nothing_is_refused_and_changes_nothing(house: House) -> None:
-    keeper = await house.start("here")
-    fact = await keeper.add_fact("I like tea.", request_id="request-1")
+    memory = await house.start("here")
+    fact = await memory.add_fact("I like tea.", request_id="request-1")
     house.replicas["here"].failure = "away"
     for refused in (
-        keeper.delete_all(request_id="request-2"),
-        keeper.import_state(STATE, request_id="request-3"),
-        keeper.merge_state(STATE, request_id="request-4"),
+        memory.delete_all(request_id="request-2"),
+        memory.import_state(STATE, request_id="request-3"),
+        memory.merge_state(STATE, request_id="request-4"),
     ):
         with pytest.raises(AdapterError, match="away"):
             await refused
-    assert await keeper.list_facts() == [fact]
-    assert (await keeper.state()).pending == 0
+    assert await memory.list_facts() == [fact]
+    assert (await memory.state()).pending == 0
     house.replicas["here"].failure = ""
-    assert await keeper.delete_all(request_id="request-2") == 1
-    await assert_whole(keeper)
+    assert await memory.delete_all(request_id="request-2") == 1
+    await assert_whole(memory)
 
 
 async def test_what_was_said_and_deleted_while_away_leaves_nothing_in_the_replica(house: House) -> None:
-    keeper = await house.start("here")
+    memory = await house.start("here")
     house.replicas["here"].failure = "away"
-    fact = await keeper.add_fact("My secret is small.", request_id="request-1")
-    await keeper.add_fact("My secret is small.", request_id="request-2")
-    assert await keeper.delete_fact(fact.id, request_id="request-3")
+    fact = await memory.add_fact("My secret is small.", request_id="request-1")
+    await memory.add_fact("My secret is small.", request_id="request-2")
+    assert await memory.delete_fact(fact.id, request_id="request-3")
     house.replicas["here"].failure = ""
     await house.wait("here", "leading")
     assert house.kinds() == ["fact-added", "fact-said-again", "fact-deleted"]
     assert house.shared.items == {}
-    await assert_whole(keeper)
+    await assert_whole(memory)
 
 
 async def test_who_was_overtaken_is_fenced_and_its_pending_changes_go_to_who_leads(house: House) -> None:
@@ -240,20 +240,20 @@ async def test_an_old_file_is_brought_up_to_date_and_keeps_its_vectors(house: Ho
     ],
 )
 async def test_a_damaged_file_is_replaced_by_what_the_replica_holds(house: House, damage: str) -> None:
-    keeper = await house.start("here")
-    await keeper.import_state(STATE, request_id="request-1")
+    memory = await house.start("here")
+    await memory.import_state(STATE, request_id="request-1")
     await house.stop("here")
     with closing(sqlite3.connect(house.path("here"), isolation_level=None)) as database:
         database.execute(damage)
-    keeper = await house.start("here")
-    assert await keeper.export_state() == STATE
-    await assert_whole(keeper)
+    memory = await house.start("here")
+    assert await memory.export_state() == STATE
+    await assert_whole(memory)
 
 
 async def test_an_empty_replica_gets_all_that_the_file_holds(house: House) -> None:
-    keeper = await house.start("here")
-    await keeper.import_state(STATE, request_id="request-1")
-    await keeper.delete_fact("b", request_id="request-2")
+    memory = await house.start("here")
+    await memory.import_state(STATE, request_id="request-1")
+    await memory.delete_fact("b", request_id="request-2")
     await house.stop("here")
     house.shared = Shared()
     await house.start("here")
@@ -265,24 +265,24 @@ async def test_an_empty_replica_gets_all_that_the_file_holds(house: House) -> No
 
 
 async def test_a_backup_restored_beneath_a_running_instance_is_taken_up(house: House) -> None:
-    keeper = await house.start("here")
-    await keeper.import_state(STATE, request_id="request-1")
+    memory = await house.start("here")
+    await memory.import_state(STATE, request_id="request-1")
     backup = copy.copy(house.shared)
     backup.events, backup.items = list(backup.events), dict(backup.items)
-    await keeper.delete_all(request_id="request-2")
+    await memory.delete_all(request_id="request-2")
     house.shared.events, house.shared.items = backup.events, backup.items
     house.shared.head = backup.head
     deadline_s = time.monotonic() + WAIT_S
-    while await keeper.export_state() != STATE:
+    while await memory.export_state() != STATE:
         assert time.monotonic() < deadline_s
         await asyncio.sleep(0.02)
-    await keeper.append_turn("s", turn(9), request_id="request-3")
-    await assert_whole(keeper)
+    await memory.append_turn("s", turn(9), request_id="request-3")
+    await assert_whole(memory)
 
 
 async def test_a_broken_replica_is_not_served(house: House) -> None:
-    keeper = await house.start("here")
-    await keeper.import_state(STATE, request_id="request-1")
+    memory = await house.start("here")
+    await memory.import_state(STATE, request_id="request-1")
     await house.stop("here")
     del house.shared.events[2]
     other = await house.start("other", wait=False)
@@ -298,7 +298,7 @@ async def test_a_broken_replica_is_not_served(house: House) -> None:
 async def test_a_caller_that_goes_away_leaves_file_and_replica_in_step(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = await house.start("here")
+    memory = await house.start("here")
     replica, reached, goes_on = house.replicas["here"], asyncio.Event(), asyncio.Event()
     append: Callable[..., object] = replica.append
 
@@ -309,11 +309,11 @@ async def test_a_caller_that_goes_away_leaves_file_and_replica_in_step(
         return head
 
     monkeypatch.setattr(replica, "append", slow)
-    asking = asyncio.create_task(keeper.add_fact("I like tea.", request_id="request-1"))
+    asking = asyncio.create_task(memory.add_fact("I like tea.", request_id="request-1"))
     await reached.wait()
     asking.cancel()
     await asyncio.wait({asking})
     goes_on.set()
-    assert (await keeper.add_fact("I like tea.", request_id="request-1")).text == "I like tea."
+    assert (await memory.add_fact("I like tea.", request_id="request-1")).text == "I like tea."
     assert house.kinds() == ["fact-added"]
-    await assert_whole(keeper)
+    await assert_whole(memory)
