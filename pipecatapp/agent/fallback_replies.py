@@ -15,22 +15,22 @@ PART_MISSING = "Sorry, a part of me is not answering right now. Please try again
 """The language model, or another engine, cannot be reached."""
 WENT_WRONG = "Sorry, something went wrong on my side. Please try again."
 """Anything else."""
-APOLOGIES = (NO_ANSWER, TOO_SLOW, PART_MISSING, WENT_WRONG)
+FALLBACK_REPLIES = (NO_ANSWER, TOO_SLOW, PART_MISSING, WENT_WRONG)
 """All of them."""
 
 
-def without_apology(answer: str) -> str:
+def without_fallback_reply(answer: str) -> str:
     """Return what was said before the apology that ends an answer; all of it when none does.
 
     A prompt that shows a small model its own apologies makes it apologise again.
     """
-    for apology in APOLOGIES:
+    for apology in FALLBACK_REPLIES:
         if answer.rstrip().endswith(apology):
             return answer.rstrip().removesuffix(apology).rstrip()
     return answer
 
 
-def apology_for(error: BaseException) -> str:
+def fallback_reply_for(error: BaseException) -> str:
     """Return the sentence that tells a listener why there is no answer."""
     causes: list[BaseException] = []
     cause: BaseException | None = error

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipecatapp.agent.session import ReadAhead, RunWorkflow, Session, read_nothing
+from pipecatapp.agent.session import Prefill, RunWorkflow, Session, no_prefill
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AdapterError, SessionError
 from pipecatapp.events import SessionStarted, TurnFinished
@@ -57,7 +57,7 @@ class TwinService:
         clock: Time.
         settings: Bounds and this worker's number.
         states: Where saved states are kept.
-        read_ahead: Warms the model's prompt cache: `WorkflowRunner.read_ahead`.
+        prefill: Warms the model's prompt cache: `WorkflowRunner.prefill`.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class TwinService:
         settings: Settings,
         states: SavedStates,
         *,
-        read_ahead: ReadAhead = read_nothing,
+        prefill: Prefill = no_prefill,
     ) -> None:
         self._run_workflow = run_workflow
-        self._read_ahead = read_ahead
+        self._prefill = prefill
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -321,7 +321,7 @@ class TwinService:
             "store": self._store,
             "clock": self._clock,
             "max_text_chars": self._settings.max_text_chars,
-            "read_ahead": self._read_ahead,
+            "prefill": self._prefill,
         }
 
     def _unknown(self, session_id: str) -> SessionError:

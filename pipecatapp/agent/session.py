@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any
 
 from pipecatapp.agent.bus import EventBus
-from pipecatapp.agent.fallback_replies import without_apology
+from pipecatapp.agent.fallback_replies import without_fallback_reply
 from pipecatapp.agent.turn import SPOKEN_GRACE_S, Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import Channel, Event
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 RunWorkflow = Callable[[Mapping[str, object], RunContext], AsyncIterator[RunEvent]]
 """Makes the answer to `{"user_text": str, "history": list[Message]}`; closing the iterator stops the work."""
 
-ReadAhead = Callable[[list[Message], str, str], Coroutine[Any, Any, None]]
+Prefill = Callable[[list[Message], str, str], Coroutine[Any, Any, None]]
 """Lets the model read the conversation, and what is heard so far, before it has to answer; last comes the
 session's name."""
 
 
-async def read_nothing(_history: list[Message], _heard: str, _session_id: str) -> None:
+async def no_prefill(_history: list[Message], _heard: str, _session_id: str) -> None:
     """Read nothing ahead."""
 
 
@@ -46,7 +46,7 @@ class Session:
         clock: Time.
         turns: What was said before, oldest first; None when the store could not tell.
         max_text_chars: Longest text of a turn.
-        read_ahead: Warms the model's prompt cache.
+        prefill: Warms the model's prompt cache.
         spoken_grace_s: Seconds that the voice layer has to say what was spoken of an interrupted turn.
     """
 
@@ -59,7 +59,7 @@ class Session:
         clock: Clock,
         turns: Iterable[StoredTurn] | None = (),
         max_text_chars: int,
-        read_ahead: ReadAhead = read_nothing,
+        prefill: Prefill = no_prefill,
         spoken_grace_s: float = SPOKEN_GRACE_S,
     ) -> None:
         self.id = session_id
@@ -72,7 +72,7 @@ class Session:
         self._knows_past = turns is not None
         self._max_text_chars = max_text_chars
         self._spoken_grace_s = spoken_grace_s
-        self._read_ahead = read_ahead
+        self._prefill = prefill
         self._reading: asyncio.Task[None] | None = None
         self._current: Turn | None = None
         self._speculation: Turn | None = None
@@ -154,13 +154,13 @@ class Session:
         turn = Turn(self, secrets.token_urlsafe(9), text, channel, spoken_grace_s=self._spoken_grace_s)
         if speculative:
             if self._speculation is not None:
-                self._speculation.abandon()
+                self._speculation.drop()
             self._speculation = turn
         else:
             turn.confirm()
         return turn
 
-    def read_ahead(self, heard: str = "") -> None:
+    def prefill(self, heard: str = "") -> None:
         """Let the model read the conversation and `heard`, in the background, while nobody waits for it.
 
         The beginning of a turn stops it; while one reading runs, another is not begun.
@@ -168,7 +168,7 @@ class Session:
         if self._reading is not None and not self._reading.done():
             return
         self._reading = self.spawn(
-            self._read_ahead(self._short_term.messages(without_apology), heard, self.id), "read-ahead"
+            self._prefill(self._short_term.messages(without_fallback_reply), heard, self.id), "prefill"
         )
 
     def interrupt(self) -> bool:
@@ -189,7 +189,7 @@ class Session:
     async def close(self) -> None:
         """Interrupt what runs, keep what was said, and end every subscription."""
         if self._speculation is not None:
-            self._speculation.abandon()
+            self._speculation.drop()
         if self.current is not None:
             await self.current.finish(interrupted=True)
         self.bus.close()
@@ -232,7 +232,7 @@ class Session:
             await self.reload()
         except AgentError as exc:
             logger.warning("The conversation's past could not be read", extra={"code": exc.code})
-        return self._short_term.messages(without_apology)
+        return self._short_term.messages(without_fallback_reply)
 
     async def record(self, turn: StoredTurn) -> None:
         """Keep a finished turn, here and in the store.
@@ -243,7 +243,7 @@ class Session:
         self._short_term.add(turn)
         self.touch()
         # The next prompt differs from what the model has read: the turn now stands in it as it was said.
-        self.read_ahead()
+        self.prefill()
         await self._store.append_turn(self.id, turn)
 
     def on_confirmed(self, turn: Turn) -> Turn | None:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pipecatapp.agent.fallback_replies import NO_ANSWER, apology_for
+from pipecatapp.agent.fallback_replies import NO_ANSWER, fallback_reply_for
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import (
     AssistantDelta,
@@ -204,7 +204,7 @@ class Turn:
         if self.channel == "text":
             self._start_finish(None, interrupted=True)
 
-    def spoke(self, text: str) -> None:
+    def mark_spoken(self, text: str) -> None:
         """Note, and publish, that the sound of `text`, one or more whole words, was sent."""
         self._spoken.append(text)
         self._publish(AssistantSpoken(self.id, text))
@@ -214,7 +214,7 @@ class Turn:
 
         Args:
             spoken: What was said of the answer. None is the whole of it, or, of an interrupted voice turn,
-                what `spoke` was told.
+                what `mark_spoken` was told.
             interrupted: True when the answer was cut.
 
         Returns:
@@ -235,11 +235,11 @@ class Turn:
         """
         if self.is_confirmed:
             raise SessionError("turn-confirmed", "A confirmed turn cannot be withdrawn.", status=409)
-        self.abandon()
+        self.drop()
         if self._run_task is not None:
             await _ended(self._run_task)
 
-    def abandon(self) -> None:
+    def drop(self) -> None:
         """Withdraw without waiting for the work to have stopped."""
         if not self.is_confirmed:
             self._is_discarded = True
@@ -249,7 +249,7 @@ class Turn:
     async def settle(self) -> None:
         """Wait until the turn is in the conversation; a voice layer that stays silent is not waited for long.
 
-        What was spoken is then what `spoke` was told.
+        What was spoken is then what `mark_spoken` was told.
         """
         try:
             async with asyncio.timeout(self._spoken_grace_s):
@@ -300,7 +300,7 @@ class Turn:
 
     def _fail(self, event: ErrorRaised, error: Exception) -> None:
         self._publish(event)
-        self._say((" " if self.answer else "") + apology_for(error))
+        self._say((" " if self.answer else "") + fallback_reply_for(error))
 
     def _note_tool(self, event: Event) -> None:
         if isinstance(event, ToolStarted):

@@ -54,11 +54,11 @@ async def agent(settings: Settings) -> AsyncIterator[Parts]:
             log.info("Picked %s: %s", part, why)
         await runner.warm()
         states = mind.memory.states
-        service = TwinService(runner.run, memory, clock, settings, states, read_ahead=runner.read_ahead)
+        service = TwinService(runner.run, memory, clock, settings, states, prefill=runner.prefill)
         stack.push_async_callback(service.close)
         calls = WebRtcCallManager(service, VoiceEngines(stt, tts), settings, clock)
         stack.push_async_callback(calls.close)
-        _background(stack, runner.read_ahead([], ""), "read-ahead")
+        _background(stack, runner.prefill([], ""), "prefill")
         trials = EngineTrials(settings, mind.cpu)
         probes = probes_of(stt, tts, services.llm, memory)
         health = Health(probes, {"llm": mind.llm.is_up}, trials.notes)

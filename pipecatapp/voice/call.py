@@ -234,7 +234,7 @@ class Call:
         async def connected(_transport: Any, _client: Any) -> None:
             self.context.publish(CallConnected(pc_id=self.pc_id))
             log.info("Call connected", extra={"session": self.context.session.id})
-            self.context.session.read_ahead()
+            self.context.session.prefill()
             greeting = "" if self._settings.benchmark_mode else self._settings.greeting
             if greeting:
                 self.context.is_greeting = True
@@ -316,7 +316,7 @@ class _PlayoutReporter(FrameProcessor):
         elif isinstance(frame, TTSTextFrame):
             self._context.playout.completed()
             if self._context.turn is not None:
-                self._context.turn.spoke(frame.text.strip())
+                self._context.turn.mark_spoken(frame.text.strip())
             elif self._context.is_greeting:
                 self._context.publish(AssistantSpoken(turn_id=GREETING_TURN, text=frame.text.strip()))
         await self.push_frame(frame, direction)

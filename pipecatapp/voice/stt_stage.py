@@ -207,7 +207,7 @@ class SttStage(STTService):
             await self.push_frame(EagerTranscriptionFrame(text, self._user_id, time_now_iso8601()))
         else:
             # The last word may still change; the model reads the others while the user goes on.
-            self._context.session.read_ahead(self._context.join_heard(text.rpartition(" ")[0]))
+            self._context.session.prefill(self._context.join_heard(text.rpartition(" ")[0]))
             await self.push_frame(InterimTranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
     async def _finish(self, utterance: _Utterance) -> None:

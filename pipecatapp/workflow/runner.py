@@ -66,7 +66,7 @@ class WorkflowRunner:
         for node in self._nodes.values():
             await node.warm(self._services)
 
-    async def read_ahead(self, history: Sequence[Message], heard: str, session_id: str = "") -> None:
+    async def prefill(self, history: Sequence[Message], heard: str, session_id: str = "") -> None:
         """Let the model read what the next prompt will begin with, so that its first word comes sooner.
 
         It is done once for each beginning of a prompt that carries the conversation on; what is read in vain

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipecatapp.agent.fallback_replies import APOLOGIES
+from pipecatapp.agent.fallback_replies import FALLBACK_REPLIES
 from testing.cluster.house import ROOT, WITH_TOKEN, House, say, wait_for
 from testing.hosts.cluster import Node, Played
 
@@ -131,7 +131,7 @@ def answered(
     words = [event for event in events if event["kind"] == "assistant_delta"]
     said = "".join(event["text"] for event in words)
     assert said.strip()
-    assert not [apology for apology in APOLOGIES if apology in said], said
+    assert not [apology for apology in FALLBACK_REPLIES if apology in said], said
     by = [event["by"] for event in events if event["kind"] == "answered_by"]
     assert by and by[-1], events
     return said, by[-1], words[0]["after_s"]

@@ -50,7 +50,7 @@ def service(tmp_path: Path, reader: Reader) -> TwinService:
     settings = Settings(TWIN_DATA_DIR=tmp_path)  # type: ignore[call-arg]
     states = StateFolder(tmp_path / "states")
     return TwinService(
-        ScriptedWorkflow(["Yes."]), FakeMemory(), FakeClock(), settings, states, read_ahead=reader
+        ScriptedWorkflow(["Yes."]), FakeMemory(), FakeClock(), settings, states, prefill=reader
     )
 
 
@@ -62,7 +62,7 @@ async def test_a_finished_turn_is_read_as_it_stands(service: TwinService, reader
 
 async def test_what_is_heard_is_read_behind_the_conversation(service: TwinService, reader: Reader) -> None:
     session = await service.open()
-    session.read_ahead("What is the")
+    session.prefill("What is the")
     await asyncio.sleep(0)
     assert reader.read == [([], "What is the")]
 
@@ -70,9 +70,9 @@ async def test_what_is_heard_is_read_behind_the_conversation(service: TwinServic
 async def test_one_reading_at_a_time(service: TwinService, reader: Reader) -> None:
     reader.goes_on.clear()
     session = await service.open()
-    session.read_ahead("What")
+    session.prefill("What")
     await asyncio.sleep(0)
-    session.read_ahead("What is")
+    session.prefill("What is")
     await asyncio.sleep(0)
     assert len(reader.read) == 1
     await service.close()
@@ -81,7 +81,7 @@ async def test_one_reading_at_a_time(service: TwinService, reader: Reader) -> No
 async def test_the_beginning_of_a_turn_stops_the_reading(service: TwinService, reader: Reader) -> None:
     reader.goes_on.clear()
     session = await service.open()
-    session.read_ahead("What is")
+    session.prefill("What is")
     await asyncio.sleep(0)
     turn = session.begin_turn("What is it?", "voice", speculative=True)
     await asyncio.sleep(0)

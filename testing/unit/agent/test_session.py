@@ -236,7 +236,7 @@ async def test_a_text_over_a_silent_voice_turn_keeps_what_is_known_to_be_spoken(
     talk = Talk(["One. Two."], ["New."])
     voice = talk.session.begin_turn("count", "voice")
     await read(voice)
-    voice.spoke("One.")
+    voice.mark_spoken("One.")
     text = talk.session.begin_turn("stop", "text")
     assert voice.interrupted.is_set()
     assert await read(text) == "New."

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 import pytest
 
-from pipecatapp.agent.fallback_replies import PART_MISSING, apology_for
+from pipecatapp.agent.fallback_replies import PART_MISSING, fallback_reply_for
 from pipecatapp.errors import AdapterError, WorkflowRuntimeError
 from pipecatapp.ports import ChatDelta, ChatRequest, Message, ToolResult, ToolSpec
 from pipecatapp.workflow.run_events import EventRaised, TextPiece
@@ -159,7 +159,7 @@ async def test_a_nodes_failure_keeps_its_cause(bench: MakeBench) -> None:
     with pytest.raises(WorkflowRuntimeError) as failure:
         await bench(CHAT, llm=FakeLlm(error=gone)).run(user_text="Hello")
     assert failure.value.__cause__ is gone
-    assert apology_for(failure.value) == PART_MISSING
+    assert fallback_reply_for(failure.value) == PART_MISSING
 
 
 async def test_a_failure_that_stays_is_not_tried_again(bench: MakeBench) -> None:
@@ -442,7 +442,7 @@ async def test_the_conversation_is_read_ahead_as_the_next_prompt_begins(bench: M
     )
     history = [Message("user", "Hi."), Message("assistant", "Hello.")]
 
-    await under_test.runner.read_ahead(history, "What is", "s")
+    await under_test.runner.prefill(history, "What is", "s")
     _ = [event async for event in under_test.runner.run(
         {"user_text": "What is it?", "history": history}, RunContext("s", "t"))]  # fmt: skip
 
