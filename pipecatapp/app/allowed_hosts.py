@@ -1,4 +1,4 @@
-"""By which names the house may be asked for.
+"""Host names by which this house may be asked for.
 
 It owns where they come from: this machine, its certificate, the fronts that Consul knows, and the owner. What
 is done with another name is `web`'s.

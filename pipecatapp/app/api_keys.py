@@ -1,4 +1,4 @@
-"""Where the gateway's keys are kept.
+"""Picks where the gateway's API keys are kept.
 
 It owns that choice: Consul in a cluster, where any node may run the agent; else a file of this machine.
 """

@@ -1,4 +1,4 @@
-"""Brings up what a workflow needs: language model, experts, embeddings, memory and tools.
+"""The core that workflows need: language model, experts, embeddings, memory and tools.
 
 It owns their order; what hears, speaks and serves is added by `composition`, and is not imported here.
 """
@@ -13,8 +13,8 @@ from typing import TypeVar
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import (
-    Access,
-    access_to,
+    EndpointCredentials,
+    credentials_for,
     external_experts,
     memory_urls,
     open_directory,
@@ -36,39 +36,39 @@ from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
 
 T = TypeVar("T", bound=Closable)
-Whys = dict[str, str]
+Reasons = dict[str, str]
 """Part to the sentence that says what was picked for it, and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mind:
+class Core:
     """What a workflow needs, up, and what it was made from.
 
     Args:
         services: What nodes may use; the memory is among it.
         llm: The language model and, when there is one, its child server.
         experts: Every expert by name.
-        access: How an instance of one is asked.
+        credentials: How an instance of one is asked.
         directory: The services of the house.
         memory: The long-term memory and its saved states.
         store: This machine's models.
         cpu: This machine's processor.
-        whys: What was picked, and why.
+        reasons: What was picked, and why.
     """
 
     services: NodeServices
     llm: PickedLlm
     experts: ExpertPool
-    access: Callable[[Endpoint], Access]
+    credentials: Callable[[Endpoint], EndpointCredentials]
     directory: ServiceDirectory
     memory: AgentMemory
     store: ModelStore
     cpu: CpuInfo
-    whys: Whys
+    reasons: Reasons
 
 
 @asynccontextmanager
-async def thinking(settings: Settings) -> AsyncIterator[Mind]:
+async def open_core(settings: Settings) -> AsyncIterator[Core]:
     """Bring up what a workflow needs: LLM, embeddings, memory and tools.
 
     Raises:
@@ -77,21 +77,21 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
     store, cpu, clock = model_store(settings), read_cpu(), SystemClock()
     well_known = load_profiles(settings.catalogue_dir)
     external = external_experts(settings)
-    access = access_to(settings, external)
+    credentials = credentials_for(settings, external)
     async with AsyncExitStack() as stack:
-        whys: Whys = {}
+        reasons: Reasons = {}
         directory = await open_directory(settings, clock, external)
         stack.push_async_callback(directory.close)
-        llm, experts = await pick_experts(settings, store, cpu, directory, access, clock)
+        llm, experts = await pick_experts(settings, store, cpu, directory, credentials, clock)
         stack.push_async_callback(llm.close)
         stack.push_async_callback(experts.close)
-        embedder = await keep(stack, whys, "embeddings", pick_embedder(settings, store, cpu))
-        whys["llm"] = llm.why
+        embedder = await keep_open(stack, reasons, "embeddings", pick_embedder(settings, store, cpu))
+        reasons["llm"] = llm.reason
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         uses_faiss = settings.memory == "remote" or await faiss_works(settings)
         memory = pick_memory(settings, embedder, clock, memory_urls(directory), uses_faiss=uses_faiss)
         stack.push_async_callback(memory.store.close)
-        whys["memory"] = memory.why
+        reasons["memory"] = memory.reason
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
         services = NodeServices(
             llm=llm.client,
@@ -103,7 +103,7 @@ async def thinking(settings: Settings) -> AsyncIterator[Mind]:
             prompts=shipped_prompts(),
             router=Router(embedder),
         )
-        yield Mind(services, llm, experts, access, directory, memory, store, cpu, whys)
+        yield Core(services, llm, experts, credentials, directory, memory, store, cpu, reasons)
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
@@ -116,9 +116,9 @@ def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:
     return WorkflowRunner(load_workflow(path, prompts=services.prompts), services)
 
 
-async def keep(stack: AsyncExitStack, whys: Whys, part: str, picking: Awaitable[Picked[T]]) -> T:
-    """Return what is being picked, with its reason among `whys`; it is closed with `stack`."""
+async def keep_open(stack: AsyncExitStack, reasons: Reasons, part: str, picking: Awaitable[Picked[T]]) -> T:
+    """Return what is being picked, with its reason among `reasons`; it is closed with `stack`."""
     picked = await picking
-    whys[part] = picked.why
+    reasons[part] = picked.reason
     stack.push_async_callback(picked.engine.close)
     return picked.engine

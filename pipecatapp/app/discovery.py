@@ -1,4 +1,4 @@
-"""How this agent finds the services of the house.
+"""Service discovery of this agent: its directory, and the experts it finds there.
 
 It owns which directory there is, what it follows, and how an expert of it becomes the language model.
 Following is the adapters' business, asking is `experts`'s.
@@ -20,7 +20,7 @@ from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.app.allowed_hosts import FRONT_SERVICE
-from pipecatapp.app.engines import PickedLlm, own_is_main, pick_llm
+from pipecatapp.app.engines import PickedLlm, pick_llm, uses_only_own_llm
 from pipecatapp.app.external_api_keys import read_external_keys
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.external import ExternalExpert, load_external
@@ -55,7 +55,7 @@ def consul_http(settings: Settings) -> ConsulHttp:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class EndpointCredentials:
     """How an expert is asked.
 
     Args:
@@ -96,10 +96,15 @@ def external_experts(settings: Settings) -> tuple[ExternalExpert, ...]:
     return found
 
 
-def access_to(settings: Settings, external: Iterable[ExternalExpert]) -> Callable[[Endpoint], Access]:
+def credentials_for(
+    settings: Settings, external: Iterable[ExternalExpert]
+) -> Callable[[Endpoint], EndpointCredentials]:
     """Return how each expert is asked: one elsewhere is shown its own key, and never the house's."""
-    house = Access(settings.llm_model or "default", settings.expert_api_key)
-    others = {expert.endpoint.id: Access(expert.model, expert.api_key, is_llama=False) for expert in external}
+    house = EndpointCredentials(settings.llm_model or "default", settings.expert_api_key)
+    others = {
+        expert.endpoint.id: EndpointCredentials(expert.model, expert.api_key, is_llama=False)
+        for expert in external
+    }
     return lambda endpoint: others[endpoint.id] if endpoint.elsewhere else house
 
 
@@ -138,7 +143,7 @@ async def pick_experts(
     store: ModelStore,
     cpu: CpuInfo,
     directory: ServiceDirectory,
-    access: Callable[[Endpoint], Access],
+    credentials: Callable[[Endpoint], EndpointCredentials],
     clock: Clock,
 ) -> tuple[PickedLlm, ExpertPool]:
     """Return the language model and all experts by name.
@@ -155,11 +160,11 @@ async def pick_experts(
     """
 
     def connect(endpoint: Endpoint) -> LlmClient:
-        return access(endpoint).client(endpoint, name=display_name(endpoint), timeout_s=EXPERT_TIMEOUT_S)
+        return credentials(endpoint).client(endpoint, name=display_name(endpoint), timeout_s=EXPERT_TIMEOUT_S)
 
-    if own_is_main(settings):
+    if uses_only_own_llm(settings):
         alone = await pick_llm(settings, store, cpu)
-        pool = ExpertPool(directory, connect, clock, own=alone.client, own_is_main=True)
+        pool = ExpertPool(directory, connect, clock, own=alone.client, uses_only_own_llm=True)
         return replace(alone, client=pool.client(MAIN_EXPERT)), pool
     own: PickedLlm | None = None
     try:
@@ -172,7 +177,7 @@ async def pick_experts(
     client = pool.client(MAIN_EXPERT)
     # A server of this machine that is no child of ours is taken at its word.
     is_served_here = own is not None and own.server is None
-    behind = f"; else {own.why}" if own else "; there is none of this machine's own"
+    behind = f"; else {own.reason}" if own else "; there is none of this machine's own"
     picked = PickedLlm(
         client,
         own.server if own else None,

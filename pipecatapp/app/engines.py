@@ -1,4 +1,4 @@
-"""Which engine stands behind each port on this machine, and why.
+"""Picks the engine behind each port on this machine, with the reason.
 
 It owns the rules by name, CPU and what is present; an engine itself is an adapter. Every choice comes
 with a sentence for the log and the status page.
@@ -17,7 +17,7 @@ from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback_url
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess
-from pipecatapp.app.local_llm import OwnLlm
+from pipecatapp.app.local_llm import LocalLlm
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
@@ -50,7 +50,7 @@ class Picked(Generic[E_co]):
     """An engine, ready, and the sentence that says why it is this one."""
 
     engine: E_co
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class PickedLlm:
     Args:
         client: Who is asked.
         server: This machine's child server, or None.
-        why: Why it is this one.
+        reason: Why it is this one.
         is_elsewhere: Whether another machine answers in the child's place; None when no other can.
     """
 
     client: LlmClient
     server: LlmServerProcess | None
-    why: str
+    reason: str
     is_elsewhere: Callable[[], bool] | None = None
 
     def is_up(self) -> bool:
@@ -109,7 +109,7 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    name, why = stt_choice(settings, cpu)
+    name, reason = stt_choice(settings, cpu)
     path = Path()
     if name in WHISPER_SERVICES:
         model = settings.stt_model or store.choose("stt", profile=settings.profile, cpu_flags=cpu.flags).name
@@ -117,7 +117,7 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         fault = await EngineTrials(settings, cpu).ask("whisper", path)
         if fault:
             _refuse("STT_SERVICE", settings.stt_service, fault, "auto, pocketsphinx, openai")
-            name, why = "pocketsphinx", fault
+            name, reason = "pocketsphinx", fault
     if name in WHISPER_SERVICES:
         engine = await _whisper(name, path, settings)
     elif name == "openai":
@@ -129,7 +129,7 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
 
         engine = await PocketSphinxStt.load()
-    return Picked(engine, f"{engine.name}, because {why}")
+    return Picked(engine, f"{engine.name}, because {reason}")
 
 
 async def _whisper(name: str, model: Path, settings: Settings) -> SpeechToText:
@@ -152,12 +152,12 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    name, why = settings.tts_service, f"TTS_SERVICE={settings.tts_service}"
+    name, reason = settings.tts_service, f"TTS_SERVICE={settings.tts_service}"
     if name == "auto":
         voices = [model.name for model in store.catalogue.expert("tts") if store.is_present(model.name)]
         has_piper = any(voice.startswith("piper-") for voice in voices)
         name = "piper" if has_piper else "espeak"
-        why = (
+        reason = (
             "its voice is here" if has_piper else "no Piper voice is here (`twin models fetch --expert tts`)"
         )
     path = Path()
@@ -166,7 +166,7 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         fault = await EngineTrials(settings, cpu).ask(name, path)
         if fault:
             _refuse("TTS_SERVICE", settings.tts_service, fault, "auto, espeak, openai")
-            name, why = "espeak", fault
+            name, reason = "espeak", fault
     if name == "piper":
         from pipecatapp.adapters.tts.piper import PiperTts
 
@@ -190,7 +190,7 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         from pipecatapp.adapters.tts.espeak import EspeakTts
 
         engine = await EspeakTts.load(voice=settings.tts_voice or "en-us")
-    return Picked(engine, f"{engine.name}, because {why}")
+    return Picked(engine, f"{engine.name}, because {reason}")
 
 
 async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picked[Embedder]:
@@ -240,7 +240,7 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
             llama_extensions=extensions,
         )
         return PickedLlm(client, None, f"the server at {base_url}, because LLM_BASE_URL names it")
-    own = await asyncio.to_thread(OwnLlm, settings, store, cpu)
+    own = await asyncio.to_thread(LocalLlm, settings, store, cpu)
     server = LlmServerProcess(
         own.command, port=settings.llm_port, nice=settings.llm_nice, on_illegal=own.again
     )
@@ -252,10 +252,10 @@ async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
         log.warning("The language model's server died of an instruction; its engine is tried anew")
         await asyncio.to_thread(own.again, exc.message)
         await server.start()
-    return PickedLlm(OpenAiLlm(server.base_url, own.model, server.api_key), server, own.why)
+    return PickedLlm(OpenAiLlm(server.base_url, own.model, server.api_key), server, own.reason)
 
 
-def own_is_main(settings: Settings) -> bool:
+def uses_only_own_llm(settings: Settings) -> bool:
     """Whether what `pick_llm` returns is the expert `main`, whatever the house has of that name.
 
     It is on a machine without Consul, and where the settings send what is thought to another server.

@@ -1,4 +1,4 @@
-"""The keys of experts elsewhere, by the names that `external_experts.yaml` has for them.
+"""API keys of external experts, by the names that `external_experts.yaml` has for them.
 
 It owns where they are kept: a setting, which a cluster's job is given, or a file of the service's alone.
 """

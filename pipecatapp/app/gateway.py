@@ -1,4 +1,4 @@
-"""The gateway of this agent, made of its parts.
+"""Wires the gateway: upstreams, connections, codec and API keys.
 
 It owns which servers stand behind an expert's name and where keys are kept; how requests are passed on is
 `gateway`'s.
@@ -14,8 +14,8 @@ from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.llama_errors import parse_rejection
 from pipecatapp.adapters.stt.chunking import pcm_chunks
 from pipecatapp.app.api_keys import watch_api_keys
-from pipecatapp.app.discovery import Access
-from pipecatapp.app.engines import PickedLlm, llm_key, own_is_main
+from pipecatapp.app.discovery import EndpointCredentials
+from pipecatapp.app.engines import PickedLlm, llm_key, uses_only_own_llm
 from pipecatapp.experts.backend_pool import Backend, BackendPool
 from pipecatapp.experts.service_names import NATIVE_TOOLS, display_name, expert_names, service_of
 from pipecatapp.gateway.audio import Synthesizer, Transcriber
@@ -38,28 +38,28 @@ class Engines:
     tts: TextToSpeech
 
 
-class HouseUpstreams:
+class ClusterUpstreams:
     """The experts that the agent's own calls ask, and this machine's own model behind `main`.
 
     Args:
         backends: The experts, and what was seen of them.
-        access: How an instance is asked.
+        credentials: How an instance is asked.
         own: Returns this machine's own model's server; None while there is none.
-        own_is_main: The own one is `main`: no other is asked for it, whatever the directory knows.
+        uses_only_own_llm: The own one is `main`: no other is asked for it, whatever the directory knows.
     """
 
     def __init__(
         self,
         backends: BackendPool,
-        access: Callable[[Endpoint], Access],
+        credentials: Callable[[Endpoint], EndpointCredentials],
         own: Callable[[], Upstream | None],
         *,
-        own_is_main: bool,
+        uses_only_own_llm: bool,
     ) -> None:
         self._backends = backends
-        self._access = access
+        self._credentials = credentials
         self._own = own
-        self._own_is_main = own_is_main
+        self._own_is_main = uses_only_own_llm
 
     def experts(self) -> Sequence[str]:
         """Return the names of those that can be asked now, `main` first."""
@@ -85,12 +85,12 @@ class HouseUpstreams:
 
     def _upstream(self, backend: Backend) -> Upstream:
         endpoint = backend.endpoint
-        access = self._access(endpoint)
+        credentials = self._credentials(endpoint)
         return Upstream(
             endpoint.base_url,
             display_name(endpoint),
-            access.api_key,
-            model="" if access.is_llama else access.model,
+            credentials.api_key,
+            model="" if credentials.is_llama else credentials.model,
             calls_tools=NATIVE_TOOLS in endpoint.tags,
             observer=backend,
         )
@@ -99,7 +99,7 @@ class HouseUpstreams:
 async def make_gateway(
     settings: Settings,
     backends: BackendPool,
-    access: Callable[[Endpoint], Access],
+    credentials: Callable[[Endpoint], EndpointCredentials],
     clock: Clock,
     llm: PickedLlm,
     engines: Engines,
@@ -107,7 +107,7 @@ async def make_gateway(
 ) -> Gateway:
     """Return the gateway over an agent that is up."""
     own = _own(settings, llm)
-    upstreams = HouseUpstreams(backends, access, own, own_is_main=own_is_main(settings))
+    upstreams = ClusterUpstreams(backends, credentials, own, uses_only_own_llm=uses_only_own_llm(settings))
     keys = await watch_api_keys(settings)
     codec = PyAvCodec()
     return Gateway(

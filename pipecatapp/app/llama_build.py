@@ -1,4 +1,4 @@
-"""The built llama.cpp of this machine: where its programs are, and with which model it is tried.
+"""The llama.cpp that was built on this machine: its programs, and the model it is tried with.
 
 It owns those two questions; which of its CPU libraries works is `llama_variants`'.
 """

@@ -25,7 +25,7 @@ MEMORY_SHARE = 0.5
 """Part of the machine's memory that the language model may take."""
 
 
-class OwnLlm:
+class LocalLlm:
     """The language model that this machine serves; it reads files and may try an engine, which takes seconds.
 
     Args:
@@ -44,7 +44,7 @@ class OwnLlm:
         self._binary = built_llama_server(settings, store.catalogue)
         self.model = default_llm(settings, store, cpu)
         self._path = store.path(self.model)
-        self._engine, self._command, self.why = self._decide()
+        self._engine, self._command, self.reason = self._decide()
 
     def command(self, port: int) -> Sequence[str]:
         """Return the command that serves it on a port."""
@@ -64,7 +64,7 @@ class OwnLlm:
             AgentError: None does.
         """
         self.doubt(how)
-        self._engine, self._command, self.why = self._decide()
+        self._engine, self._command, self.reason = self._decide()
 
     @property
     def doubted(self) -> str:
@@ -138,13 +138,13 @@ def llm_choice(
     if wants != "llama-server" and has_wheel and not missing and not wheel_fault:
         return "xllamacpp", "this CPU runs the prebuilt engine" if wants == "auto" else f"LLM_SERVICE={wants}"
     if has_binary:
-        why = lacks if missing else wheel_fault or "the prebuilt engine is not installed"
-        return "llama-server", why if wants == "auto" else f"LLM_SERVICE={wants}"
+        reason = lacks if missing else wheel_fault or "the prebuilt engine is not installed"
+        return "llama-server", reason if wants == "auto" else f"LLM_SERVICE={wants}"
     fault = lacks if missing else wheel_fault
-    why = f"{fault}, and " if fault and wants == "auto" else ""
+    reason = f"{fault}, and " if fault and wants == "auto" else ""
     raise ConfigError(
         "no-llm-engine",
-        f"{why}llama-server, built from source, is not here yet.",
+        f"{reason}llama-server, built from source, is not here yet.",
         hint="Build it with: twin artifacts fetch llama.cpp",
         status=503,
     )

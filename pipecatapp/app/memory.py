@@ -34,7 +34,7 @@ from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.memory.replicated_memory import ReplicatedMemory
 from pipecatapp.ports import Clock, Embedder, MemoryState, MemoryStore, SavedStates, Vectors
 from pipecatapp.settings import Settings
-from pipecatapp.web.memory_api import MemoryParts
+from pipecatapp.web.memory_api import MemoryContext
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,13 @@ class AgentMemory:
     Args:
         store: The memory; to be closed.
         states: Its saved states.
-        why: Which it is and why, in words.
+        reason: Which it is and why, in words.
         status: Returns which it is and how it is, for programs.
     """
 
     store: MemoryStore
     states: SavedStates
-    why: str
+    reason: str
     status: Callable[[], Mapping[str, Any]]
 
 
@@ -150,7 +150,7 @@ async def use_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
 
 
 @asynccontextmanager
-async def memory_service(settings: Settings, *, address: str, inherits: Path) -> AsyncIterator[MemoryParts]:
+async def memory_service(settings: Settings, *, address: str, inherits: Path) -> AsyncIterator[MemoryContext]:
     """Bring the memory service up; on leaving, give its lock away and close its file.
 
     Args:
@@ -167,7 +167,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         stack.enter_context(_only_one(folder / "memory-service.lock"))
         picked = await pick_embedder(settings, model_store(settings), read_cpu())
         stack.push_async_callback(picked.engine.close)
-        log.info("Picked embeddings: %s", picked.why)
+        log.info("Picked embeddings: %s", picked.reason)
         uses_faiss = await faiss_works(settings)
         store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock, uses_faiss=uses_faiss)
         replica = None
@@ -195,7 +195,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
             store, replica, address=address, clock=clock, hand_over=handover_sender(connect), inherit=inherit
         )
         stack.push_async_callback(memory.close)
-        yield MemoryParts(memory, states)
+        yield MemoryContext(memory, states)
 
 
 class _NoEmbedder:

@@ -1,4 +1,4 @@
-"""Fixed sentences as sound files.
+"""A cache of fixed sentences as WAV files.
 
 It owns that a sentence is made once; which sentences there are is said by who asks.
 """
@@ -12,7 +12,7 @@ from pipecatapp.ports import TextToSpeech
 from pipecatapp.speech.speaker import Speaker
 
 
-class Lines:
+class SpeechCache:
     """Sentences in the agent's voice.
 
     Args:

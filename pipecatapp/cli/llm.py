@@ -12,7 +12,7 @@ from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.host.process_shim import exec_with_shim
 from pipecatapp.adapters.llm.api_key import ensure_llm_key
-from pipecatapp.app.local_llm import OwnLlm
+from pipecatapp.app.local_llm import LocalLlm
 from pipecatapp.app.models import model_store
 from pipecatapp.settings import child_environment, load_settings
 
@@ -33,9 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _llm(options: argparse.Namespace) -> int:
     settings = load_settings()
     port = options.port or settings.llm_port or DEFAULT_PORT
-    own = OwnLlm(settings, model_store(settings), read_cpu())
+    own = LocalLlm(settings, model_store(settings), read_cpu())
     command = list(own.command(port))
-    print(own.why, file=sys.stderr)
+    print(own.reason, file=sys.stderr)
     if options.print_command:
         print(" ".join(command))
         return 0

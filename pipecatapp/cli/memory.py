@@ -115,10 +115,10 @@ async def _run(settings: Settings, listener: Listener, address: str, inherits: P
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    async with memory_service(settings, address=address, inherits=inherits) as parts:
-        app = create_memory_app(parts, settings.memory_token.get_secret_value())
+    async with memory_service(settings, address=address, inherits=inherits) as context:
+        app = create_memory_app(context, settings.memory_token.get_secret_value())
         servers = Servers(app, [listener], logs_requests=settings.log_level == "debug")
-        keeping = asyncio.create_task(parts.memory.run(), name="memory-replication")
+        keeping = asyncio.create_task(context.memory.run(), name="memory-replication")
         serving = asyncio.create_task(servers.run(), name="memory-http")
         stop = asyncio.create_task(stopping.wait(), name="memory-stop")
         try:

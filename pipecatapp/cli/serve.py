@@ -53,7 +53,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> None:
     """Bring the agent up and serve it until told to stop, which may also come while it starts."""
     await EngineTrials(settings).require("silero", "calls need it")
     # Pipecat announces itself when it is imported, which logging must be ready for.
-    from pipecatapp.app.composition import agent
+    from pipecatapp.app.composition import open_agent
 
     serving: Serving | None = None
     task = asyncio.current_task()
@@ -70,7 +70,7 @@ async def _run(settings: Settings, listeners: list[Listener]) -> None:
         loop.add_signal_handler(number, stop)
     log.info("Starting; the models take a few seconds to load")
     with contextlib.suppress(asyncio.CancelledError):
-        async with agent(settings) as parts:
-            serving = Serving(parts, listeners, logs_requests=settings.log_level == "debug")
+        async with open_agent(settings) as context:
+            serving = Serving(context, listeners, logs_requests=settings.log_level == "debug")
             await serving.run()
     log.info("Stopped")

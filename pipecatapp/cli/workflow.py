@@ -127,10 +127,10 @@ def _run(options: argparse.Namespace, open_services: OpenServices | None = None)
 
 @asynccontextmanager
 async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
-    from pipecatapp.app.core import thinking  # heavy: it knows every engine
+    from pipecatapp.app.core import open_core  # heavy: it knows every engine
 
-    async with thinking(settings) as mind:
-        yield mind.services
+    async with open_core(settings) as core:
+        yield core.services
 
 
 async def _run_once(options: argparse.Namespace, settings: Settings, open_services: OpenServices) -> int:

@@ -26,7 +26,7 @@ class ExpertPool:
         connect: Makes a client of an endpoint.
         clock: Time.
         own: This machine's own model, asked last for every expert, and closed with the pool; None for none.
-        own_is_main: `own` is the expert `main`: no other is asked for it, whatever the directory knows.
+        uses_only_own_llm: `own` is the expert `main`: no other is asked for it, whatever the directory knows.
         policy: How long a call waits for what.
     """
 
@@ -37,7 +37,7 @@ class ExpertPool:
         clock: Clock,
         *,
         own: LlmClient | None = None,
-        own_is_main: bool = False,
+        uses_only_own_llm: bool = False,
         policy: HedgingPolicy | None = None,
     ) -> None:
         self.backends = BackendPool(directory, connect, clock)
@@ -45,7 +45,7 @@ class ExpertPool:
         self._clock = clock
         self._policy = policy or HedgingPolicy()
         self._own = own
-        self._main = () if own_is_main else (service_of(MAIN_EXPERT),)
+        self._main = () if uses_only_own_llm else (service_of(MAIN_EXPERT),)
         self._clients: dict[str, ExpertLlm] = {}
 
     def client(self, expert: str) -> ExpertLlm:

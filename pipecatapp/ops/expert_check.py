@@ -17,7 +17,7 @@ from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.adapters.discovery.composite import CompositeDirectory
 from pipecatapp.agent.fallback_replies import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
 from pipecatapp.app.clock import SystemClock
-from pipecatapp.app.discovery import Access, access_to, consul_http, external_experts
+from pipecatapp.app.discovery import EndpointCredentials, consul_http, credentials_for, external_experts
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.service_names import EXPERT_PREFIX, expert_names, service_of
 from pipecatapp.ports import MAIN_EXPERT, ChatRequest, Endpoint, Message, ServiceDirectory
@@ -93,13 +93,13 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
                 hint="The token needs service:read for llama-api- and node:read.",
             )
         everybody = CompositeDirectory(directory, [expert.endpoint for expert in external])
-        return await _check(wish, everybody, access_to(settings, external))
+        return await _check(wish, everybody, credentials_for(settings, external))
     finally:
         await directory.close()
 
 
 async def _check(
-    wish: Wish, directory: ServiceDirectory, access: Callable[[Endpoint], Access]
+    wish: Wish, directory: ServiceDirectory, credentials: Callable[[Endpoint], EndpointCredentials]
 ) -> list[Verdict]:
     named = wish.experts or (MAIN_EXPERT, *expert_names(directory))
     expected = tuple(dict.fromkeys([*named, *wish.deployed]))
@@ -108,7 +108,9 @@ async def _check(
     verdicts: list[Verdict] = []
     for name in expected:
         endpoints = directory.current(service_of(name))
-        asked += [_ask_expert(name, endpoint, access(endpoint), wish.timeout_s) for endpoint in endpoints]
+        asked += [
+            _ask_expert(name, endpoint, credentials(endpoint), wish.timeout_s) for endpoint in endpoints
+        ]
         known = directory.known(service_of(name))
         if known and not endpoints:
             nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
@@ -125,7 +127,7 @@ async def _check(
     return [*sorted(verdicts, key=lambda verdict: expected.index(verdict.name)), agent]
 
 
-async def _ask_expert(name: str, endpoint: Endpoint, how: Access, timeout_s: float) -> Verdict:
+async def _ask_expert(name: str, endpoint: Endpoint, how: EndpointCredentials, timeout_s: float) -> Verdict:
     where = endpoint.elsewhere or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
     client = how.client(endpoint, name=endpoint.service, timeout_s=timeout_s)
     request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)

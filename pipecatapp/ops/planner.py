@@ -117,10 +117,10 @@ async def published_profiles(settings: Settings) -> Published:
     # A machine that was set up anew is known a second time, as the one that is gone.
     left_out = {name: why for name, why in left_out.items() if name not in {one.node for one in profiles}}
     if not profiles:
-        whys = "; ".join(f"{name} {why}" for name, why in left_out.items())
+        reasons = "; ".join(f"{name} {why}" for name, why in left_out.items())
         raise ConfigError(
             "no-profiles",
-            f"No node of the cluster has published a profile and takes work ({whys or 'there is none'}).",
+            f"No node of the cluster has published a profile and takes work ({reasons or 'there is none'}).",
             hint="ansible-playbook playbooks/measure.yaml measures them all; or: twin plan --profiles FOLDER",
         )
     return Published(tuple(profiles), left_out)

@@ -1,4 +1,4 @@
-"""By which name a caller asked for this machine, and whether that is one of ours.
+"""Which `Host` of a request is one of ours.
 
 It owns the rule; which names the house has is the composition root's to say. A page whose own name was made
 to lead here (DNS rebinding) asks by that name, with an `Origin` that fits it: only the name tells it from

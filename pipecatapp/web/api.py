@@ -14,10 +14,10 @@ from starlette.types import Scope
 
 from pipecatapp import __version__
 from pipecatapp.web import sockets
-from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.dependencies import AgentContext
 from pipecatapp.web.errors import install_error_handlers
 from pipecatapp.web.routes import calls, chat, memory, status, v1
-from pipecatapp.web.security import Guard
+from pipecatapp.web.security import SecurityMiddleware
 
 STATIC_DIR = Path(__file__).parent / "static"
 
@@ -32,15 +32,15 @@ class _Page(StaticFiles):
         return response
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(context: AgentContext) -> FastAPI:
     """Return the application over an agent that is up."""
     # The interactive docs of FastAPI load scripts from outside, so only the schema is served.
     app = FastAPI(title="Twin", version=__version__, docs_url=None, redoc_url=None)
-    app.state.parts = parts
+    app.state.context = context
     install_error_handlers(app)
-    if parts.gateway is not None:
-        app.add_middleware(v1.V1, gateway=parts.gateway)
-    app.add_middleware(Guard, names=parts.host_names)
+    if context.gateway is not None:
+        app.add_middleware(v1.V1, gateway=context.gateway)
+    app.add_middleware(SecurityMiddleware, names=context.allowed_hosts)
     for module in (calls, chat, memory, status, sockets):
         app.include_router(module.router)
     app.mount("/", _Page(directory=STATIC_DIR, html=True), name="page")

@@ -1,4 +1,4 @@
-"""Whether a caller is on this very machine.
+"""Whether a client is on this very machine.
 
 It owns that judgement; what a local caller may do is said by who asks.
 """

@@ -1,4 +1,4 @@
-"""What the routes need of the agent.
+"""What FastAPI routes depend on: the context of the agent.
 
 It owns the bundle that the composition root fills; the parts themselves are of other layers.
 """
@@ -19,7 +19,7 @@ from pipecatapp.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AgentContext:
     """The agent, as the web layer sees it.
 
     Args:
@@ -32,7 +32,7 @@ class Parts:
         experts: Returns who may answer and where, for `/api/experts`.
         speak: Returns a sentence as a WAV file.
         gateway: The models for other programs; None for an agent that has none to give.
-        host_names: Returns the names and addresses by which the house may be asked for, in small letters.
+        allowed_hosts: Returns the names and addresses by which the house may be asked for, in small letters.
     """
 
     settings: Settings
@@ -44,14 +44,14 @@ class Parts:
     experts: Callable[[], Mapping[str, Any]]
     speak: Callable[[str], Awaitable[bytes]]
     gateway: Gateway | None = None
-    host_names: Callable[[], Collection[str]] = frozenset
+    allowed_hosts: Callable[[], Collection[str]] = frozenset
 
 
-def _parts(connection: HTTPConnection) -> Parts:
-    parts = connection.app.state.parts
-    assert isinstance(parts, Parts)
-    return parts
+def _context(connection: HTTPConnection) -> AgentContext:
+    context = connection.app.state.context
+    assert isinstance(context, AgentContext)
+    return context
 
 
-AgentParts = Annotated[Parts, Depends(_parts)]
+Context = Annotated[AgentContext, Depends(_context)]
 """Give a route its parts."""

@@ -28,7 +28,7 @@ _LARGE = ("/v1/state", "/v1/hand-over")
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryParts:
+class MemoryContext:
     """The memory service, as the routes see it."""
 
     memory: ReplicatedMemory
@@ -79,15 +79,15 @@ class TokenGate:
         await self._app(scope, counted, send)
 
 
-def create_memory_app(parts: MemoryParts, token: str) -> FastAPI:
+def create_memory_app(context: MemoryContext, token: str) -> FastAPI:
     """Return the application over a memory that is up.
 
     Args:
-        parts: The memory.
+        context: The memory.
         token: What callers must show; "" for nothing.
     """
     app = FastAPI(title="Twin memory", version=__version__, docs_url=None, redoc_url=None)
-    app.state.parts = parts
+    app.state.context = context
     install_error_handlers(app)
     app.add_middleware(TokenGate, token=token)
     _add_health(app)
@@ -98,20 +98,20 @@ def create_memory_app(parts: MemoryParts, token: str) -> FastAPI:
     return app
 
 
-def _parts(request: Request) -> MemoryParts:
-    parts = request.app.state.parts
-    assert isinstance(parts, MemoryParts)
-    return parts
+def _context(request: Request) -> MemoryContext:
+    context = request.app.state.context
+    assert isinstance(context, MemoryContext)
+    return context
 
 
-Parts = Annotated[MemoryParts, Depends(_parts)]
+Context = Annotated[MemoryContext, Depends(_context)]
 
 
 def _add_health(app: FastAPI) -> None:
     @app.get("/health")
-    async def health(parts: Parts) -> Response:
+    async def health(context: Context) -> Response:
         """Say 200 only while this instance leads and its replica answers."""
-        state = await parts.memory.state()
+        state = await context.memory.state()
         body: dict[str, Any] = {
             "status": "ok" if state.is_ready else "waiting",
             "role": state.role,
@@ -124,91 +124,93 @@ def _add_health(app: FastAPI) -> None:
 
 def _add_facts(app: FastAPI) -> None:
     @app.post("/v1/facts")
-    async def add(body: wire.AddFact, parts: Parts) -> Any:
+    async def add(body: wire.AddFact, context: Context) -> Any:
         """Remember a fact."""
-        fact = await parts.memory.add_fact(body.text, session_id=body.session_id, request_id=body.request_id)
+        fact = await context.memory.add_fact(
+            body.text, session_id=body.session_id, request_id=body.request_id
+        )
         return wire.FACT.dump_python(fact, mode="json")
 
     @app.get("/v1/facts")
-    async def facts(parts: Parts) -> Any:
+    async def facts(context: Context) -> Any:
         """List the facts, oldest first."""
-        return wire.FACTS.dump_python(await parts.memory.list_facts(), mode="json")
+        return wire.FACTS.dump_python(await context.memory.list_facts(), mode="json")
 
     @app.post("/v1/search")
-    async def search(body: wire.Search, parts: Parts) -> Any:
+    async def search(body: wire.Search, context: Context) -> Any:
         """Find facts by meaning."""
-        return wire.FACTS.dump_python(await parts.memory.search(body.query, limit=body.limit), mode="json")
+        return wire.FACTS.dump_python(await context.memory.search(body.query, limit=body.limit), mode="json")
 
     @app.post("/v1/facts/delete")
-    async def delete(body: wire.DeleteFact, parts: Parts) -> Any:
+    async def delete(body: wire.DeleteFact, context: Context) -> Any:
         """Forget a fact."""
-        return {"deleted": await parts.memory.delete_fact(body.fact_id, request_id=body.request_id)}
+        return {"deleted": await context.memory.delete_fact(body.fact_id, request_id=body.request_id)}
 
 
 def _add_turns(app: FastAPI) -> None:
     @app.post("/v1/turns")
-    async def append(body: wire.AppendTurn, parts: Parts) -> Any:
+    async def append(body: wire.AppendTurn, context: Context) -> Any:
         """Keep a turn."""
         turn = body.turn.to_turn()
-        await parts.memory.append_turn(body.session_id, turn, request_id=body.request_id)
+        await context.memory.append_turn(body.session_id, turn, request_id=body.request_id)
         return {}
 
     @app.post("/v1/turns/recent")
-    async def recent(body: wire.RecentTurns, parts: Parts) -> Any:
+    async def recent(body: wire.RecentTurns, context: Context) -> Any:
         """Return a conversation's last turns."""
-        turns = await parts.memory.recent_turns(body.session_id, limit=body.limit)
+        turns = await context.memory.recent_turns(body.session_id, limit=body.limit)
         return wire.TURNS.dump_python(turns, mode="json")
 
 
 def _add_whole(app: FastAPI) -> None:
     @app.post("/v1/forget")
-    async def forget(body: wire.Request, parts: Parts) -> Any:
+    async def forget(body: wire.Request, context: Context) -> Any:
         """Forget everything."""
-        return {"deleted": await parts.memory.delete_all(request_id=body.request_id)}
+        return {"deleted": await context.memory.delete_all(request_id=body.request_id)}
 
     @app.get("/v1/state")
-    async def export(parts: Parts) -> Any:
+    async def export(context: Context) -> Any:
         """Return everything."""
         return Response(
-            wire.STATE.dump_json(await parts.memory.export_state()), media_type="application/json"
+            wire.STATE.dump_json(await context.memory.export_state()), media_type="application/json"
         )
 
     @app.post("/v1/state")
-    async def replace(body: wire.WholeState, parts: Parts) -> Any:
+    async def replace(body: wire.WholeState, context: Context) -> Any:
         """Replace everything."""
-        await parts.memory.import_state(body.state, request_id=body.request_id)
+        await context.memory.import_state(body.state, request_id=body.request_id)
         return {}
 
     @app.post("/v1/state/merge")
-    async def merge(body: wire.WholeState, parts: Parts) -> Any:
+    async def merge(body: wire.WholeState, context: Context) -> Any:
         """Add what is not known yet."""
-        return {"added": await parts.memory.merge_state(body.state, request_id=body.request_id)}
+        return {"added": await context.memory.merge_state(body.state, request_id=body.request_id)}
 
     @app.post("/v1/hand-over")
-    async def hand_over(body: wire.HandOver, parts: Parts) -> Any:
+    async def hand_over(body: wire.HandOver, context: Context) -> Any:
         """Carry out what another instance took in while it was cut off."""
-        await parts.memory.apply_handover(body.changes)
+        await context.memory.apply_handover(body.changes)
         return {}
 
     @app.get("/v1/verify")
-    async def verify(parts: Parts) -> Any:
+    async def verify(context: Context) -> Any:
         """Check the chain and what is kept against it."""
-        return wire.REPORT.dump_python(await parts.memory.verify(), mode="json")
+        return wire.REPORT.dump_python(await context.memory.verify(), mode="json")
 
 
 def _add_saved_states(app: FastAPI) -> None:
     @app.get("/v1/states")
-    async def states(parts: Parts) -> Any:
+    async def states(context: Context) -> Any:
         """List the saved states, newest first."""
-        return wire.SAVED_LIST.dump_python(list(await parts.states.list()), mode="json")
+        return wire.SAVED_LIST.dump_python(list(await context.states.list()), mode="json")
 
     @app.get("/v1/states/{name}")
-    async def load(name: str, parts: Parts) -> Any:
+    async def load(name: str, context: Context) -> Any:
         """Return a saved state's file."""
-        return Response(await parts.states.load(name), media_type="application/json")
+        return Response(await context.states.load(name), media_type="application/json")
 
     @app.post("/v1/states/{name}")
-    async def save(name: str, saved_s: float, request: Request, parts: Parts) -> Any:
+    async def save(name: str, saved_s: float, request: Request, context: Context) -> Any:
         """Keep a saved state's file."""
-        saved = await parts.states.save(name, await request.body(), saved_s=saved_s)
+        saved = await context.states.save(name, await request.body(), saved_s=saved_s)
         return wire.SAVED.dump_python(saved, mode="json")

@@ -1,4 +1,4 @@
-"""Guards in front of every route: size, name, origin and security headers.
+"""Security middleware in front of every route: size, host name, origin and headers.
 
 It owns what a browser or a stranger may do over HTTP; the conversation's own limits are the agent's.
 """
@@ -44,7 +44,7 @@ UNKNOWN_NAME = AgentError(
 """Answers who asks by another name; the front says the same (role `ingress`)."""
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware.
 
     A page of another origin may not make the visitor's browser speak to Twin: requests that ask by another

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from pipecatapp.errors import ConfigError
 from pipecatapp.web.api import create_app
 from pipecatapp.web.client_address import TRUSTED_PROXIES
-from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.dependencies import AgentContext
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +123,13 @@ class Serving(Servers):
     """The agent's application on all its listeners.
 
     Args:
-        parts: The agent, up.
+        context: The agent, up.
         listeners: Where to serve it.
         logs_requests: Whether each request is logged.
     """
 
-    def __init__(self, parts: Parts, listeners: Sequence[Listener], *, logs_requests: bool) -> None:
-        super().__init__(create_app(parts), listeners, logs_requests=logs_requests)
+    def __init__(self, context: AgentContext, listeners: Sequence[Listener], *, logs_requests: bool) -> None:
+        super().__init__(create_app(context), listeners, logs_requests=logs_requests)
 
 
 def _server(app: FastAPI, listener: Listener, logs_requests: bool) -> _Server:

@@ -19,7 +19,7 @@ from pipecatapp.agent.session import Session
 from pipecatapp.agent.turn import Turn
 from pipecatapp.errors import AgentError, SessionError
 from pipecatapp.events import ErrorRaised
-from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.dependencies import AgentContext
 
 log = logging.getLogger(__name__)
 router = APIRouter()
@@ -60,25 +60,25 @@ _INCOMING: TypeAdapter[UserMessage | Interrupt | Resume] = TypeAdapter(
 @router.websocket("/ws")
 async def conversation(socket: WebSocket, session_id: str = "") -> None:
     """Follow and steer one conversation."""
-    parts = socket.app.state.parts
-    assert isinstance(parts, Parts)
+    context = socket.app.state.context
+    assert isinstance(context, AgentContext)
     await socket.accept()
     try:
-        session = await parts.service.resume(session_id)
+        session = await context.service.resume(session_id)
     except AgentError as exc:
         await socket.send_json(exc.to_wire())
         await socket.close(1008, exc.message[:100])
         return
-    await _Conversation(socket, session, parts).run()
+    await _Conversation(socket, session, context).run()
 
 
 class _Conversation:
     """One socket on one session."""
 
-    def __init__(self, socket: WebSocket, session: Session, parts: Parts) -> None:
+    def __init__(self, socket: WebSocket, session: Session, context: AgentContext) -> None:
         self._socket = socket
         self._session = session
-        self._parts = parts
+        self._context = context
         self._pump: asyncio.Task[None] | None = None
         self._turns: set[asyncio.Task[None]] = set()
 
@@ -133,8 +133,8 @@ class _Conversation:
             log.debug("A page left while events were sent")
 
     async def _say(self, text: str) -> None:
-        text = Session.check_text(text, self._parts.settings.max_text_chars)
-        if await self._parts.calls.say(self._session.id, text):
+        text = Session.check_text(text, self._context.settings.max_text_chars)
+        if await self._context.calls.say(self._session.id, text):
             return
         turn = self._session.begin_turn(text, "text")
         task = asyncio.create_task(_play(turn), name=f"socket-turn-{turn.id}")

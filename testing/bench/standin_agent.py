@@ -26,7 +26,7 @@ from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import Router
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.call_manager import WebRtcCallManager
-from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.dependencies import AgentContext
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts
 from pipecatapp.workflow.services import NodeServices
@@ -95,8 +95,10 @@ async def run() -> None:
     def checks() -> Mapping[str, CheckResult]:
         return {"stand-ins": CheckResult(ok=True, detail="always ready")}
 
-    parts = Parts(settings, service, calls, services.toolbox, checks, describe, dict, _silence)
-    serving = Serving(parts, [Listener(bind(settings.host, settings.port, "TWIN_PORT"))], logs_requests=False)
+    context = AgentContext(settings, service, calls, services.toolbox, checks, describe, dict, _silence)
+    serving = Serving(
+        context, [Listener(bind(settings.host, settings.port, "TWIN_PORT"))], logs_requests=False
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, serving.stop)
     gc.freeze()

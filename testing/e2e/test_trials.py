@@ -260,7 +260,7 @@ async def test_pocketsphinx_listens_where_whispers_library_dies(
     monkeypatch.setenv("PYTHONPATH", path_with(plant_package(tmp_path / "planted", "ctranslate2", "die()\n")))
     picked = await pick_stt(settings(), model_store(settings()), read_cpu())
     await picked.engine.close()
-    assert "pocketsphinx (en-us), because Whisper (CTranslate2) does not work on this CPU" in picked.why
+    assert "pocketsphinx (en-us), because Whisper (CTranslate2) does not work on this CPU" in picked.reason
     with pytest.raises(ConfigError, match=r"STT_SERVICE=embedded: .*SIGILL.*valid here: auto, pocketsphinx"):
         await pick_stt(settings(stt_service="embedded"), model_store(settings()), read_cpu())
 
@@ -271,7 +271,7 @@ async def test_espeak_speaks_where_pipers_library_dies_and_the_memory_says_what_
     monkeypatch.setenv("PYTHONPATH", path_with(plant_package(tmp_path / "planted", "onnxruntime", "die()\n")))
     picked = await pick_tts(settings(), model_store(settings()), read_cpu())
     await picked.engine.close()
-    assert "because Piper (ONNX Runtime) does not work on this CPU: it ended by SIGILL" in picked.why
+    assert "because Piper (ONNX Runtime) does not work on this CPU: it ended by SIGILL" in picked.reason
     with pytest.raises(ConfigError, match=r"MiniLM .*SIGILL.*; the memory and the choice") as caught:
         await pick_embedder(settings(), model_store(settings()), read_cpu())
     assert "EMBEDDER_SERVICE=openai" in caught.value.hint
@@ -288,4 +288,4 @@ async def test_the_built_server_thinks_where_the_prebuilt_engine_dies(
         assert text_of(await collect(picked.client, ASK)) in {"yes", "no"}
     finally:
         await picked.close()
-    assert "llama-server, because the prebuilt language model's engine" in picked.why
+    assert "llama-server, because the prebuilt language model's engine" in picked.reason

@@ -29,7 +29,7 @@ async def pick() -> dict[str, Any]:
     cpu, settings = read_cpu(), Settings()  # type: ignore[call-arg]
     picked = await pick_stt(settings, model_store(settings), cpu)
     await picked.engine.close()
-    return {"stt": picked.why, "llm": llm_choice(settings, cpu, has_wheel=True, has_binary=True)}
+    return {"stt": picked.reason, "llm": llm_choice(settings, cpu, has_wheel=True, has_binary=True)}
 
 
 async def piper() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from pipecatapp.ports import CallOffer, IceCandidate
-from pipecatapp.web.dependencies import AgentParts
+from pipecatapp.web.dependencies import Context
 
 router = APIRouter(prefix="/api/offer", tags=["calls"])
 
@@ -51,9 +51,9 @@ class Candidates(BaseModel):
 
 
 @router.post("")
-async def offer(body: Offer, parts: AgentParts) -> dict[str, str]:
+async def offer(body: Offer, context: Context) -> dict[str, str]:
     """Take or renew a call; the answer also names the session."""
-    answer = await parts.calls.offer(
+    answer = await context.calls.offer(
         CallOffer(
             sdp=body.sdp,
             type=body.type,
@@ -71,16 +71,16 @@ async def offer(body: Offer, parts: AgentParts) -> dict[str, str]:
 
 
 @router.get("/busy.wav")
-async def busy(parts: AgentParts) -> Response:
+async def busy(context: Context) -> Response:
     """Say that the line is busy, for the caller who was refused."""
-    sound = await parts.speak(BUSY_LINE)
+    sound = await context.speak(BUSY_LINE)
     return Response(sound, media_type="audio/wav", headers={"Cache-Control": "max-age=3600"})
 
 
 @router.patch("")
-async def candidates(body: Candidates, parts: AgentParts) -> dict[str, str]:
+async def candidates(body: Candidates, context: Context) -> dict[str, str]:
     """Add addresses to a call."""
-    await parts.calls.add_candidates(
+    await context.calls.add_candidates(
         body.pc_id, [IceCandidate(c.candidate, c.sdp_mid, c.sdp_mline_index) for c in body.candidates]
     )
     return {"status": "success"}

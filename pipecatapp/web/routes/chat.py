@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipecatapp.agent.service import ChatReply
 from pipecatapp.errors import AgentError
-from pipecatapp.web.dependencies import AgentParts
+from pipecatapp.web.dependencies import Context
 
 router = APIRouter(prefix="/api/chat", tags=["text"])
 
@@ -31,9 +31,9 @@ class Chat(BaseModel):
 
 
 @router.post("")
-async def chat(body: Chat, parts: AgentParts) -> Response:
+async def chat(body: Chat, context: Context) -> Response:
     """Answer one text."""
-    service = parts.service
+    service = context.service
     if not body.stream:
         return JSONResponse((await service.chat(body.session_id, body.text)).to_wire())
     session, turn = await service.begin_text(body.session_id, body.text)

@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
 from pipecatapp.ports import Fact
-from pipecatapp.web.dependencies import AgentParts
+from pipecatapp.web.dependencies import Context
 
 router = APIRouter(prefix="/api", tags=["memory"])
 
@@ -25,40 +25,40 @@ class StateName(BaseModel):
 
 
 @router.post("/state/save")
-async def save(body: StateName, parts: AgentParts) -> dict[str, Any]:
+async def save(body: StateName, context: Context) -> dict[str, Any]:
     """Write the whole memory to one file."""
-    return asdict(await parts.service.save_state(body.name))
+    return asdict(await context.service.save_state(body.name))
 
 
 @router.post("/state/load")
-async def load(body: StateName, parts: AgentParts) -> dict[str, Any]:
+async def load(body: StateName, context: Context) -> dict[str, Any]:
     """Replace the whole memory by a saved one; say how much it holds."""
-    return {"name": body.name, **await parts.service.load_state(body.name)}
+    return {"name": body.name, **await context.service.load_state(body.name)}
 
 
 @router.get("/state")
-async def states(parts: AgentParts) -> dict[str, Any]:
+async def states(context: Context) -> dict[str, Any]:
     """List the saved states, newest first."""
-    return {"states": [asdict(state) for state in await parts.service.list_states()]}
+    return {"states": [asdict(state) for state in await context.service.list_states()]}
 
 
 @router.get("/memory")
-async def memory(parts: AgentParts, q: str = "") -> dict[str, Any]:
+async def memory(context: Context, q: str = "") -> dict[str, Any]:
     """List what is known, newest first, or what is nearest to `q`."""
-    return {"facts": [_fact(fact) for fact in await parts.service.search_memory(q)]}
+    return {"facts": [_fact(fact) for fact in await context.service.search_memory(q)]}
 
 
 @router.delete("/memory/{fact_id}")
-async def forget(fact_id: str, parts: AgentParts) -> dict[str, Any]:
+async def forget(fact_id: str, context: Context) -> dict[str, Any]:
     """Forget one fact."""
-    await parts.service.delete_memory(fact_id)
+    await context.service.delete_memory(fact_id)
     return {"deleted": 1}
 
 
 @router.delete("/memory")
-async def forget_all(parts: AgentParts) -> dict[str, Any]:
+async def forget_all(context: Context) -> dict[str, Any]:
     """Forget everything."""
-    return {"deleted": await parts.service.delete_all_memory()}
+    return {"deleted": await context.service.delete_all_memory()}
 
 
 def _fact(fact: Fact) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from pipecatapp.errors import AgentError
-from pipecatapp.web.dependencies import AgentParts
+from pipecatapp.web.dependencies import Context
 
 router = APIRouter(tags=["status"])
 
 
 @router.get("/health")
-async def health(parts: AgentParts) -> Response:
+async def health(context: Context) -> Response:
     """Say 200 only when every part has answered, else 503 and what is missing."""
-    checks = parts.checks()
+    checks = context.checks()
     missing = [name for name, check in checks.items() if not check.ok]
     body: dict[str, Any] = {
         "status": "ok" if not missing else "starting",
@@ -36,24 +36,24 @@ async def health(parts: AgentParts) -> Response:
 
 
 @router.get("/api/status")
-async def status(parts: AgentParts) -> dict[str, Any]:
+async def status(context: Context) -> dict[str, Any]:
     """Say what runs, in words and numbers."""
     return {
-        **parts.describe(),
-        **parts.service.status(),
-        "calls": dict(parts.calls.status()),
-        "checks": {name: asdict(check) for name, check in parts.checks().items()},
+        **context.describe(),
+        **context.service.status(),
+        "calls": dict(context.calls.status()),
+        "checks": {name: asdict(check) for name, check in context.checks().items()},
     }
 
 
 @router.get("/api/sessions")
-async def sessions(parts: AgentParts) -> dict[str, Any]:
+async def sessions(context: Context) -> dict[str, Any]:
     """List the conversations that are open in this process."""
-    return {"sessions": parts.service.sessions()}
+    return {"sessions": context.service.sessions()}
 
 
 @router.get("/api/tools")
-async def tools(parts: AgentParts) -> dict[str, Any]:
+async def tools(context: Context) -> dict[str, Any]:
     """List the tools with their schemas."""
     return {
         "tools": [
@@ -63,21 +63,21 @@ async def tools(parts: AgentParts) -> dict[str, Any]:
                 "parameters": spec.parameters,
                 "needs_approval": spec.needs_approval,
             }
-            for spec in parts.toolbox.specs()
+            for spec in context.toolbox.specs()
         ]
     }
 
 
 @router.get("/api/experts")
-async def experts(parts: AgentParts) -> dict[str, Any]:
+async def experts(context: Context) -> dict[str, Any]:
     """List the experts of the house, where they are, and whether that is fresh."""
-    return dict(parts.experts())
+    return dict(context.experts())
 
 
 @router.get("/ca.crt")
-async def ca_certificate(parts: AgentParts) -> FileResponse:
+async def ca_certificate(context: Context) -> FileResponse:
     """Hand out the local CA's certificate, which a browser must trust for the microphone to work."""
-    path = parts.settings.data_dir / "tls" / "ca.crt"
+    path = context.settings.data_dir / "tls" / "ca.crt"
     if not path.is_file():
         raise AgentError(
             "no-ca", "This Twin has no local CA.", hint="Start it with TWIN_TLS_PORT set.", status=404

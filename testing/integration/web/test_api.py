@@ -19,7 +19,7 @@ from pipecatapp.errors import AdapterError, VoiceError
 from pipecatapp.ports import CallAnswer, CallOffer, CheckResult, IceCandidate, StoredTurn
 from pipecatapp.settings import Settings
 from pipecatapp.web.api import create_app
-from pipecatapp.web.dependencies import Parts
+from pipecatapp.web.dependencies import AgentContext
 from pipecatapp.web.security import MAX_BODY_BYTES
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_memory import FakeMemory
@@ -76,7 +76,7 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
     service = TwinService(workflow, memory, FakeClock(), settings, StateFolder(settings.data_dir / "states"))
-    parts = Parts(
+    context = AgentContext(
         settings,
         service,
         BusyGateway(),
@@ -85,9 +85,9 @@ async def client(
         dict,
         lambda: EXPERTS,
         say,
-        host_names=lambda: {"twin"},
+        allowed_hosts=lambda: {"twin"},
     )
-    transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://twin:8000") as http:
         yield http
     await service.close()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, WebSocket
 
-from pipecatapp.web.security import Guard
+from pipecatapp.web.security import SecurityMiddleware
 from pipecatapp.web.serving import Listener, Servers, bind
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
@@ -24,7 +24,7 @@ REBOUND = "Host: evil.example:8000\r\nOrigin: http://evil.example:8000\r\n"
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     app = FastAPI()
-    app.add_middleware(Guard, names=lambda: {"mypc.fritz.box"})
+    app.add_middleware(SecurityMiddleware, names=lambda: {"mypc.fritz.box"})
 
     @app.api_route("/api/memory", methods=["GET", "DELETE"])
     def memory() -> list[str]:

@@ -29,7 +29,7 @@ from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.gateway.upstreams import DEFAULT, Upstream
 from pipecatapp.web.errors import install_error_handlers
 from pipecatapp.web.routes.v1 import V1
-from pipecatapp.web.security import MAX_GATEWAY_BYTES, Guard
+from pipecatapp.web.security import MAX_GATEWAY_BYTES, SecurityMiddleware
 from pipecatapp.web.serving import Listener, Servers, bind
 from testing.e2e.processes import eventually
 from testing.fakes.fake_clock import FakeClock
@@ -145,7 +145,7 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
         app = FastAPI()
         install_error_handlers(app)
         app.add_middleware(V1, gateway=gateway)
-        app.add_middleware(Guard, names=lambda: {"twin"})
+        app.add_middleware(SecurityMiddleware, names=lambda: {"twin"})
         listener = Listener(bind("127.0.0.1", 0, "TWIN_PORT"))
         running = Servers(app, [listener], logs_requests=False)
         task = asyncio.create_task(running.run())

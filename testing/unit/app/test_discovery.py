@@ -8,8 +8,8 @@ import pytest
 
 from pipecatapp.adapters.discovery.static import StaticDirectory
 from pipecatapp.app.discovery import (
-    Access,
-    access_to,
+    EndpointCredentials,
+    credentials_for,
     describe_experts,
     follow_experts,
     memory_urls,
@@ -82,11 +82,11 @@ async def test_an_expert_elsewhere_is_told_with_its_address_and_without_its_key(
 def test_an_expert_elsewhere_never_sees_the_houses_key_nor_the_house_its() -> None:
     oracle = ExternalExpert("main-2", "https://api.example.com/v1", "large", "theirs")
     free = ExternalExpert("free", "http://box.lan:1/v1", "small")
-    access = access_to(settings(TWIN_EXPERT_KEY="ours", LLM_MODEL="own"), [oracle, free])
-    assert access(MAIN) == Access("own", "ours")
-    assert access(oracle.endpoint) == Access("large", "theirs", is_llama=False)
-    assert access(free.endpoint) == Access("small", "", is_llama=False)
-    assert "theirs" not in repr(access(oracle.endpoint))
+    credentials = credentials_for(settings(TWIN_EXPERT_KEY="ours", LLM_MODEL="own"), [oracle, free])
+    assert credentials(MAIN) == EndpointCredentials("own", "ours")
+    assert credentials(oracle.endpoint) == EndpointCredentials("large", "theirs", is_llama=False)
+    assert credentials(free.endpoint) == EndpointCredentials("small", "", is_llama=False)
+    assert "theirs" not in repr(credentials(oracle.endpoint))
 
 
 def test_what_is_stale_is_marked_with_its_age() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipecatapp.app.discovery import Access
-from pipecatapp.app.gateway import HouseUpstreams, tool_prompts
+from pipecatapp.app.discovery import EndpointCredentials
+from pipecatapp.app.gateway import ClusterUpstreams, tool_prompts
 from pipecatapp.errors import GatewayError
 from pipecatapp.experts.backend_pool import BackendPool
 from pipecatapp.experts.circuit_breaker import OPEN_S
@@ -30,16 +30,20 @@ def endpoint(expert: str, port: int, *, passing: bool = True, tags: tuple[str, .
     return Endpoint(f"llama-api-{expert}", f"{expert}{port}", "node", "10.0.0.1", port, tags, passing)
 
 
-def access(endpoint: Endpoint) -> Access:
-    return Access("large", "secret", is_llama=False) if endpoint.elsewhere else Access("any", "key")
+def credentials(endpoint: Endpoint) -> EndpointCredentials:
+    return (
+        EndpointCredentials("large", "secret", is_llama=False)
+        if endpoint.elsewhere
+        else EndpointCredentials("any", "key")
+    )
 
 
 def house(
-    *endpoints: Endpoint, own: Upstream | None = OWN, own_is_main: bool = False
-) -> tuple[HouseUpstreams, FakeClock]:
+    *endpoints: Endpoint, own: Upstream | None = OWN, uses_only_own_llm: bool = False
+) -> tuple[ClusterUpstreams, FakeClock]:
     clock = FakeClock()
     backends = BackendPool(FakeDirectory(*endpoints, clock=clock), lambda _: FakeLlm(), clock)
-    return HouseUpstreams(backends, access, lambda: own, own_is_main=own_is_main), clock
+    return ClusterUpstreams(backends, credentials, lambda: own, uses_only_own_llm=uses_only_own_llm), clock
 
 
 def ports(upstreams: Sequence[Upstream]) -> list[int]:
@@ -88,7 +92,7 @@ def test_nobody_is_listed_when_there_is_nobody() -> None:
 
 
 def test_a_server_elsewhere_is_the_only_main() -> None:
-    upstreams, _ = house(endpoint("main", 2), endpoint("coding", 3), own_is_main=True)
+    upstreams, _ = house(endpoint("main", 2), endpoint("coding", 3), uses_only_own_llm=True)
     assert ports(upstreams.for_expert("main")) == [1]
     assert list(upstreams.experts()) == ["main", "coding"]
 

@@ -30,7 +30,7 @@ async def test_a_lone_node_keeps_its_memory_in_its_own_files(tmp_path: Path) -> 
     memory = picked(tmp_path)
     assert isinstance(memory.store, SqliteFaissStore) and isinstance(memory.states, StateFolder)
     assert memory.status() == {"kind": "local", "file": str(tmp_path / "memory.sqlite")}
-    assert "TWIN_MEMORY=local" in memory.why
+    assert "TWIN_MEMORY=local" in memory.reason
     await memory.store.close()
 
 
@@ -44,7 +44,7 @@ async def test_the_address_that_is_given_goes_before_consuls(tmp_path: Path) -> 
 async def test_what_consul_knows_is_followed(tmp_path: Path) -> None:
     memory = picked(tmp_path, memory="remote", consul_url="http://c:3")
     assert memory.status()["url"] == FOUND[0]
-    assert "memory-service in Consul" in memory.why
+    assert "memory-service in Consul" in memory.reason
     await memory.store.close()
 
 

@@ -33,11 +33,13 @@ class Named(FakeLlm):
 class House:
     """A directory of experts on one address, a port each, and a pool that follows it."""
 
-    def __init__(self, *experts: str, own: Named | None = None, own_is_main: bool = False) -> None:
+    def __init__(self, *experts: str, own: Named | None = None, uses_only_own_llm: bool = False) -> None:
         self.models: dict[str, Named] = {}
         self.connected: list[str] = []
         self.directory = FakeDirectory()
-        self.pool = ExpertPool(self.directory, self.connect, FakeClock(), own=own, own_is_main=own_is_main)
+        self.pool = ExpertPool(
+            self.directory, self.connect, FakeClock(), own=own, uses_only_own_llm=uses_only_own_llm
+        )
         for expert in experts:
             self.add(expert)
 
@@ -89,7 +91,7 @@ async def test_each_piece_says_by_whom_it_is_and_why_not_by_who_was_asked() -> N
 
 
 async def test_an_own_model_that_is_main_is_not_looked_for_in_the_directory() -> None:
-    house = House("main", "creative", own=Named("own"), own_is_main=True)
+    house = House("main", "creative", own=Named("own"), uses_only_own_llm=True)
     assert await house.ask("main") == "I am own"
     assert house.pool.client("main").name == "own"
     assert await house.ask("creative") == "I am creative"
