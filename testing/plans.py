@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipecatapp.ops.planner import deploy_commands, lists_of
-from pipecatapp.planning.placement import Plan, propose
+from pipecatapp.planning.placement import PlacementPlan, plan_placement
 from pipecatapp.planning.profile import NodeProfile, read_profiles
-from pipecatapp.planning.report import lines_of
+from pipecatapp.planning.report import format_plan
 from pipecatapp.supply.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,18 +42,20 @@ def houses() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def plan_of(house: str) -> Plan:
+def plan_of(house: str) -> PlacementPlan:
     """Return a house's plan by the shipped lists of models."""
     catalogue = load_catalogue(ROOT / "group_vars")
     known = profiles()
-    return propose([known[name] for name in houses()[house]], lists_of(catalogue), catalogue.model(SMALL))
+    return plan_placement(
+        [known[name] for name in houses()[house]], lists_of(catalogue), catalogue.model(SMALL)
+    )
 
 
 def text_of(house: str) -> str:
     """Return a house's plan as it is printed, with its commands."""
     plan = plan_of(house)
     commands = [f"  {shlex.join(command)}" for command in deploy_commands(plan)]
-    return "\n".join([*lines_of(plan), "", "Commands:", *commands]) + "\n"
+    return "\n".join([*format_plan(plan), "", "Commands:", *commands]) + "\n"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""How commands reach a running agent.
+"""HTTP client of a running agent, for commands.
 
 It owns the HTTP client and how its errors are told; it is no command itself.
 """

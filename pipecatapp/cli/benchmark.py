@@ -61,12 +61,12 @@ def _benchmark(options: argparse.Namespace) -> int:
     if options.json:
         print(result.model_dump_json(indent=1))
         return 0
-    print("\n".join(lines_of(result)))
+    print("\n".join(format_benchmark(result)))
     print(f"\nWritten to {path}.")
     return 0
 
 
-def lines_of(result: Benchmark) -> Iterator[str]:
+def format_benchmark(result: Benchmark) -> Iterator[str]:
     """Return the table's lines."""
     yield f"{result.model} on {result.node}, {result.program}, {result.measured_at}"
     yield f"threads  reads tokens/s ({result.prompt_tokens})  writes tokens/s ({result.answer_tokens})"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.cli.agent_client import agent_url
-from pipecatapp.ops.expert_check import Verdict, Wish, check_experts, expected_experts, names_of
+from pipecatapp.ops.expert_check import CheckRequest, Verdict, check_experts, expected_experts, names_of
 from pipecatapp.settings import load_settings
 
 TIMEOUT_S = 60.0
@@ -67,8 +67,8 @@ def _check(options: argparse.Namespace) -> int:
     settings = load_settings()
     set_up_logging("error")
     expected, deployed = expected_experts(options.experts, settings), names_of(options.deployed)
-    wish = Wish(expected, agent_url(options.url), options.timeout, deployed)
-    verdicts = asyncio.run(check_experts(settings, wish))
+    request = CheckRequest(expected, agent_url(options.url), options.timeout, deployed)
+    verdicts = asyncio.run(check_experts(settings, request))
     is_well = all(verdict.is_well for verdict in verdicts)
     if options.json:
         print(json.dumps({"ok": is_well, "checks": [asdict(verdict) for verdict in verdicts]}, indent=1))

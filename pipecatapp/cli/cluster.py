@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from pipecatapp.app.cluster import consul_of, nomad_of
-from pipecatapp.ops.cluster_status import ClusterView, look
+from pipecatapp.ops.cluster_status import ClusterStatus, fetch
 from pipecatapp.ports import JobGroup
 from pipecatapp.settings import Settings, load_settings
 
@@ -36,12 +36,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _status(options: argparse.Namespace) -> int:
-    view = asyncio.run(_look(load_settings()))
-    faults = view.faults()
+    status = asyncio.run(_fetch(load_settings()))
+    faults = status.faults()
     if options.json:
-        print(json.dumps({"ok": not faults, "faults": faults, **asdict(view)}, indent=1))
+        print(json.dumps({"ok": not faults, "faults": faults, **asdict(status)}, indent=1))
         return EXIT_ILL if faults else 0
-    print("\n".join(lines_of(view)))
+    print("\n".join(format_status(status)))
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
@@ -49,34 +49,34 @@ def _status(options: argparse.Namespace) -> int:
     return EXIT_ILL if faults else 0
 
 
-async def _look(settings: Settings) -> ClusterView:
+async def _fetch(settings: Settings) -> ClusterStatus:
     consul, nomad = consul_of(settings), nomad_of(settings)
     try:
-        return await look(consul, nomad)
+        return await fetch(consul, nomad)
     finally:
         await consul.close()
         await nomad.close()
 
 
-def lines_of(view: ClusterView) -> Iterator[str]:
+def format_status(status: ClusterStatus) -> Iterator[str]:
     """Return the table's lines."""
-    yield f"leaders: Consul {view.consul_leader or 'none'}, Nomad {view.nomad_leader or 'none'}"
+    yield f"leaders: Consul {status.consul_leader or 'none'}, Nomad {status.nomad_leader or 'none'}"
     yield from _table(
         ("NODE", "ADDRESS", "ROLE", "CONSUL", "NOMAD"),
-        [(node.name, node.address, node.role, node.consul, node.nomad) for node in view.nodes],
+        [(node.name, node.address, node.role, node.consul, node.nomad) for node in status.nodes],
     )
     yield from _table(
         ("JOB", "TYPE", "STATUS", "WELL"),
         [
             (job.id, job.type, "stopped" if job.is_stopped else job.status, _counts(job.groups))
-            for job in view.jobs
+            for job in status.jobs
         ],
     )
     yield from _table(
         ("SERVICE", "PASSING", "NODES"),
         [
             (service.name, f"{service.passing}/{service.instances}", ", ".join(service.nodes))
-            for service in view.services
+            for service in status.services
         ],
     )
 

@@ -16,7 +16,13 @@ from pipecatapp.app.discovery import consul_http
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.experts.service_names import RPC_PROVIDER
-from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets, check_program, read_order
+from pipecatapp.ops.expert_supervisor import (
+    ExpertOrder,
+    ExpertSecrets,
+    ExpertSupervisor,
+    check_program,
+    read_order,
+)
 from pipecatapp.settings import Settings, load_settings
 
 
@@ -53,7 +59,7 @@ async def _run(settings: Settings, order: ExpertOrder) -> None:
     if settings.consul_url and order.workers:
         directory = await ConsulDirectory.open(consul_http(settings), SystemClock(), services=(RPC_PROVIDER,))
     variants = EngineTrials(settings).llama
-    host = asyncio.create_task(ExpertHost(order, secrets, directory, variants=variants).run())
+    host = asyncio.create_task(ExpertSupervisor(order, secrets, directory, variants=variants).run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.cancel)

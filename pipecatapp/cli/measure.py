@@ -56,7 +56,7 @@ def _measure(options: argparse.Namespace) -> int:
     if options.json:
         print(profile.to_text(), end="")
         return 0
-    print("\n".join(lines_of(profile)))
+    print("\n".join(format_profile(profile)))
     path = profile_path(settings)
     print(f"\nKept in {path}; measure anew with --again." if is_kept else f"\nWritten to {path}.")
     return 0
@@ -76,7 +76,7 @@ def _say(what: str) -> None:
     print(f"measuring: {what}", file=sys.stderr)
 
 
-def lines_of(profile: NodeProfile) -> Iterator[str]:
+def format_profile(profile: NodeProfile) -> Iterator[str]:
     """Return the table's lines."""
     yield f"{profile.node}, measured {profile.measured_at}"
     yield f"  CPU      {profile.cpu_model}, {profile.cores} cores"

@@ -24,7 +24,7 @@ from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.memory import LOCAL_FILE, memory_http, memory_service, read_file
 from pipecatapp.errors import ConfigError
 from pipecatapp.memory.state_file import decode_state, encode_state
-from pipecatapp.ops.memory_migration import begin, look
+from pipecatapp.ops.memory_migration import collect_local, seed_cluster
 from pipecatapp.ports import MemoryState
 from pipecatapp.ports.event_log import verify
 from pipecatapp.settings import Settings, load_settings
@@ -141,10 +141,10 @@ async def _run(settings: Settings, listener: Listener, address: str, inherits: P
 def _begin(options: argparse.Namespace) -> int:
     settings = load_settings()
     if options.look:
-        print(", ".join(asyncio.run(look(settings)).words) or "nothing")
+        print(", ".join(asyncio.run(collect_local(settings)).words) or "nothing")
         return 0
     set_up_logging(settings.log_level)
-    taken = asyncio.run(begin(settings))
+    taken = asyncio.run(seed_cluster(settings))
     print(f"the cluster's memory begins with {', '.join(taken)}" if taken else "nothing to take over")
     return 0
 

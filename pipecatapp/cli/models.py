@@ -94,7 +94,7 @@ class _Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _FetchRequest:
     """Something that is wanted: the first of `candidates` that can be had."""
 
     what: str
@@ -157,17 +157,17 @@ def _row(catalogue: Catalogue, store: ModelStore, model: ModelEntry, cpu: CpuInf
 def _fetch(options: argparse.Namespace) -> int:
     settings = load_settings()
     catalogue, store = _open(settings)
-    wishes = _wishes(options, settings, catalogue, store)
+    requests = _requests(options, settings, catalogue, store)
     if not options.json:
-        _print_plan(wishes, store)
+        _print_plan(requests, store)
     outcome = _Outcome()
     if not options.dry_run:
-        for wish in wishes:
-            _grant(wish, store, outcome)
+        for request in requests:
+            _fetch_first(request, store, outcome)
     if options.json:
         changed = bool(outcome.fetched)
         done = {"fetched": outcome.fetched, "present": outcome.present, "failed": outcome.failed}
-        planned = [wish.candidates[0].name for wish in wishes]
+        planned = [request.candidates[0].name for request in requests]
         print(json.dumps({"changed": changed, "planned": planned, **done}, indent=1))
     else:
         for what, reason in outcome.failed.items():
@@ -177,16 +177,16 @@ def _fetch(options: argparse.Namespace) -> int:
     return int(options.changed_exit_code) if outcome.fetched else 0
 
 
-def _wishes(
+def _requests(
     options: argparse.Namespace, settings: Settings, catalogue: Catalogue, store: ModelStore
-) -> list[_Wish]:
+) -> list[_FetchRequest]:
     if options.names:
-        return [_Wish(name, (catalogue.model(name),)) for name in options.names]
+        return [_FetchRequest(name, (catalogue.model(name),)) for name in options.names]
     cpu = read_cpu()
     profile: Literal["auto", "embedded", "hub"] = options.profile or settings.profile
     experts = list(catalogue.experts) if options.all else options.expert or list(DEFAULT_EXPERTS)
     present = store.present()
-    wishes: dict[str, _Wish] = {}
+    requests: dict[str, _FetchRequest] = {}
     for expert in experts:
         candidates = catalogue.choose(
             expert, profile=profile, memory_mb=cpu.memory_mb, cpu_flags=cpu.flags, present=present
@@ -194,34 +194,34 @@ def _wishes(
         if not candidates:
             print(f"No model for {expert} runs on this machine; the agent does without.", file=sys.stderr)
         elif options.all:
-            wishes |= {model.name: _Wish(model.name, (model,)) for model in candidates}
+            requests |= {model.name: _FetchRequest(model.name, (model,)) for model in candidates}
         else:
-            wishes.setdefault(candidates[0].name, _Wish(expert, candidates))
-    return list(wishes.values())
+            requests.setdefault(candidates[0].name, _FetchRequest(expert, candidates))
+    return list(requests.values())
 
 
-def _print_plan(wishes: Sequence[_Wish], store: ModelStore) -> None:
+def _print_plan(requests: Sequence[_FetchRequest], store: ModelStore) -> None:
     missing = 0
-    for wish in wishes:
-        model = wish.candidates[0]
+    for request in requests:
+        model = request.candidates[0]
         state = _state(store, model.name)
         missing += 0 if state == "present" else model.total_bytes
         print(f"{model.name:24} {megabytes(model.total_bytes):>8}  {state}")
     print(f"To fetch: {megabytes(missing)} into {store.root}" if missing else "Nothing to fetch.", flush=True)
 
 
-def _grant(wish: _Wish, store: ModelStore, outcome: _Outcome) -> None:
+def _fetch_first(request: _FetchRequest, store: ModelStore, outcome: _Outcome) -> None:
     """Fetch the first candidate that can be had. A full disk or a folder that is not ours ends it at once."""
     progress = TextProgress(sys.stderr)
-    for model in wish.candidates:
+    for model in request.candidates:
         try:
             is_new = store.ensure(model.name, progress, outcome.silent)
         except SupplyError as exc:
-            is_last = model is wish.candidates[-1]
+            is_last = model is request.candidates[-1]
             if is_last or exc.code != "no-source":
-                outcome.failed[wish.what] = f"{exc.message} {exc.hint}"
+                outcome.failed[request.what] = f"{exc.message} {exc.hint}"
                 return
-            progress.note(f"{exc.message} Trying the next model for {wish.what}.")
+            progress.note(f"{exc.message} Trying the next model for {request.what}.")
             continue
         (outcome.fetched if is_new else outcome.present).append(model.name)
         return

@@ -23,7 +23,7 @@ from pipecatapp.ops.planner import (
     to_json,
 )
 from pipecatapp.planning.profile import read_profiles
-from pipecatapp.planning.report import lines_of
+from pipecatapp.planning.report import format_plan
 from pipecatapp.ports import MAIN_EXPERT
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import load_catalogue
@@ -62,7 +62,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(to_json(plan, found.left_out), indent=1))
     else:
-        print("\n".join(lines_of(plan)))
+        print("\n".join(format_plan(plan)))
         if found.left_out:
             print("\nLeft out:")
             for node, why in found.left_out.items():

@@ -1,4 +1,4 @@
-"""Experts that are servers elsewhere: what the owner of the house has written down of them.
+"""External experts: servers outside the cluster, as the owner has listed them.
 
 It owns the file's form, and that a key is named there and never written. Reading keys is
 `app.external_api_keys`'s, asking a server its client's.

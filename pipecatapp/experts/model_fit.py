@@ -1,4 +1,4 @@
-"""Which model of an expert's list can run on this node and the workers that lend it memory.
+"""Whether a model fits a node and the RPC backends that lend it memory, and is fast enough.
 
 It owns the decision, from numbers; measuring them, and trying a model out, is `ops.expert_supervisor`'s.
 """

@@ -1,4 +1,4 @@
-"""How the cluster is, gathered from Consul and Nomad.
+"""Status of the cluster, gathered from Consul and Nomad.
 
 It owns what is asked and how it fits together; one of the two that does not answer leaves its half empty,
 with the reason. A person's table is the command line's business.
@@ -20,7 +20,7 @@ ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class NodeView:
+class NodeStatus:
     """A machine: what Consul and Nomad say of it ("-" for nothing)."""
 
     name: str
@@ -36,7 +36,7 @@ class NodeView:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceView:
+class ServiceStatus:
     """A service: how many of its instances pass, and on which machines they are."""
 
     name: str
@@ -46,7 +46,7 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterView:
+class ClusterStatus:
     """The cluster at one moment.
 
     Args:
@@ -60,9 +60,9 @@ class ClusterView:
 
     consul_leader: str
     nomad_leader: str
-    nodes: tuple[NodeView, ...]
+    nodes: tuple[NodeStatus, ...]
     jobs: tuple[ClusterJob, ...]
-    services: tuple[ServiceView, ...]
+    services: tuple[ServiceStatus, ...]
     errors: tuple[str, ...]
 
     def faults(self) -> list[str]:
@@ -93,15 +93,15 @@ class ClusterView:
         return [("Consul", self.consul_leader), ("Nomad", self.nomad_leader)]
 
 
-async def look(consul: ConsulHttp, nomad: ClusterClient) -> ClusterView:
+async def fetch(consul: ConsulHttp, nomad: ClusterClient) -> ClusterStatus:
     """Ask both; never raises AdapterError, which becomes one of the view's errors."""
     errors: list[str] = []
     catalogue, work = await asyncio.gather(_catalogue(consul, errors), _work(nomad, errors))
     nodes = dict(catalogue.nodes)
     for node in work.nodes:
-        known = nodes.get(node.name, NodeView(node.name, node.address, role="client"))
+        known = nodes.get(node.name, NodeStatus(node.name, node.address, role="client"))
         nodes[node.name] = replace(known, nomad=node.nomad)
-    return ClusterView(
+    return ClusterStatus(
         consul_leader=catalogue.leader,
         nomad_leader=work.leader,
         nodes=tuple(nodes[name] for name in sorted(nodes)),
@@ -114,14 +114,14 @@ async def look(consul: ConsulHttp, nomad: ClusterClient) -> ClusterView:
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
     leader: str
-    nodes: dict[str, NodeView]
-    services: Sequence[ServiceView]
+    nodes: dict[str, NodeStatus]
+    services: Sequence[ServiceStatus]
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
     leader: str
-    nodes: Sequence[NodeView]
+    nodes: Sequence[NodeStatus]
     jobs: Sequence[ClusterJob]
 
 
@@ -148,7 +148,7 @@ async def _catalogue(consul: ConsulHttp, errors: list[str]) -> _Catalogue:
     return _Catalogue(names.get(_host(leader), leader), nodes, services)
 
 
-def _nodes(listed: Any, checks: Any, leader: str, servers: set[str]) -> dict[str, NodeView]:
+def _nodes(listed: Any, checks: Any, leader: str, servers: set[str]) -> dict[str, NodeStatus]:
     states = {check["Node"]: check["Status"] for check in checks}
     nodes = {}
     for node in listed:
@@ -157,13 +157,13 @@ def _nodes(listed: Any, checks: Any, leader: str, servers: set[str]) -> dict[str
         if address == _host(leader):
             role = "leader"
         state = "alive" if states.get(name) == "passing" else "failed"
-        nodes[name] = NodeView(name, address, role, state)
+        nodes[name] = NodeStatus(name, address, role, state)
     return nodes
 
 
-async def _service(consul: ConsulHttp, name: str) -> ServiceView:
+async def _service(consul: ConsulHttp, name: str) -> ServiceStatus:
     endpoints = endpoints_of(name, (await consul.get(f"/health/service/{name}")).value)
-    return ServiceView(
+    return ServiceStatus(
         name,
         sum(endpoint.passing for endpoint in endpoints),
         len(endpoints),
@@ -180,7 +180,7 @@ async def _work(nomad: ClusterClient, errors: list[str]) -> _Work:
         errors.append(" ".join([exc.message, exc.hint]).strip())
         return _Work("", (), ())
     nodes = [
-        NodeView(
+        NodeStatus(
             node.name,
             node.address,
             nomad=node.status if node.takes_work or node.status != "ready" else "drained",

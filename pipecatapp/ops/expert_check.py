@@ -1,4 +1,4 @@
-"""Whether every expert of the house, and the agent itself, complete a real prompt.
+"""Checks that every expert of the cluster, and the agent itself, complete a real prompt.
 
 It owns who is asked, what, and how an answer is judged; printing the verdicts is the command line's business.
 """
@@ -51,7 +51,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CheckRequest:
     """What is to be checked.
 
     Args:
@@ -68,7 +68,7 @@ class Wish:
     deployed: tuple[str, ...] = ()
 
 
-async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
+async def check_experts(settings: Settings, request: CheckRequest) -> list[Verdict]:
     """Ask everybody at the same time, those elsewhere too; return a verdict for each, experts first.
 
     Raises:
@@ -93,33 +93,33 @@ async def check_experts(settings: Settings, wish: Wish) -> list[Verdict]:
                 hint="The token needs service:read for llama-api- and node:read.",
             )
         everybody = CompositeDirectory(directory, [expert.endpoint for expert in external])
-        return await _check(wish, everybody, credentials_for(settings, external))
+        return await _check(request, everybody, credentials_for(settings, external))
     finally:
         await directory.close()
 
 
 async def _check(
-    wish: Wish, directory: ServiceDirectory, credentials: Callable[[Endpoint], EndpointCredentials]
+    request: CheckRequest, directory: ServiceDirectory, credentials: Callable[[Endpoint], EndpointCredentials]
 ) -> list[Verdict]:
-    named = wish.experts or (MAIN_EXPERT, *expert_names(directory))
-    expected = tuple(dict.fromkeys([*named, *wish.deployed]))
+    named = request.experts or (MAIN_EXPERT, *expert_names(directory))
+    expected = tuple(dict.fromkeys([*named, *request.deployed]))
     absent = [name for name in expected if not directory.known(service_of(name))]
     asked: list[Awaitable[Verdict]] = []
     verdicts: list[Verdict] = []
     for name in expected:
         endpoints = directory.current(service_of(name))
         asked += [
-            _ask_expert(name, endpoint, credentials(endpoint), wish.timeout_s) for endpoint in endpoints
+            _ask_expert(name, endpoint, credentials(endpoint), request.timeout_s) for endpoint in endpoints
         ]
         known = directory.known(service_of(name))
         if known and not endpoints:
             nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
             detail = f"{service_of(name)} is registered on {nodes}, but passes its checks nowhere"
             verdicts.append(Verdict(name, "", False, detail))
-    *answers, agent = await asyncio.gather(*asked, _ask_agent(wish.agent_url, wish.timeout_s))
+    *answers, agent = await asyncio.gather(*asked, _ask_agent(request.agent_url, request.timeout_s))
     verdicts += answers
     for name in absent:
-        if name == MAIN_EXPERT and not wish.experts and name not in wish.deployed:
+        if name == MAIN_EXPERT and not request.experts and name not in request.deployed:
             detail = "no llama-api-main: the agent's own model is the expert main"
             verdicts.append(Verdict(name, "", agent.is_well, detail))
         else:

@@ -1,4 +1,4 @@
-"""One expert on one node: the best model of its list that works here now, served for as long as it works.
+"""Supervises one expert on one node: serves the best model of its list that works here now.
 
 It owns the order of things: look at the file, at the room there is, load, ask a real prompt, serve; and when
 the server ends or the workers that lend memory change, begin anew. What fits is `experts.model_fit`'s.
@@ -156,7 +156,7 @@ def read_order(path: Path) -> ExpertOrder:
         raise ConfigError("expert-order", f"{path}: {faults}") from exc
 
 
-def why_the_file_is_wrong(model: ModelSpec, models_dir: Path) -> str:
+def verify_model_file(model: ModelSpec, models_dir: Path) -> str:
     """Return why a model's file cannot be served, in words; "" when it is right. Reads all of it."""
     path = models_dir / model.filename
     try:
@@ -193,7 +193,7 @@ def server_command(
 
 
 @dataclass(slots=True)
-class Served:
+class RunningModel:
     """A model that works.
 
     Args:
@@ -221,7 +221,7 @@ class CpuFaultError(AdapterError):
     """A server ended at an instruction that this CPU, or its system, does not execute."""
 
 
-class ExpertHost:
+class ExpertSupervisor:
     """Keeps an expert served.
 
     Args:
@@ -248,10 +248,10 @@ class ExpertHost:
         self._identity = secrets.write_identity(order.folder)
         self._floor = SpeedFloor(order.decode, order.first_word_s)
         self._failed: set[str] = set()
-        self._served: Served | None = None
+        self._served: RunningModel | None = None
 
     @property
-    def served(self) -> Served | None:
+    def served(self) -> RunningModel | None:
         """What is served now; None while a model is being looked for."""
         return self._served
 
@@ -277,7 +277,7 @@ class ExpertHost:
         if served is not None:
             await served.close()
 
-    async def _first_that_works(self, workers: tuple[Endpoint, ...]) -> Served | None:
+    async def _first_that_works(self, workers: tuple[Endpoint, ...]) -> RunningModel | None:
         last = self._order.models[-1]
         for listed in self._order.models:
             model = listed.candidate(self._order.context * self._order.slots)
@@ -312,7 +312,7 @@ class ExpertHost:
         if self._variants is not None:
             self._variants.doubt(self._order.program, how)
 
-    async def _try(self, model: ModelSpec, workers: tuple[Endpoint, ...], *, is_last: bool) -> Served:
+    async def _try(self, model: ModelSpec, workers: tuple[Endpoint, ...], *, is_last: bool) -> RunningModel:
         """Serve a model that has answered a real prompt.
 
         Raises:
@@ -324,7 +324,7 @@ class ExpertHost:
         budget = MemoryBudget(here_mb, tuple(rpc_memory_mb(worker) for worker in workers), cpu.flags)
         reason = f"{model.name} failed before" if model.name in self._failed and not is_last else ""
         reason = reason or fit_error(model, budget)
-        reason = reason or await asyncio.to_thread(why_the_file_is_wrong, model, self._order.models_dir)
+        reason = reason or await asyncio.to_thread(verify_model_file, model, self._order.models_dir)
         if reason:
             raise AdapterError("model-unfit", reason)
         order = self._order.model_copy(update={"program": await self._program(model, is_split=bool(workers))})
@@ -339,7 +339,7 @@ class ExpertHost:
             api_key=self._key,
             is_kept=False,
         )
-        served = Served(model, server, tunnel, workers, 0.0)
+        served = RunningModel(model, server, tunnel, workers, 0.0)
         try:
             await server.start()
             speed = await self._speed()
@@ -377,7 +377,7 @@ class ExpertHost:
         finally:
             await probe.close()
 
-    async def _until_it_must_change(self, served: Served) -> None:
+    async def _until_it_must_change(self, served: RunningModel) -> None:
         """Return when the server has ended, or the workers have changed and nobody is being answered."""
         ended = asyncio.create_task(served.server.ended())
         changed = asyncio.create_task(self._workers_differ(served.workers))
@@ -393,7 +393,7 @@ class ExpertHost:
                 task.cancel()
             await asyncio.gather(ended, changed, return_exceptions=True)
 
-    def _tell_end(self, served: Served, ending: str) -> None:
+    def _tell_end(self, served: RunningModel, ending: str) -> None:
         lasted_s = asyncio.get_running_loop().time() - served.since_s
         # With workers, the end of one is the likelier cause, and the model is as good as before.
         if served.server.is_cpu_at_fault:

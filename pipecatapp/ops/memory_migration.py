@@ -1,4 +1,4 @@
-"""What a machine knew when it was alone becomes the memory with which a cluster begins.
+"""Seeds a cluster's empty memory with what a machine knew when it was alone.
 
 It owns what is taken over, once, before the memory service first starts, so that it does not matter where
 that runs. What Consul holds already is never replaced. The machine's files are read and left as they are.
@@ -36,7 +36,7 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LocalMemory:
     """What a machine knows.
 
     Args:
@@ -62,7 +62,7 @@ class Known:
         return [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
 
 
-async def look(settings: Settings) -> Known:
+async def collect_local(settings: Settings) -> LocalMemory:
     """Return what this machine knows, by the files in TWIN_DATA_DIR.
 
     A copy of a cluster's memory goes before the machine's own: it began with that.
@@ -76,10 +76,10 @@ async def look(settings: Settings) -> Known:
         if memory.is_empty and await asyncio.to_thread(path.is_file):
             memory = await read_file(path, MemoryDatabase.export_state)
     keys = await asyncio.to_thread(FileApiKeyStore(settings.data_dir).known)
-    return Known(memory, await StateFolder(settings.data_dir / STATES_FOLDER).list(), keys)
+    return LocalMemory(memory, await StateFolder(settings.data_dir / STATES_FOLDER).list(), keys)
 
 
-async def begin(settings: Settings) -> Sequence[str]:
+async def seed_cluster(settings: Settings) -> Sequence[str]:
     """Begin the memory of the cluster with what this machine knows; return what was taken over, in words.
 
     Nothing is taken over once the cluster remembers something. A state too large for Consul stays a file.
@@ -90,7 +90,7 @@ async def begin(settings: Settings) -> Sequence[str]:
     """
     if not settings.consul_url:
         raise ConfigError("memory-alone", "There is no cluster: TWIN_CONSUL_URL is not set.")
-    known = await look(settings)
+    local = await collect_local(settings)
     kv = ConsulKv(settings.consul_url, consul_token_of(settings).read, ca=settings.consul_ca)
     replica = ConsulReplica(kv)
     try:
@@ -99,17 +99,19 @@ async def begin(settings: Settings) -> Sequence[str]:
         async with _leading(replica):
             if await replica.head() is not None:
                 return []
-            keys = await _let_in(kv, replica, known.keys)
+            keys = await _copy_api_keys(kv, replica, local.keys)
             folder = StateFolder(settings.data_dir / STATES_FOLDER)
-            states = await _keep(folder, ConsulStates(kv, replica.guard, prefix=PREFIX), known.states)
+            states = await _keep(folder, ConsulStates(kv, replica.guard, prefix=PREFIX), local.states)
             # The head comes last: with it, all counts as taken over.
-            await _fill(replica, known.memory)
-            return Known(known.memory, states, keys).words
+            await _fill(replica, local.memory)
+            return LocalMemory(local.memory, states, keys).words
     finally:
         await replica.close()
 
 
-async def _let_in(kv: ConsulKv, replica: ConsulReplica, keys: Mapping[str, ApiKey]) -> Mapping[str, ApiKey]:
+async def _copy_api_keys(
+    kv: ConsulKv, replica: ConsulReplica, keys: Mapping[str, ApiKey]
+) -> Mapping[str, ApiKey]:
     """Have the gateway of the cluster know these keys, if it knows none; return what is new."""
     if not keys or await kv.get(KEY) is not None:
         return {}

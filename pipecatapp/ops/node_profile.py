@@ -1,4 +1,4 @@
-"""What this machine measures of itself, once, and of its model, as often as it is asked.
+"""Profiles this node: its hardware once, and its model's speed as often as asked.
 
 It owns where the programs, the models and the results are; the measurements are adapters', the profile's form
 is `planning.profile`'s.

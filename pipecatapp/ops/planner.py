@@ -1,4 +1,4 @@
-"""Where a plan's profiles come from, and how it is brought about.
+"""Plans the placement of experts from published profiles, and deploys it.
 
 It owns reading and publishing profiles in Nomad, the lists of models, and the commands that deploy; the
 choice is `planning.placement`'s.
@@ -19,7 +19,7 @@ import yaml
 from pipecatapp.app.cluster import nomad_of
 from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.planning.placement import PROMPT_TOKENS, Option, Placed, Plan, propose
+from pipecatapp.planning.placement import PROMPT_TOKENS, Assignment, Placement, PlacementPlan, plan_placement
 from pipecatapp.planning.profile import NodeProfile, from_meta
 from pipecatapp.planning.report import programs_of
 from pipecatapp.ports import MAIN_EXPERT, ClusterNode
@@ -64,7 +64,9 @@ def experts_without_list(catalogue: Catalogue) -> tuple[str, ...]:
     return tuple(name for name in names if name not in catalogue.experts)
 
 
-def make_plan(settings: Settings, profiles: Sequence[NodeProfile], *, embedded_only: bool = False) -> Plan:
+def make_plan(
+    settings: Settings, profiles: Sequence[NodeProfile], *, embedded_only: bool = False
+) -> PlacementPlan:
     """Return the proposal for these nodes.
 
     Raises:
@@ -79,7 +81,7 @@ def make_plan(settings: Settings, profiles: Sequence[NodeProfile], *, embedded_o
             hint="Measure anew there: twin measure --again",
         )
     lists = lists_of(catalogue, embedded_only=embedded_only)
-    return propose(profiles, lists, catalogue.model(SMALL_MODEL))
+    return plan_placement(profiles, lists, catalogue.model(SMALL_MODEL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,27 +157,27 @@ async def publish(settings: Settings, profile: NodeProfile) -> bool:
         await nomad.close()
 
 
-def deploy_command(placed: Placed) -> list[str] | None:
+def deploy_command(assignment: Assignment) -> list[str] | None:
     """Return the command that deploys an expert as proposed, None for one that is not deployed."""
-    if placed.option is None:
+    if assignment.placement is None:
         return None
-    names = json.dumps(list(placed.models))
+    names = json.dumps(list(assignment.models))
     values = {
-        "job_name": "llama-expert" if placed.expert == MAIN_EXPERT else f"{placed.expert}-expert",
-        "service_name": f"llama-api-{placed.expert}",
+        "job_name": "llama-expert" if assignment.expert == MAIN_EXPERT else f"{assignment.expert}-expert",
+        "service_name": f"llama-api-{assignment.expert}",
         "namespace": "default",
         # Better models of the list are left out: they fit nowhere, or are too slow here.
-        "model_list": f'{{{{ {placed.expert}_models | selectattr("name", "in", {names}) | list }}}}',
-        "worker_count": len(placed.option.workers),
-        "expert_server_nodes": [placed.option.server],
-        "expert_worker_nodes": list(placed.option.workers),
+        "model_list": f'{{{{ {assignment.expert}_models | selectattr("name", "in", {names}) | list }}}}',
+        "worker_count": len(assignment.placement.workers),
+        "expert_server_nodes": [assignment.placement.server],
+        "expert_worker_nodes": list(assignment.placement.workers),
     }
     return ["ansible-playbook", str(PLAYBOOK), "-e", json.dumps(values)]
 
 
-def deploy_commands(plan: Plan) -> list[list[str]]:
+def deploy_commands(plan: PlacementPlan) -> list[list[str]]:
     """Return the commands that bring a plan about, in order."""
-    return [command for placed in plan.experts if (command := deploy_command(placed)) is not None]
+    return [command for assignment in plan.experts if (command := deploy_command(assignment)) is not None]
 
 
 def apply(settings: Settings, commands: Sequence[Sequence[str]]) -> None:
@@ -206,7 +208,7 @@ def apply(settings: Settings, commands: Sequence[Sequence[str]]) -> None:
             )
 
 
-def to_json(plan: Plan, left_out: Mapping[str, str]) -> dict[str, Any]:
+def to_json(plan: PlacementPlan, left_out: Mapping[str, str]) -> dict[str, Any]:
     """Return the plan for programs.
 
     Args:
@@ -220,34 +222,37 @@ def to_json(plan: Plan, left_out: Mapping[str, str]) -> dict[str, Any]:
             for node in plan.nodes
         ],
         "left_out": [{"node": node, "why": why} for node, why in left_out.items()],
-        "experts": [_placed_json(placed) for placed in plan.experts],
+        "experts": [_assignment_json(assignment) for assignment in plan.experts],
         "one_more_stick": [
-            {"node": gain.node, "experts": [_placed_json(placed) for placed in gain.changes]}
-            for gain in plan.gains
+            {
+                "node": benefit.node,
+                "experts": [_assignment_json(assignment) for assignment in benefit.changes],
+            }
+            for benefit in plan.benefits
         ],
         "commands": deploy_commands(plan),
     }
 
 
-def _placed_json(placed: Placed) -> dict[str, Any]:
+def _assignment_json(assignment: Assignment) -> dict[str, Any]:
     return {
-        "expert": placed.expert,
-        "runs": _option_json(placed.option),
-        "reason": placed.reason,
-        "split_instead": _option_json(placed.other_way),
-        "passed": [{"model": name, "why": why} for name, why in placed.passed],
+        "expert": assignment.expert,
+        "runs": _placement_json(assignment.placement),
+        "reason": assignment.reason,
+        "split_instead": _placement_json(assignment.other_way),
+        "passed": [{"model": name, "why": why} for name, why in assignment.passed],
     }
 
 
-def _option_json(option: Option | None) -> Mapping[str, Any] | None:
-    if option is None:
+def _placement_json(placement: Placement | None) -> Mapping[str, Any] | None:
+    if placement is None:
         return None
     return {
-        "model": option.model.name,
-        "server": option.server,
-        "workers": list(option.workers),
-        "memory_mb": option.takes_mb(),
-        "first_word_s": round(option.speed.first_word_s(PROMPT_TOKENS), 2),
-        "prefill_tokens_s": round(option.speed.prefill_tokens_s, 1),
-        "decode_tokens_s": round(option.speed.decode_tokens_s, 1),
+        "model": placement.model.name,
+        "server": placement.server,
+        "workers": list(placement.workers),
+        "memory_mb": placement.takes_mb(),
+        "first_word_s": round(placement.speed.first_word_s(PROMPT_TOKENS), 2),
+        "prefill_tokens_s": round(placement.speed.prefill_tokens_s, 1),
+        "decode_tokens_s": round(placement.speed.decode_tokens_s, 1),
     }

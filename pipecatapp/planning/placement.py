@@ -1,4 +1,4 @@
-"""Which expert runs where: a proposal from profiles and lists of models.
+"""Placement of experts on nodes, proposed from profiles and lists of models.
 
 It owns the choice; speeds are `planning.speed`'s, how it is told `planning.report`'s. What deploying will
 reckon (role expert, `expert_order.py`) is reckoned here in the same way.
@@ -28,7 +28,7 @@ PROMPT_TOKENS = SpeedFloor().prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class SpeedTarget:
     """How slow an expert may be that people listen to.
 
     Args:
@@ -47,15 +47,15 @@ class Patience:
         )
 
 
-TALK = Patience(4.0, 6.0)
+TALK = SpeedTarget(4.0, 6.0)
 """In conversation: people speak 150 words a minute, which are 3.3 tokens a second, and after a silence of
 more than a few seconds they ask again."""
-EXPERTISE = Patience(3.0, 15.0)
+EXPERTISE = SpeedTarget(3.0, 15.0)
 """Of an expert that is asked for something special: what the role expert takes for too slow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
+class Placement:
     """A way to run a model.
 
     Args:
@@ -87,12 +87,12 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Assignment:
     """What is proposed for one expert.
 
     Args:
         expert: Its name.
-        option: How it would run; None when it would not.
+        placement: How it would run; None when it would not.
         rank: Place of the model in the expert's list, from 0.
         reason: Why it would not run, or what is to be known; "" for nothing.
         other_way: The same model split, or in one piece, for comparison; None where there is no other way.
@@ -101,16 +101,16 @@ class Placed:
     """
 
     expert: str
-    option: Option | None
+    placement: Placement | None
     rank: int = 0
     reason: str = ""
-    other_way: Option | None = None
+    other_way: Placement | None = None
     passed: tuple[tuple[str, str], ...] = ()
     models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class UpgradeBenefit:
     """What one more stick of memory would change.
 
     Args:
@@ -119,29 +119,29 @@ class Gain:
     """
 
     node: str
-    changes: tuple[Placed, ...]
+    changes: tuple[Assignment, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PlacementPlan:
     """A proposal.
 
     Args:
         nodes: The profiles, by name.
         experts: What is proposed for each, in the order in which they chose.
-        gains: What one more stick of memory would change, node by node; nodes where it changes nothing are
+        benefits: What one more stick of memory would change, node by node; nodes where it changes nothing are
             left out.
     """
 
     nodes: tuple[NodeProfile, ...]
-    experts: tuple[Placed, ...]
-    gains: tuple[Gain, ...] = ()
+    experts: tuple[Assignment, ...]
+    benefits: tuple[UpgradeBenefit, ...] = ()
 
     def taken_mb(self) -> dict[str, int]:
         """Return what all experts together take of each node (mebibytes)."""
         total = {node.node: 0 for node in self.nodes}
-        for placed in self.experts:
-            for node, memory in placed.option.takes_mb().items() if placed.option else ():
+        for assignment in self.experts:
+            for node, memory in assignment.placement.takes_mb().items() if assignment.placement else ():
                 total[node] += memory
         return total
 
@@ -151,9 +151,9 @@ def room_mb(node: NodeProfile) -> int:
     return int(node.memory_mb * NODE_SHARE)
 
 
-def propose(
+def plan_placement(
     nodes: Sequence[NodeProfile], lists: Mapping[str, Sequence[ModelEntry]], small: ModelEntry
-) -> Plan:
+) -> PlacementPlan:
     """Return the proposal for a cluster, with what one more stick of memory in each node would change.
 
     Args:
@@ -162,7 +162,7 @@ def propose(
         small: The model that the nodes measured.
     """
     plan = _Planner(nodes, lists, _shape(small)).plan()
-    gains = []
+    benefits = []
     for index, node in enumerate(nodes):
         more = [*nodes]
         more[index] = node.model_copy(
@@ -170,27 +170,27 @@ def propose(
         )
         changes = _better(plan, _Planner(more, lists, _shape(small)).plan())
         if changes:
-            gains.append(Gain(node.node, changes))
-    return replace(plan, gains=tuple(gains))
+            benefits.append(UpgradeBenefit(node.node, changes))
+    return replace(plan, benefits=tuple(benefits))
 
 
-def _better(plan: Plan, other: Plan) -> tuple[Placed, ...]:
+def _better(plan: PlacementPlan, other: PlacementPlan) -> tuple[Assignment, ...]:
     """Return the experts that do better in `other`: a better model, one at all, or the same unsplit."""
-    before = {placed.expert: placed for placed in plan.experts}
+    before = {assignment.expert: assignment for assignment in plan.experts}
     found = []
-    for placed in other.experts:
-        old = before[placed.expert]
-        if placed.option is None:
+    for assignment in other.experts:
+        old = before[assignment.expert]
+        if assignment.placement is None:
             continue
-        is_new = old.option is None or placed.rank < old.rank
+        is_new = old.placement is None or assignment.rank < old.rank
         is_whole = (
-            old.option is not None
-            and placed.rank == old.rank
-            and old.option.is_split
-            and not placed.option.is_split
+            old.placement is not None
+            and assignment.rank == old.rank
+            and old.placement.is_split
+            and not assignment.placement.is_split
         )
         if is_new or is_whole:
-            found.append(placed)
+            found.append(assignment)
     return tuple(found)
 
 
@@ -211,78 +211,80 @@ class _Planner:
         self._small = small
         self._free = {name: room_mb(node) for name, node in self._nodes.items()}
         self._busy: set[str] = set()
-        self._main: Option | None = None
+        self._main: Placement | None = None
 
-    def plan(self) -> Plan:
+    def plan(self) -> PlacementPlan:
         order = sorted(self._lists, key=lambda expert: expert != MAIN_EXPERT)
-        return Plan(tuple(self._nodes.values()), tuple(self._place(expert) for expert in order))
+        return PlacementPlan(tuple(self._nodes.values()), tuple(self._place(expert) for expert in order))
 
-    def _place(self, expert: str) -> Placed:
-        patience = TALK if expert == MAIN_EXPERT else EXPERTISE
+    def _place(self, expert: str) -> Assignment:
+        target = TALK if expert == MAIN_EXPERT else EXPERTISE
         passed: list[tuple[str, str]] = []
-        chosen: tuple[int, Option] | None = None
-        slow: tuple[int, Option] | None = None
+        chosen: tuple[int, Placement] | None = None
+        slow: tuple[int, Placement] | None = None
         for rank, model in enumerate(self._lists[expert]):
-            option = self._best_option(model, patience)
-            if option is None:
+            placement = self._best_placement(model, target)
+            if placement is None:
                 passed.append((model.name, self._why_not(model)))
-            elif patience.allows(option.speed):
-                chosen = rank, option
+            elif target.allows(placement.speed):
+                chosen = rank, placement
                 break
             else:
-                passed.append((model.name, _why_slow(option, patience)))
-                if slow is None or option.speed.decode_tokens_s > slow[1].speed.decode_tokens_s:
-                    slow = rank, option
+                passed.append((model.name, _why_slow(placement, target)))
+                if slow is None or placement.speed.decode_tokens_s > slow[1].speed.decode_tokens_s:
+                    slow = rank, placement
         reason = ""
         if chosen is None and slow is not None and expert == MAIN_EXPERT:
             chosen = slow
-            reason = f"{_why_slow(slow[1], patience)}; nothing quicker is there"
+            reason = f"{_why_slow(slow[1], target)}; nothing quicker is there"
         if chosen is None:
-            return Placed(expert, None, len(self._lists[expert]), self._nobody(expert), None, tuple(passed))
-        rank, option = chosen
-        if self._main is not None and option.model.name == self._main.model.name:
+            return Assignment(
+                expert, None, len(self._lists[expert]), self._nobody(expert), None, tuple(passed)
+            )
+        rank, placement = chosen
+        if self._main is not None and placement.model.name == self._main.model.name:
             reason = f"{MAIN_EXPERT} runs the same model, so {MAIN_EXPERT} answers"
-            return Placed(expert, None, len(self._lists[expert]), reason, None, tuple(passed))
-        other_way = self._other_way(option, patience)
-        better = [entry for entry in passed if entry[0] != option.model.name]
-        if shared := self._busy & set(option.takes_mb()):
+            return Assignment(expert, None, len(self._lists[expert]), reason, None, tuple(passed))
+        other_way = self._other_way(placement, target)
+        better = [entry for entry in passed if entry[0] != placement.model.name]
+        if shared := self._busy & set(placement.takes_mb()):
             reason = reason or f"it shares the cores of {', '.join(sorted(shared))} with another expert"
-        self._take(expert, option)
+        self._take(expert, placement)
         models = tuple(model.name for model in self._lists[expert][rank:])
-        return Placed(expert, option, rank, reason, other_way, tuple(better), models)
+        return Assignment(expert, placement, rank, reason, other_way, tuple(better), models)
 
     def _nobody(self, expert: str) -> str:
         if expert == MAIN_EXPERT:
             return "no model fits in any node; the agent does without one"
         return f"none of its models fits and is quick enough, so {MAIN_EXPERT} answers"
 
-    def _take(self, expert: str, option: Option) -> None:
-        for node, memory in option.takes_mb().items():
+    def _take(self, expert: str, placement: Placement) -> None:
+        for node, memory in placement.takes_mb().items():
             self._free[node] -= memory
             self._busy.add(node)
         if expert == MAIN_EXPERT:
-            self._main = option
+            self._main = placement
 
-    def _best_option(self, model: ModelEntry, patience: Patience) -> Option | None:
+    def _best_placement(self, model: ModelEntry, target: SpeedTarget) -> Placement | None:
         """Return the best way to run a model now: in one piece where that will do, else split."""
-        ways = [way for way in (self._alone(model, patience), self._split(model)) if way is not None]
-        return next((way for way in ways if patience.allows(way.speed)), ways[0] if ways else None)
+        ways = [way for way in (self._alone(model, target), self._split(model)) if way is not None]
+        return next((way for way in ways if target.allows(way.speed)), ways[0] if ways else None)
 
-    def _alone(self, model: ModelEntry, patience: Patience) -> Option | None:
+    def _alone(self, model: ModelEntry, target: SpeedTarget) -> Placement | None:
         options = [
-            Option(model, name, (), expected_alone(_shape(model), self._small, node))
+            Placement(model, name, (), expected_alone(_shape(model), self._small, node))
             for name, node in self._nodes.items()
             if self._runs(model, node) and model.memory_mb + HOST_MB <= self._free[name]
         ]
 
-        def goodness(option: Option) -> tuple[bool, bool, float]:
+        def goodness(placement: Placement) -> tuple[bool, bool, float]:
             # Of nodes that are quick enough, one with nobody on it goes before a quicker one that is shared.
-            is_free = option.server not in self._busy
-            return patience.allows(option.speed), is_free, option.speed.decode_tokens_s
+            is_free = placement.server not in self._busy
+            return target.allows(placement.speed), is_free, placement.speed.decode_tokens_s
 
         return max(options, key=goodness, default=None)
 
-    def _split(self, model: ModelEntry, always: str = "") -> Option | None:
+    def _split(self, model: ModelEntry, always: str = "") -> Placement | None:
         """Return the way to run a model over workers now, `always` being one of them."""
         able = [name for name, node in self._nodes.items() if self._runs(model, node)]
         # As few workers as will do: each makes every token slower.
@@ -290,16 +292,16 @@ class _Planner:
             workers = sorted(able, key=lambda name: (name != always, -self._free[name], name))[:count]
             speed = expected_split(_shape(model), self._small, [self._nodes[name] for name in workers])
             for server in sorted(able, key=lambda name: (name in workers, -self._free[name], name)):
-                option = Option(model, server, tuple(sorted(workers)), speed)
-                if all(memory <= self._free[node] for node, memory in option.takes_mb().items()):
-                    return option
+                placement = Placement(model, server, tuple(sorted(workers)), speed)
+                if all(memory <= self._free[node] for node, memory in placement.takes_mb().items()):
+                    return placement
         return None
 
-    def _other_way(self, option: Option, patience: Patience) -> Option | None:
+    def _other_way(self, placement: Placement, target: SpeedTarget) -> Placement | None:
         """Return what a model would come to in one piece, if it is split, and split, if it is not."""
-        if option.is_split:
-            return self._alone(option.model, patience)
-        return self._split(option.model, option.server)
+        if placement.is_split:
+            return self._alone(placement.model, target)
+        return self._split(placement.model, placement.server)
 
     @staticmethod
     def _runs(model: ModelEntry, node: NodeProfile) -> bool:
@@ -314,9 +316,9 @@ class _Planner:
         return f"it takes {model.memory_mb} MB, which {who} has not free ({max(0, most)} MB at most)"
 
 
-def _why_slow(option: Option, patience: Patience) -> str:
-    speed = option.speed
-    if speed.decode_tokens_s < patience.decode_tokens_s:
-        return f"{speed.decode_tokens_s:.1f} tokens/s, and {patience.decode_tokens_s:g} are wanted"
+def _why_slow(placement: Placement, target: SpeedTarget) -> str:
+    speed = placement.speed
+    if speed.decode_tokens_s < target.decode_tokens_s:
+        return f"{speed.decode_tokens_s:.1f} tokens/s, and {target.decode_tokens_s:g} are wanted"
     wait_s = speed.first_word_s(PROMPT_TOKENS)
-    return f"{wait_s:.1f} s to the first word, and {patience.first_word_s:g} are the most"
+    return f"{wait_s:.1f} s to the first word, and {target.first_word_s:g} are the most"

@@ -1,4 +1,4 @@
-"""A plan in plain words.
+"""A placement plan in plain words.
 
 It owns the sentences; what they say is `planning.placement`'s.
 """
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pipecatapp.planning.placement import (
     PROMPT_TOKENS,
     STICK_MB,
-    Option,
-    Placed,
-    Plan,
+    Assignment,
+    Placement,
+    PlacementPlan,
     room_mb,
 )
 from pipecatapp.planning.profile import NodeProfile, expert_threads
@@ -27,13 +27,13 @@ CODE_PATHS = {
 }
 
 
-def lines_of(plan: Plan) -> Iterator[str]:
+def format_plan(plan: PlacementPlan) -> Iterator[str]:
     """Return the plan, line by line."""
     yield from _nodes(plan)
     yield ""
     yield "Who answers:"
-    for placed in plan.experts:
-        yield from _expert(placed)
+    for assignment in plan.experts:
+        yield from _expert(assignment)
     yield ""
     yield "Splitting:"
     yield from _splitting(plan)
@@ -42,7 +42,7 @@ def lines_of(plan: Plan) -> Iterator[str]:
     yield from _gains(plan)
 
 
-def _nodes(plan: Plan) -> Iterator[str]:
+def _nodes(plan: PlacementPlan) -> Iterator[str]:
     taken = plan.taken_mb()
     yield "Nodes:"
     for node in plan.nodes:
@@ -64,87 +64,90 @@ def hears_by(node: NodeProfile) -> str:
     return "Whisper" if "sse4_1" in node.cpu_flags else "PocketSphinx, for Whisper's library needs SSE4.1"
 
 
-def programs_of(plan: Plan) -> dict[str, tuple[str, ...]]:
+def programs_of(plan: PlacementPlan) -> dict[str, tuple[str, ...]]:
     """Return the programs of llama.cpp that the plan would start, node by node."""
     found: dict[str, set[str]] = {node.node: set() for node in plan.nodes}
-    for placed in plan.experts:
-        if placed.option is not None:
-            found[placed.option.server].add("llama-server")
-            for worker in placed.option.workers:
+    for assignment in plan.experts:
+        if assignment.placement is not None:
+            found[assignment.placement.server].add("llama-server")
+            for worker in assignment.placement.workers:
                 found[worker].add("ggml-rpc-server")
     return {node: tuple(sorted(programs)) for node, programs in found.items()}
 
 
-def _expert(placed: Placed) -> Iterator[str]:
-    if placed.option is None:
-        yield f"  {placed.expert}: nobody of its own; {placed.reason}."
+def _expert(assignment: Assignment) -> Iterator[str]:
+    if assignment.placement is None:
+        yield f"  {assignment.expert}: nobody of its own; {assignment.reason}."
     else:
-        yield f"  {placed.expert}: {_way(placed.option)}."
-        yield f"    {_speed(placed.option)}."
-        if placed.reason:
+        yield f"  {assignment.expert}: {_way(assignment.placement)}."
+        yield f"    {_speed(assignment.placement)}."
+        if assignment.reason:
             yield (
-                f"    Mind that it is {placed.reason}."
-                if placed.expert == MAIN_EXPERT
-                else f"    Mind that {placed.reason}."
+                f"    Mind that it is {assignment.reason}."
+                if assignment.expert == MAIN_EXPERT
+                else f"    Mind that {assignment.reason}."
             )
-    for name, why in placed.passed:
+    for name, why in assignment.passed:
         yield f"    Not {name}: {why}."
 
 
-def _way(option: Option) -> str:
-    if option.is_split:
-        return f"{option.model.name}, its server on {option.server}, split over {_names(option.workers)}"
-    return f"{option.model.name} on {option.server}"
+def _way(placement: Placement) -> str:
+    if placement.is_split:
+        workers = _names(placement.workers)
+        return f"{placement.model.name}, its server on {placement.server}, split over {workers}"
+    return f"{placement.model.name} on {placement.server}"
 
 
-def _speed(option: Option) -> str:
-    speed = option.speed
+def _speed(placement: Placement) -> str:
+    speed = placement.speed
     wait_s = speed.first_word_s(PROMPT_TOKENS)
     return f"First word after {wait_s:.1f} s, then {speed.decode_tokens_s:.1f} tokens/s"
 
 
-def _splitting(plan: Plan) -> Iterator[str]:
+def _splitting(plan: PlacementPlan) -> Iterator[str]:
     said = False
-    for placed in plan.experts:
-        option, other = placed.option, placed.other_way
-        if option is not None and option.is_split and other is not None:
+    for assignment in plan.experts:
+        placement, other = assignment.placement, assignment.other_way
+        if placement is not None and placement.is_split and other is not None:
             said = True
             yield (
-                f"  It helps {placed.expert}: {other.server} alone would be slower,"
-                f" {other.speed.decode_tokens_s:.1f} tokens/s; {_names(option.workers)} together write"
-                f" {option.speed.decode_tokens_s:.1f}."
+                f"  It helps {assignment.expert}: {other.server} alone would be slower,"
+                f" {other.speed.decode_tokens_s:.1f} tokens/s; {_names(placement.workers)} together write"
+                f" {placement.speed.decode_tokens_s:.1f}."
             )
-        elif option is not None and option.is_split:
+        elif placement is not None and placement.is_split:
             said = True
             yield (
-                f"  It helps {placed.expert}: no node has {option.model.memory_mb} MB free for"
-                f" {option.model.name}, and {_names(option.workers)} have it together."
+                f"  It helps {assignment.expert}: no node has {placement.model.memory_mb} MB free for"
+                f" {placement.model.name}, and {_names(placement.workers)} have it together."
                 " It buys memory, not speed."
             )
-        elif option is not None and other is not None:
+        elif placement is not None and other is not None:
             said = True
             speeds = (
-                f"{option.speed.decode_tokens_s:.1f} tokens/s on {option.server} alone,"
+                f"{placement.speed.decode_tokens_s:.1f} tokens/s on {placement.server} alone,"
                 f" {other.speed.decode_tokens_s:.1f} split over {_names(other.workers)}"
             )
-            if other.speed.decode_tokens_s < option.speed.decode_tokens_s:
-                yield f"  It would only slow {placed.expert} down: {speeds}."
+            if other.speed.decode_tokens_s < placement.speed.decode_tokens_s:
+                yield f"  It would only slow {assignment.expert} down: {speeds}."
             else:
-                yield f"  It would borrow {placed.expert} cores that others need: {speeds}."
+                yield f"  It would borrow {assignment.expert} cores that others need: {speeds}."
     if not said:
         yield "  There is nothing to split: no model that would be deployed has room on two nodes."
 
 
-def _gains(plan: Plan) -> Iterator[str]:
-    if not plan.gains:
+def _gains(plan: PlacementPlan) -> Iterator[str]:
+    if not plan.benefits:
         yield "  In none of the nodes would it change who answers: memory is not what keeps them back."
-    for gain in plan.gains:
-        for placed in gain.changes:
-            if placed.option is not None:
-                way = _way(placed.option)
-                yield f"  In {gain.node}: {placed.expert} would be {way}. {_speed(placed.option)}."
-    without = [node.node for node in plan.nodes if node.node not in {gain.node for gain in plan.gains}]
-    if plan.gains and without:
+    for benefit in plan.benefits:
+        for assignment in benefit.changes:
+            if assignment.placement is not None:
+                way, speed = _way(assignment.placement), _speed(assignment.placement)
+                yield f"  In {benefit.node}: {assignment.expert} would be {way}. {speed}."
+    without = [
+        node.node for node in plan.nodes if node.node not in {benefit.node for benefit in plan.benefits}
+    ]
+    if plan.benefits and without:
         yield f"  In {_names(without)}: no change."
 
 

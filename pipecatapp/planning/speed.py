@@ -1,4 +1,4 @@
-"""How quick a model would be on a node, from what a small model was measured to be there.
+"""Predicts a model's speed on a node from the measured speed of a small model.
 
 It owns the formulas and their constants; docs/planning.md says how far they can be trusted, and
 `testing/bench/plan.py` compares them with what is measured.

@@ -61,7 +61,7 @@ class Line:
     """A line's end came behind it, so that the voice pauses there."""
 
 
-def lines_of(text: str) -> list[Line]:
+def split_lines(text: str) -> list[Line]:
     """Return the lines of `text` that have words, wrapped ones joined, without marks and code."""
     kept: list[Line] = []
     raw = html.unescape(text).replace("\r\n", "\n").split("\n")

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from pipecatapp.speech.languages import language_of
-from pipecatapp.speech.markup import Kind, lines_of
+from pipecatapp.speech.markup import Kind, split_lines
 from pipecatapp.speech.rules import find, replace
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:\u3002\uff01\uff1f\u0964])[\"')\]]*\s+")
@@ -81,7 +81,7 @@ class SpokenText:
     def sentences(self, text: str) -> list[Said]:
         """Return `text` in words, a sentence each; code has none."""
         said = []
-        for line in lines_of(text):
+        for line in split_lines(text):
             words = self._line(line.text)
             if not any(character.isalnum() for character in words):
                 continue

@@ -35,7 +35,7 @@ from pipecatapp.ops.expert_supervisor import (
     ExpertOrder,
     ListedModel,
     server_command,
-    why_the_file_is_wrong,
+    verify_model_file,
 )
 from pipecatapp.settings import load_settings
 from pipecatapp.supply.catalogue import Catalogue
@@ -160,7 +160,7 @@ async def measure_model(model: ModelEntry, store: ModelStore, tokens: int) -> Sa
         )
         candidate = order.models[0].candidate()
         # As the product does before it serves a model; all of the file is in the kernel's cache then.
-        if wrong := await asyncio.to_thread(why_the_file_is_wrong, candidate, order.models_dir):
+        if wrong := await asyncio.to_thread(verify_model_file, candidate, order.models_dir):
             raise AdapterError("model-unfit", wrong)
         return await serve_once(order, read_cpu(), tokens)
 

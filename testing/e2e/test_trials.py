@@ -26,7 +26,7 @@ from pipecatapp.app.engines import pick_embedder, pick_llm, pick_stt, pick_tts
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.errors import ConfigError
-from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
+from pipecatapp.ops.expert_supervisor import ExpertOrder, ExpertSecrets, ExpertSupervisor
 from pipecatapp.ops.node_profile import PROFILE_FILE
 from pipecatapp.ports import ChatRequest, Message
 from pipecatapp.settings import Settings
@@ -201,7 +201,7 @@ def is_healthy(port: int) -> bool:
 
 
 @asynccontextmanager
-async def expert(cache: Path, folder: Path) -> AsyncIterator[ExpertHost]:
+async def expert(cache: Path, folder: Path) -> AsyncIterator[ExpertSupervisor]:
     digest = hashlib.sha256(model(SMOLLM).read_bytes()).hexdigest()
     listed = {"filename": SMOLLM, "sha256": digest, "memory_mb": 270}
     order = {
@@ -216,7 +216,7 @@ async def expert(cache: Path, folder: Path) -> AsyncIterator[ExpertHost]:
         "threads": 1,
     }
     made = ExpertOrder.model_validate(order)
-    host = ExpertHost(made, ExpertSecrets(KEY), variants=variants(cache))
+    host = ExpertSupervisor(made, ExpertSecrets(KEY), variants=variants(cache))
     running = asyncio.create_task(host.run())
     try:
         yield host

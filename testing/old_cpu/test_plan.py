@@ -39,7 +39,7 @@ def test_the_plan_starts_the_programs_that_are_tried_here() -> None:
     started = {program for programs in programs_of(plan).values() for program in programs}
     assert started
     assert started <= {"llama-server", "ggml-rpc-server"}
-    models = {placed.option.model.filename for placed in plan.experts if placed.option}
+    models = {placed.placement.model.filename for placed in plan.experts if placed.placement}
     assert models == {SMOLLM}
 
 

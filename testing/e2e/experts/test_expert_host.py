@@ -26,7 +26,7 @@ from pipecatapp.adapters.llm.rpc_tunnel import TlsIdentity, reaches
 from pipecatapp.adapters.llm.server_process import HOST
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.experts.service_names import RPC_PROVIDER
-from pipecatapp.ops.expert_supervisor import ExpertHost, ExpertOrder, ExpertSecrets
+from pipecatapp.ops.expert_supervisor import ExpertOrder, ExpertSecrets, ExpertSupervisor
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.experts.workers import Cable, Worker, free_port, make_identity
 from testing.e2e.processes import eventually
@@ -70,7 +70,7 @@ def workers(identity: TlsIdentity) -> Iterator[list[Worker]]:
 class Expert:
     """The expert under test, and who asks it."""
 
-    def __init__(self, host: ExpertHost, url: str) -> None:
+    def __init__(self, host: ExpertSupervisor, url: str) -> None:
         self.host, self._url = host, url
 
     async def ready(self) -> str:
@@ -128,7 +128,7 @@ async def expert(
     )
     text = identity.bundle.read_text(encoding="ascii") if identity else ""
     certificate, begin, key = text.partition("-----BEGIN PRIVATE KEY")
-    host = ExpertHost(order, ExpertSecrets(KEY, certificate, begin + key), directory)
+    host = ExpertSupervisor(order, ExpertSecrets(KEY, certificate, begin + key), directory)
     running = asyncio.create_task(host.run())
     try:
         yield Expert(host, f"http://{HOST}:{port}")

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipecatapp.cli.cluster import lines_of
-from pipecatapp.ops.cluster_status import ClusterView, NodeView, ServiceView
+from pipecatapp.cli.cluster import format_status
+from pipecatapp.ops.cluster_status import ClusterStatus, NodeStatus, ServiceStatus
 from pipecatapp.ports import ClusterJob, JobGroup
 
 pytestmark = pytest.mark.unit
 
-N1 = NodeView("n1", "10.0.0.1", "leader", "alive", "ready")
-N2 = NodeView("n2", "10.0.0.2", "client", "alive", "ready")
+N1 = NodeStatus("n1", "10.0.0.1", "leader", "alive", "ready")
+N2 = NodeStatus("n2", "10.0.0.2", "client", "alive", "ready")
 AGENT = ClusterJob("pipecat-app", "service", "running", (JobGroup("agent", 2, 2, 2),))
-WELL = ClusterView("n1", "n1", (N1, N2), (AGENT,), (ServiceView("pipecat-app", 2, 2, ("n1", "n2")),), ())
+WELL = ClusterStatus("n1", "n1", (N1, N2), (AGENT,), (ServiceStatus("pipecat-app", 2, 2, ("n1", "n2")),), ())
 
 
 def test_a_cluster_that_is_well_has_no_faults() -> None:
@@ -33,7 +33,7 @@ def test_a_cluster_that_is_well_has_no_faults() -> None:
             "job pipecat-app: 1 of 2 of group agent are well",
         ),
         (
-            {"services": (ServiceView("llama-api-main", 0, 1, ("n1",)),)},
+            {"services": (ServiceStatus("llama-api-main", 0, 1, ("n1",)),)},
             "service llama-api-main: 0 of 1 instances pass their checks",
         ),
         ({"errors": ("There is no Nomad at x.",), "nomad_leader": ""}, "There is no Nomad at x."),
@@ -57,7 +57,7 @@ def test_a_job_that_is_not_to_run_is_no_fault(job: ClusterJob) -> None:
 
 
 def test_the_table_can_be_read() -> None:
-    assert "\n".join(lines_of(WELL)) == (
+    assert "\n".join(format_status(WELL)) == (
         "leaders: Consul n1, Nomad n1\n"
         "\n"
         "NODE  ADDRESS   ROLE    CONSUL  NOMAD\n"
@@ -73,5 +73,5 @@ def test_the_table_can_be_read() -> None:
 
 
 def test_an_empty_cluster_is_a_line() -> None:
-    nothing = ClusterView("", "", (), (), (), ("There is no Consul at x.",))
-    assert list(lines_of(nothing)) == ["leaders: Consul none, Nomad none"]
+    nothing = ClusterStatus("", "", (), (), (), ("There is no Consul at x.",))
+    assert list(format_status(nothing)) == ["leaders: Consul none, Nomad none"]

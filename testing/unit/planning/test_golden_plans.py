@@ -38,21 +38,23 @@ def test_no_node_is_asked_for_more_than_it_has(house: str) -> None:
 @pytest.mark.parametrize("house", list(houses()))
 def test_every_part_of_an_expert_runs_on_its_nodes_cpu(house: str) -> None:
     machines = profiles()
-    for placed in plan_of(house).experts:
-        if placed.option is not None:
-            needs = set(placed.option.model.requires_cpu)
-            for node in (placed.option.server, *placed.option.workers):
+    for assignment in plan_of(house).experts:
+        if assignment.placement is not None:
+            needs = set(assignment.placement.model.requires_cpu)
+            for node in (assignment.placement.server, *assignment.placement.workers):
                 assert needs <= set(machines[node].cpu_flags)
 
 
 def test_a_house_without_sse41_is_given_what_runs_there() -> None:
     plan = plan_of("no-sse41")
-    assert [placed.expert for placed in plan.experts if placed.option] == ["main"]
+    assert [assignment.expert for assignment in plan.experts if assignment.placement] == ["main"]
     assert {program for programs in programs_of(plan).values() for program in programs} == {"llama-server"}
 
 
 def test_the_office_splits_the_one_model_that_no_machine_holds() -> None:
     split = [
-        placed.expert for placed in plan_of("office").experts if placed.option and placed.option.is_split
+        assignment.expert
+        for assignment in plan_of("office").experts
+        if assignment.placement and assignment.placement.is_split
     ]
     assert split == ["math"]
