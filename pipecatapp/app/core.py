@@ -30,7 +30,7 @@ from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
 from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
@@ -101,7 +101,7 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             embedder=embedder,
             clock=clock,
             prompts=shipped_prompts(),
-            router=Router(embedder),
+            classifier=ExampleClassifier(embedder),
         )
         yield Core(services, llm, experts, credentials, directory, memory, store, cpu, reasons)
 

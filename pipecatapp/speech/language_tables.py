@@ -1,4 +1,4 @@
-"""What languages other than English call signs, units and times, as a table a person can extend.
+"""Tables of languages other than English: signs, units, times, as a person can extend them.
 
 Not here: the rules that use it (`other_languages`); number words are the library's.
 """

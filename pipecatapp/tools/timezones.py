@@ -1,4 +1,4 @@
-"""Names of places that people say, and their time zones.
+"""Time zones by the names of places that people say.
 
 It owns the way from a spoken name to an IANA zone; the zones themselves are the system's.
 """

@@ -1,4 +1,4 @@
-"""What a sentence asks for, decided by nearness to examples.
+"""Classifies a sentence by its nearest labelled examples, without an LLM.
 
 It owns the comparison of a text with labelled examples, without an LLM, in a few milliseconds; which
 labels there are and what follows from one is a workflow's business.
@@ -33,7 +33,7 @@ class Score:
     score: float
 
 
-class Router:
+class ExampleClassifier:
     """Nearest labelled examples by meaning.
 
     Args:

@@ -1,4 +1,4 @@
-"""What English sentences look like: questions, requests to remember, statements about oneself.
+"""Rules over English utterances: questions, requests to remember, statements about oneself.
 
 It owns rules over words; what is done with the answer is the memory nodes' business. The rules take
 speech recognition's text too, which often lacks a question mark.

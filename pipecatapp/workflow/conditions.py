@@ -1,4 +1,4 @@
-"""Whether a comparison holds.
+"""Evaluates a comparison.
 
 It owns comparing a value with a literal; nothing of a file is ever evaluated as code.
 """
@@ -20,7 +20,7 @@ _OPERATORS: Mapping[Operator, Callable[[object, object], bool]] = {
 }
 
 
-def holds(comparison: Comparison, value: object) -> bool:
+def evaluate(comparison: Comparison, value: object) -> bool:
     """Return whether `value` compares as asked; None, a skipped output, never does."""
     if value is None:
         return False

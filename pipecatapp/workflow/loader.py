@@ -83,7 +83,7 @@ from pipecatapp.workflow.nodes import default_registry
 from pipecatapp.workflow.port_types import PORT_TYPES
 from pipecatapp.workflow.prompts import PromptLibrary
 from pipecatapp.workflow.validation import check_graph
-from pipecatapp.workflow.yaml_source import Place, read_yaml, shown
+from pipecatapp.workflow.yaml_source import YamlNode, read_yaml, shown
 
 MAX_LOOP_ROUNDS = 20
 """A loop's limit may not exceed this; a person would long have given up."""
@@ -144,9 +144,9 @@ class _Reader:
     def __init__(self, prompts: PromptLibrary, registry: NodeRegistry) -> None:
         self.prompts = prompts
         self.registry = registry
-        self.places: dict[tuple[str, int], Place] = {}
+        self.places: dict[tuple[str, int], YamlNode] = {}
 
-    def workflow(self, root: Place, stem: str, comment: str) -> Workflow:
+    def workflow(self, root: YamlNode, stem: str, comment: str) -> Workflow:
         keys = root.mapping(known=_WORKFLOW_KEYS, required=("name", "nodes"))
         name = root.child("name")
         if name.text() != stem:
@@ -167,7 +167,7 @@ class _Reader:
             comment=comment,
         )
 
-    def nodes(self, place: Place, root: Place | None) -> list[NodeDefinition]:
+    def nodes(self, place: YamlNode, root: YamlNode | None) -> list[NodeDefinition]:
         """Read a list of nodes; `root` is given for the outermost, whose inputs and outputs are its own."""
         found: list[NodeDefinition] = []
         lines: dict[str, int] = {}
@@ -189,7 +189,7 @@ class _Reader:
                 )
         return found
 
-    def _input_node(self, place: Place) -> NodeDefinition:
+    def _input_node(self, place: YamlNode) -> NodeDefinition:
         place = place.of_node(INPUT_ID)
         for name in place.mapping():
             declared = place.child(name)
@@ -200,7 +200,7 @@ class _Reader:
         self.places[place.node, place.line] = place
         return NodeDefinition(INPUT_ID, "input", config, {}, line=place.line)
 
-    def _output_node(self, place: Place) -> NodeDefinition:
+    def _output_node(self, place: YamlNode) -> NodeDefinition:
         place = place.of_node(OUTPUT_ID)
         self.places[place.node, place.line] = place
         config = self._cls("output").config_type()
@@ -212,7 +212,7 @@ class _Reader:
             raise TypeError(f"the registry lacks '{name}'")
         return cls
 
-    def _node(self, place: Place, *, is_outermost: bool) -> NodeDefinition:
+    def _node(self, place: YamlNode, *, is_outermost: bool) -> NodeDefinition:
         if isinstance(place.value, dict) and isinstance(place.value.get("id"), str):
             place = place.of_node(place.value["id"])
         keys = place.mapping(known=_NODE_KEYS, required=("id", "type"))
@@ -250,11 +250,11 @@ class _Reader:
         )
 
     @staticmethod
-    def _check_id(name: str, place: Place) -> None:
+    def _check_id(name: str, place: YamlNode) -> None:
         if not _ID.fullmatch(name):
             raise place.error(f"'{name}' must be snake_case: a to z, 0 to 9 and _, a letter first")
 
-    def _config(self, place: Place, cls: type[Node[Any, Any, Any]]) -> NodeConfig:
+    def _config(self, place: YamlNode, cls: type[Node[Any, Any, Any]]) -> NodeConfig:
         given = cast(dict[str, object], place.value).get("config", {})
         where = place.child("config") if "config" in cast(dict[str, object], place.value) else place
         if "config" in cast(dict[str, object], place.value):
@@ -269,7 +269,7 @@ class _Reader:
             raise where.error(str(exc), key=exc.key) from exc
         return config
 
-    def _inputs(self, place: Place) -> dict[str, tuple[Source, ...]]:
+    def _inputs(self, place: YamlNode) -> dict[str, tuple[Source, ...]]:
         if isinstance(place.value, list):
             return self._long_inputs(place)
         inputs = {}
@@ -281,7 +281,7 @@ class _Reader:
             inputs[name] = tuple(self._source(part) for part in parts)
         return inputs
 
-    def _long_inputs(self, place: Place) -> dict[str, tuple[Source, ...]]:
+    def _long_inputs(self, place: YamlNode) -> dict[str, tuple[Source, ...]]:
         inputs: dict[str, tuple[Source, ...]] = {}
         for item in place.items():
             item.mapping(known=("name", "connection"), required=("name", "connection"))
@@ -293,14 +293,14 @@ class _Reader:
         return inputs
 
     @staticmethod
-    def _source(place: Place) -> Source:
+    def _source(place: YamlNode) -> Source:
         match = _SOURCE.fullmatch(place.text())
         if match is None:
             raise place.error(f"expected 'node.output', found {shown(place.value)}")
         return Source(match[1], match[2], line=place.line)
 
     @staticmethod
-    def _comparisons(place: Place) -> tuple[Comparison, ...]:
+    def _comparisons(place: YamlNode) -> tuple[Comparison, ...]:
         found = []
         for part in place.items() if isinstance(place.value, list) else [place]:
             match = _COMPARISON.fullmatch(part.text())
@@ -320,18 +320,18 @@ class _Reader:
         return tuple(found)
 
     @staticmethod
-    def _retry(place: Place) -> tuple[int, float]:
+    def _retry(place: YamlNode) -> tuple[int, float]:
         retry = place.child("retry")
         keys = retry.mapping(known=("limit", "delay_s"), required=("limit",))
         delay_s = retry.child("delay_s").number(least=0) if "delay_s" in keys else 0.0
         return retry.child("limit").count(least=1, most=MAX_RETRIES), delay_s
 
     @staticmethod
-    def _fallback(place: Place) -> dict[str, object]:
+    def _fallback(place: YamlNode) -> dict[str, object]:
         place.mapping()
         return dict(cast(dict[str, object], place.value))
 
-    def _body(self, place: Place, *, is_loop: bool) -> Body | None:
+    def _body(self, place: YamlNode, *, is_loop: bool) -> Body | None:
         has_body = "loop" in cast(dict[str, object], place.value)
         if not is_loop and not has_body:
             return None
@@ -354,7 +354,7 @@ class _Reader:
             outputs={name: self._source(outputs.child(name)) for name in outputs.mapping()},
         )
 
-    def _carry(self, place: Place) -> Carry:
+    def _carry(self, place: YamlNode) -> Carry:
         place.mapping(known=("first", "from"), required=("first", "from"))
         first = place.child("first")
         for kind, types in _FIRST_TYPES.items():
@@ -364,7 +364,7 @@ class _Reader:
         raise first.error(f"expected a text, a flag, a number or a list of texts, found {shown(first.value)}")
 
 
-def _at(place: Place, path: tuple[int | str, ...]) -> Place:
+def _at(place: YamlNode, path: tuple[int | str, ...]) -> YamlNode:
     """Go in as far as the file does."""
     for part in path:
         try:
@@ -374,8 +374,8 @@ def _at(place: Place, path: tuple[int | str, ...]) -> Place:
     return place
 
 
-def _missing(place: Place, key: str) -> Place:
-    return Place(None, place.file, {(*place.path, key): place.line}, (*place.path, key), place.node)
+def _missing(place: YamlNode, key: str) -> YamlNode:
+    return YamlNode(None, place.file, {(*place.path, key): place.line}, (*place.path, key), place.node)
 
 
 def _in_words(problem: Mapping[str, Any]) -> str:

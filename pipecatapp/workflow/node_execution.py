@@ -1,4 +1,4 @@
-"""One node's work within a run: its attempts, its time and what happens when all fail.
+"""The execution of one node within a run: retries, time limit, fallback and streams.
 
 It owns retry, time limit, fallback and the node's streams; when a node runs and who reads its outputs is
 the runner's business.
@@ -52,7 +52,7 @@ class Host(Protocol):
         ...
 
 
-class Attempts(NodeRun):
+class NodeExecution(NodeRun):
     """One node's work: its attempts, its time and its streams.
 
     Args:

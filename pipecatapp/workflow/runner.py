@@ -14,10 +14,10 @@ from typing import Any, cast
 from pipecatapp.errors import AgentError, WorkflowRuntimeError
 from pipecatapp.events import Event
 from pipecatapp.ports import ChatRequest, Message
-from pipecatapp.workflow.conditions import holds
+from pipecatapp.workflow.conditions import evaluate
 from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition, Source, Workflow
 from pipecatapp.workflow.node import NodeRegistry, OpenInputs
-from pipecatapp.workflow.node_execution import AnyNode, Attempts
+from pipecatapp.workflow.node_execution import AnyNode, NodeExecution
 from pipecatapp.workflow.nodes import default_registry
 from pipecatapp.workflow.nodes.text_nodes import PromptNode
 from pipecatapp.workflow.port_types import Messages, TextStream, converted
@@ -279,7 +279,7 @@ class _Scope:
 
     async def _holds(self, comparisons: tuple[Comparison, ...]) -> bool:
         for comparison in comparisons:
-            if not holds(comparison, await self._cell(str(comparison.source))):
+            if not evaluate(comparison, await self._cell(str(comparison.source))):
                 return False
         return True
 
@@ -288,7 +288,7 @@ class _Scope:
         names = self._output_names(node)
         inputs = await self._inputs(node) if await self._holds(definition.when) else None
         if inputs is not None:
-            await Attempts(self, node).run(inputs)
+            await NodeExecution(self, node).run(inputs)
         for name in names:
             self.settle(definition.id, name, None)
 

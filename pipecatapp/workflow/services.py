@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from pipecatapp.ports import Clock, Embedder, Experts, LlmClient, MemoryStore, ToolBox
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.prompts import PromptLibrary
 
 
@@ -25,7 +25,7 @@ class NodeServices:
         embedder: Turns text to vectors.
         clock: Time.
         prompts: The prompts.
-        router: Compares texts with examples.
+        classifier: Compares texts with examples.
     """
 
     llm: LlmClient
@@ -35,7 +35,7 @@ class NodeServices:
     embedder: Embedder
     clock: Clock
     prompts: PromptLibrary
-    router: Router
+    classifier: ExampleClassifier
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from pipecatapp.workflow.model import LOOP_ID, Body, Comparison, NodeDefinition,
 from pipecatapp.workflow.node import Node, NodeRegistry, Port
 from pipecatapp.workflow.port_types import fits
 from pipecatapp.workflow.prompts import PromptLibrary
-from pipecatapp.workflow.yaml_source import Place, shown
+from pipecatapp.workflow.yaml_source import YamlNode, shown
 
 Outputs = Mapping[str, Mapping[str, str]]
 """Node id to its outputs to their types."""
@@ -35,7 +35,7 @@ _FALLBACK_TYPES: Mapping[str, tuple[type, ...]] = {
 
 def check_graph(
     workflow: Workflow,
-    places: Mapping[tuple[str, int], Place],
+    places: Mapping[tuple[str, int], YamlNode],
     registry: NodeRegistry,
     prompts: PromptLibrary,
 ) -> None:
@@ -56,7 +56,7 @@ def check_graph(
 
 class _Checker:
     def __init__(
-        self, places: Mapping[tuple[str, int], Place], registry: NodeRegistry, prompts: PromptLibrary
+        self, places: Mapping[tuple[str, int], YamlNode], registry: NodeRegistry, prompts: PromptLibrary
     ) -> None:
         self._places = places
         self._registry = registry

@@ -1,6 +1,6 @@
 """A YAML file that still knows its line numbers.
 
-It owns reading YAML safely, and `Place`, a value with its way back to file, line, node and key, from
+It owns reading YAML safely, and `YamlNode`, a value with its way back to file, line, node and key, from
 which every definition error is made. What the keys mean is the loader's business.
 """
 
@@ -24,7 +24,7 @@ Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class YamlNode:
     """A value in a file.
 
     Args:
@@ -51,11 +51,11 @@ class Place:
         """The last key that leads here, or ""."""
         return next((part for part in reversed(self.path) if isinstance(part, str)), "")
 
-    def of_node(self, node: str) -> Place:
+    def of_node(self, node: str) -> YamlNode:
         """Return the same place, said to belong to `node`."""
         return replace(self, node=node)
 
-    def child(self, part: str | int) -> Place:
+    def child(self, part: str | int) -> YamlNode:
         """Return the place one step further in."""
         value = self.value[part]  # type: ignore[index]
         return replace(self, value=value, path=(*self.path, part))
@@ -82,7 +82,7 @@ class Place:
                 raise self.error(f"missing key; required: {', '.join(required)}", key=key)
         return list(self.value)
 
-    def items(self) -> list[Place]:
+    def items(self) -> list[YamlNode]:
         """Check that a list stands here and return its items.
 
         Raises:
@@ -138,7 +138,7 @@ def shown(value: object) -> str:
     return "a list" if isinstance(value, list) else repr(value)
 
 
-def read_yaml(path: Path) -> tuple[Place, str]:
+def read_yaml(path: Path) -> tuple[YamlNode, str]:
     """Read a file; return its root, and the comment that it opens with.
 
     Raises:
@@ -164,7 +164,7 @@ def read_yaml(path: Path) -> tuple[Place, str]:
         raise WorkflowDefinitionError("is empty", file=file)
     lines: dict[Path_, int] = {(): 1}
     value = _walk(root, (), lines, file)
-    return Place(value, file, lines), _opening_comment(text)
+    return YamlNode(value, file, lines), _opening_comment(text)
 
 
 def _walk(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> object:

@@ -37,7 +37,7 @@ from pipecatapp.experts.service_names import EXPERT_PREFIX, service_of
 from pipecatapp.ports import Embedder, Endpoint, LlmClient
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.expert_nodes import NEIGHBOURS, RouteToExpertConfig, RouteToExpertNode
 from pipecatapp.workflow.nodes.flow_nodes import RouteNode
@@ -96,7 +96,7 @@ def services_of(embedder: Embedder, profiles: Mapping[str, Profile], llm: LlmCli
         embedder=embedder,
         clock=clock,
         prompts=shipped_prompts(),
-        router=Router(embedder),
+        classifier=ExampleClassifier(embedder),
     )
 
 

@@ -23,7 +23,7 @@ from pipecatapp.app.logs import set_up_logging
 from pipecatapp.ports import CheckResult, Transcript
 from pipecatapp.settings import load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.voice.call import VoiceEngines
 from pipecatapp.voice.call_manager import WebRtcCallManager
 from pipecatapp.web.dependencies import AgentContext
@@ -70,7 +70,7 @@ def _services(clock: SystemClock) -> tuple[NodeServices, FakeMemory]:
         embedder=embedder,
         clock=clock,
         prompts=shipped_prompts(),
-        router=Router(embedder),
+        classifier=ExampleClassifier(embedder),
     )
     return services, memory
 

@@ -22,7 +22,7 @@ from pipecatapp.app.clock import SystemClock
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.flow_nodes import RouteNode
 from pipecatapp.workflow.run_events import EventRaised, RunFinished, TextPiece
@@ -81,7 +81,7 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[No
         toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=FOLDER))
         experts = FakeExperts(main=llm)
         yield NodeServices(
-            llm, experts, toolbox, memory, embedder, clock, shipped_prompts(), Router(embedder)
+            llm, experts, toolbox, memory, embedder, clock, shipped_prompts(), ExampleClassifier(embedder)
         )
 
 

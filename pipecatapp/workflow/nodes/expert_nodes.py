@@ -105,7 +105,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
         """Embed the examples of who is there, once there is somebody to choose from."""
         experts = services.experts.all()
         if self.config.way == "examples" and len(experts) > 1:
-            await services.router.warm(examples_of(experts))
+            await services.classifier.warm(examples_of(experts))
 
     async def run(self, inputs: RouteToExpertInputs, run: NodeRun) -> RouteToExpertOutputs:
         """Decide, and tell when it is another than `main`."""
@@ -144,7 +144,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
         examples = examples_of(experts)
         if not examples.keys() - {otherwise}:
             return RouteToExpertOutputs(otherwise, "no other says what it is good at", 0.0)
-        scores = await services.router.classify(text, examples, neighbours=NEIGHBOURS)
+        scores = await services.classifier.classify(text, examples, neighbours=NEIGHBOURS)
         best = scores[0]
         to_beat = next((each.score for each in scores if each.label == otherwise), -1.0)
         if best.label == otherwise:

@@ -13,7 +13,7 @@ from typing import cast
 from pydantic import Field
 
 from pipecatapp.errors import WorkflowRuntimeError
-from pipecatapp.workflow.conditions import holds
+from pipecatapp.workflow.conditions import evaluate
 from pipecatapp.workflow.node import (
     ConfigProblem,
     NoConfig,
@@ -103,7 +103,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
 
     async def warm(self, services: NodeServices) -> None:
         """Embed the examples."""
-        await services.router.warm(self._examples(services))
+        await services.classifier.warm(self._examples(services))
 
     async def run(self, inputs: RouteInputs, run: NodeRun) -> RouteOutputs:
         """Decide."""
@@ -124,7 +124,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         for name in tools:
             if services.toolbox.extract(name, text) is not None:
                 return _routed(name, 1.0, is_tool=True)
-        scores = await services.router.classify(text, self._examples(services))
+        scores = await services.classifier.classify(text, self._examples(services))
         best = scores[0]
         best_class = next(each for each in scores if each.label not in tools)
         if best.label in tools and best.score - best_class.score < self.config.margin:
@@ -215,7 +215,7 @@ class LoopNode(Node[OpenInputs, OpenOutputs, NoConfig]):
         while rounds < body.limit and not is_done:
             results = await run.run_body(body, given)
             rounds += 1
-            is_done = all(holds(each, results.get(str(each.source))) for each in body.until)
+            is_done = all(evaluate(each, results.get(str(each.source))) for each in body.until)
             for name, carry in body.carry.items():
                 given[name] = results.get(str(carry.source), given[name])
         taken = {name: results.get(str(source)) for name, source in body.outputs.items()}

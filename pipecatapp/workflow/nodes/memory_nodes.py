@@ -131,7 +131,7 @@ class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
 
     async def warm(self, services: NodeServices) -> None:
         """Embed the examples."""
-        await services.router.warm(self._examples(services))
+        await services.classifier.warm(self._examples(services))
 
     async def run(self, inputs: NoticeInputs, run: NodeRun) -> NoticeOutputs:
         """Look at each sentence."""
@@ -145,7 +145,7 @@ class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
             return True
         if not is_about_user(sentence) or is_question(sentence):
             return False
-        best = (await services.router.classify(sentence, self._examples(services)))[0]
+        best = (await services.classifier.classify(sentence, self._examples(services)))[0]
         return best.label == "fact" and best.score >= self.config.min_score
 
     def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatRequest
 from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices
@@ -53,7 +53,7 @@ async def agent(folder: Path, llm: FakeLlm) -> AsyncIterator[TwinService]:
             embedder=embedder,
             clock=clock,
             prompts=shipped_prompts(),
-            router=Router(embedder),
+            classifier=ExampleClassifier(embedder),
         )
         workflow = load_workflow(settings.workflows_dir / "default_agent_loop.yaml")
         service = TwinService(

@@ -15,7 +15,7 @@ from textwrap import dedent
 import pytest
 
 from pipecatapp.ports import Experts, LlmClient, MemoryStore, ToolBox
-from pipecatapp.understanding.example_classifier import Router
+from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
 from pipecatapp.workflow.runner import WorkflowRunner
@@ -79,7 +79,7 @@ def services_of(
         embedder=embedder,
         clock=FakeClock(),
         prompts=shipped_prompts(),
-        router=Router(embedder),
+        classifier=ExampleClassifier(embedder),
     )
 
 
