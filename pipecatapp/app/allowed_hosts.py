@@ -29,7 +29,7 @@ def allowed_hosts(settings: Settings, directory: ServiceDirectory) -> Callable[[
         version = directory.version
         if seen[0] != version:
             found = set(fixed)
-            for front in directory.known(FRONT_SERVICE):
+            for front in directory.instances(FRONT_SERVICE):
                 found |= {front.address.lower()}
                 found |= qualified_names(front.node, domains) | qualified_names(
                     front.meta.get("host", ""), domains

@@ -105,7 +105,7 @@ def credentials_for(
         expert.endpoint.id: EndpointCredentials(expert.model, expert.api_key, is_llama=False)
         for expert in external
     }
-    return lambda endpoint: others[endpoint.id] if endpoint.elsewhere else house
+    return lambda endpoint: others[endpoint.id] if endpoint.external_base_url else house
 
 
 async def open_directory(
@@ -170,7 +170,7 @@ async def pick_experts(
     try:
         own = await pick_llm(settings, store, cpu)
     except AgentError as exc:
-        if not directory.current(service_of(MAIN_EXPERT)):
+        if not directory.healthy(service_of(MAIN_EXPERT)):
             raise
         log.warning("This machine has no language model of its own", extra={"code": exc.code})
     pool = ExpertPool(directory, connect, clock, own=own.client if own else None)
@@ -194,7 +194,7 @@ async def follow_experts(directory: ServiceDirectory, warm: Callable[[], Awaitab
     """
     version = directory.version
     while True:
-        version = await directory.changed(version)
+        version = await directory.wait_for_change(version)
         try:
             await warm()
         except AgentError as exc:
@@ -221,8 +221,8 @@ def describe_experts(
                 "service": service_of(name),
                 "description": said[name].description,
                 "examples": said[name].examples,
-                "passing": len(directory.current(service_of(name))),
-                "endpoints": [_address(endpoint) for endpoint in directory.known(service_of(name))],
+                "passing": len(directory.healthy(service_of(name))),
+                "endpoints": [_address(endpoint) for endpoint in directory.instances(service_of(name))],
             }
             for name in expert_names(directory)
         ],
@@ -231,7 +231,9 @@ def describe_experts(
 
 def _address(endpoint: Endpoint) -> Mapping[str, Any]:
     """Return an endpoint without its metadata, which is told as what its expert is good at."""
-    return {key: value for key, value in asdict(endpoint).items() if key != "meta"}
+    told = asdict(endpoint)
+    del told["meta"]
+    return told | {"elsewhere": told.pop("external_base_url")}
 
 
 def _alone(settings: Settings, llm: PickedLlm) -> Endpoint:

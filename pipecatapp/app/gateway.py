@@ -65,7 +65,7 @@ class ClusterUpstreams:
         """Return the names of those that can be asked now, `main` first."""
         directory = self._backends.directory
         others = [name for name in expert_names(directory) if name != MAIN_EXPERT]
-        up = [name for name in others if directory.current(service_of(name))]
+        up = [name for name in others if directory.healthy(service_of(name))]
         return [*([MAIN_EXPERT] if self.for_expert(MAIN_EXPERT) else []), *up]
 
     def for_expert(self, expert: str) -> Sequence[Upstream]:
@@ -81,7 +81,9 @@ class ClusterUpstreams:
 
     def is_known(self, expert: str) -> bool:
         """Return whether there is such an expert; `main` is wherever there is an agent."""
-        return expert in (MAIN_EXPERT, DEFAULT) or bool(self._backends.directory.known(service_of(expert)))
+        return expert in (MAIN_EXPERT, DEFAULT) or bool(
+            self._backends.directory.instances(service_of(expert))
+        )
 
     def _upstream(self, backend: Backend) -> Upstream:
         endpoint = backend.endpoint

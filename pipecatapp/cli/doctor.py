@@ -150,7 +150,7 @@ def _consul(settings: Settings) -> Iterator[Finding]:
         yield "bad", state.reason, "The agent goes on without Consul: it thinks itself."
         return
     experts = ", ".join(expert_names(directory)) or "none"
-    where = ", ".join(endpoint.url for endpoint in directory.current(MEMORY_SERVICE)) or "nowhere"
+    where = ", ".join(endpoint.url for endpoint in directory.healthy(MEMORY_SERVICE)) or "nowhere"
     yield "ok", f"{directory.name} answers; experts: {experts}; memory service: {where}", ""
 
 

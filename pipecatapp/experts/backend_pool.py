@@ -112,7 +112,7 @@ class BackendPool:
         def rank(backend: Backend) -> tuple[bool, int, bytes]:
             is_fine = session and backend.busy - least < OVERLOAD
             weight = _weight(session or self._salt, backend.endpoint)
-            return bool(backend.endpoint.elsewhere), 0 if is_fine else backend.busy, weight
+            return bool(backend.endpoint.external_base_url), 0 if is_fine else backend.busy, weight
 
         return sorted(usable, key=rank)
 
@@ -139,14 +139,14 @@ class BackendPool:
         """Close the connections that nobody uses to endpoints that are no longer there."""
         known = {
             (service, endpoint.base_url)
-            for service in self.directory.names(EXPERT_PREFIX)
-            for endpoint in self.directory.known(service)
+            for service in self.directory.services(EXPERT_PREFIX)
+            for endpoint in self.directory.instances(service)
         }
         for key in [key for key, one in self._backends.items() if key not in known and not one.busy]:
             await self._backends.pop(key).close()
 
     def _passing(self, service: str) -> list[Backend]:
-        return [self._backend(endpoint) for endpoint in self.directory.current(service)]
+        return [self._backend(endpoint) for endpoint in self.directory.healthy(service)]
 
     def _backend(self, endpoint: Endpoint) -> Backend:
         key = (endpoint.service, endpoint.base_url)

@@ -51,7 +51,7 @@ class ExpertLlm:
 
     def is_up(self) -> bool:
         """Whether an instance passes its checks."""
-        return any(self._backends.directory.current(service) for service in self._services)
+        return any(self._backends.directory.healthy(service) for service in self._services)
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
         """Yield one answer, whoever gives its parts; each piece says by whom it is.

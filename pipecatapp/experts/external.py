@@ -111,7 +111,7 @@ class ExternalExpert:
             url.port or (443 if url.scheme == "https" else 80),
             (NATIVE_TOOLS,) if self.calls_tools else (),
             meta=to_meta(self.profile) if self.profile is not None else {},
-            elsewhere=self.base_url,
+            external_base_url=self.base_url,
         )
 
 

@@ -91,19 +91,19 @@ class Attempt:
         service: str = "",
         backend: Backend | None = None,
     ) -> None:
-        self.by = client.name
+        self.source = client.name
         self.service = service
         self.backend = backend
         self.began_s = now_s
         self.deltas = answer_of(client, request)
-        self.first = asyncio.create_task(self._first(), name=f"first word of {self.by}")
+        self.first = asyncio.create_task(self._first(), name=f"first word of {self.source}")
         if backend is not None:
             backend.on_request()
 
     async def _first(self) -> ChatDelta:
         async for delta in self.deltas:
             return delta
-        raise AdapterError("llm-broke-off", f"{self.by} ended its answer before it began", retryable=True)
+        raise AdapterError("llm-broke-off", f"{self.source} ended its answer before it began", retryable=True)
 
     async def stop(self) -> None:
         """Close the answer, which ends the work at the other side."""
@@ -165,7 +165,7 @@ class HedgedRequest:
         while True:
             winner = await self._begin()
             if self._fallback:
-                log.info("Another model answers", extra={"by": winner.by, "goes_on": bool(self._said)})
+                log.info("Another model answers", extra={"by": winner.source, "goes_on": bool(self._said)})
             stall_s = self._policy.stall_s if self._has_fallback() else math.inf
             said_before, self._is_continuing = self._tokens, bool(self._said)
             try:
@@ -177,8 +177,8 @@ class HedgedRequest:
                             delta,
                             text=text,
                             completion_tokens=delta.completion_tokens + said_before if delta.finish else 0,
-                            by=winner.by,
-                            because=self._fallback,
+                            source=winner.source,
+                            fallback_reason=self._fallback,
                         )
                     self._heard_s = self._clock.monotonic_s()
                     delta = await self._next_piece(winner, stall_s)
@@ -189,7 +189,11 @@ class HedgedRequest:
                 await winner.stop()
             if self._tokens >= self._request.max_tokens:
                 yield ChatDelta(
-                    "", "length", completion_tokens=self._tokens, by=winner.by, because=self._fallback
+                    "",
+                    "length",
+                    completion_tokens=self._tokens,
+                    source=winner.source,
+                    fallback_reason=self._fallback,
                 )
                 return
 
@@ -207,7 +211,7 @@ class HedgedRequest:
             async with asyncio.timeout(min(stall_s, self._left_s())):
                 return await anext(winner.deltas, None)
         except TimeoutError as exc:
-            raise _silence(f"{winner.by} fell silent in the middle of its answer") from exc
+            raise _silence(f"{winner.source} fell silent in the middle of its answer") from exc
 
     async def _begin(self) -> Attempt:
         """Return the first of those asked who speaks; the others are stopped."""
@@ -234,9 +238,9 @@ class HedgedRequest:
                     for attempt in [*running]:
                         running.remove(attempt)
                         await attempt.stop()
-                        self._note(attempt, _silence(f"{attempt.by} did not begin to answer"))
+                        self._note(attempt, _silence(f"{attempt.source} did not begin to answer"))
                 elif running and now_s >= hedge_s:
-                    log.info("An expert is slow; another is asked too", extra={"slow": running[0].by})
+                    log.info("An expert is slow; another is asked too", extra={"slow": running[0].source})
                     running.append(self._ask_next(cluster_ends_s))
         finally:
             for attempt in running:
@@ -270,7 +274,7 @@ class HedgedRequest:
         self._slow.append((loser.service, loser.backend))
         if loser.began_s < winner.began_s:
             loser.backend.breaker.on_lost_hedge()
-            self._fallback = f"{loser.by} was silent for {now_s - loser.began_s:.1f} s"
+            self._fallback = f"{loser.source} was silent for {now_s - loser.began_s:.1f} s"
 
     def _hedge_s(self, running: Sequence[Attempt], cluster_ends_s: float) -> float:
         """Return when a second one is asked too; never while two are asked, or when nobody is left."""
@@ -342,7 +346,7 @@ class HedgedRequest:
     def _fallback_reason(self) -> str:
         """Return why another than the expert is asked first; "" for a house whose `main` is our own model."""
         expert = self._services[0]
-        if expert == service_of(MAIN_EXPERT) and not self._backends.directory.known(expert):
+        if expert == service_of(MAIN_EXPERT) and not self._backends.directory.instances(expert):
             return ""
         return f"{expert} has no instance that answers"
 
@@ -372,7 +376,7 @@ class HedgedRequest:
             attempt.backend.on_error()
         has_begun = bool(self._said)
         log.warning(
-            "A model does not answer", extra={"who": attempt.by, "code": exc.code, "has_begun": has_begun}
+            "A model does not answer", extra={"who": attempt.source, "code": exc.code, "has_begun": has_begun}
         )
 
     def _left_s(self) -> float:

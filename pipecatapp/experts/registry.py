@@ -51,9 +51,9 @@ class ExpertRegistry:
 
     def _read(self, name: str) -> Expert:
         service = service_of(name)
-        up = self._directory.current(service)
+        up = self._directory.healthy(service)
         # Instances of one expert say the same; while one is replaced, those that pass count.
-        for endpoint in (*up, *self._directory.known(service)):
+        for endpoint in (*up, *self._directory.instances(service)):
             description, examples = parse_meta(endpoint.meta)
             if description or examples:
                 return Expert(name, description, examples, self._is_up(name, up))

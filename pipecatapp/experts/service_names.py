@@ -33,7 +33,7 @@ def display_name(endpoint: Endpoint) -> str:
 
 def expert_names(directory: ServiceDirectory) -> tuple[str, ...]:
     """Return the experts that a directory knows, `main` first."""
-    names = [name.removeprefix(EXPERT_PREFIX) for name in directory.names(EXPERT_PREFIX)]
+    names = [name.removeprefix(EXPERT_PREFIX) for name in directory.services(EXPERT_PREFIX)]
     return tuple(sorted(names, key=lambda name: (name != MAIN_EXPERT, name)))
 
 
@@ -43,7 +43,7 @@ def healthy_or_all(directory: ServiceDirectory, service: str) -> tuple[Endpoint,
     They are those that pass; when none does, all of them, because a check that fails may be the fault of
     the checker: a Consul agent that was killed fails every service of its node.
     """
-    return directory.current(service) or directory.known(service)
+    return directory.healthy(service) or directory.instances(service)
 
 
 def pool_of(expert: str) -> str:

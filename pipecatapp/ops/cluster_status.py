@@ -183,7 +183,7 @@ async def _work(nomad: ClusterClient, errors: list[str]) -> _Work:
         NodeStatus(
             node.name,
             node.address,
-            nomad=node.status if node.takes_work or node.status != "ready" else "drained",
+            nomad=node.status if node.is_eligible or node.status != "ready" else "drained",
         )
         for node in found
     ]

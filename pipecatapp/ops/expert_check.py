@@ -103,15 +103,15 @@ async def _check(
 ) -> list[Verdict]:
     named = request.experts or (MAIN_EXPERT, *expert_names(directory))
     expected = tuple(dict.fromkeys([*named, *request.deployed]))
-    absent = [name for name in expected if not directory.known(service_of(name))]
+    absent = [name for name in expected if not directory.instances(service_of(name))]
     asked: list[Awaitable[Verdict]] = []
     verdicts: list[Verdict] = []
     for name in expected:
-        endpoints = directory.current(service_of(name))
+        endpoints = directory.healthy(service_of(name))
         asked += [
             _ask_expert(name, endpoint, credentials(endpoint), request.timeout_s) for endpoint in endpoints
         ]
-        known = directory.known(service_of(name))
+        known = directory.instances(service_of(name))
         if known and not endpoints:
             nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
             detail = f"{service_of(name)} is registered on {nodes}, but passes its checks nowhere"
@@ -128,7 +128,7 @@ async def _check(
 
 
 async def _ask_expert(name: str, endpoint: Endpoint, how: EndpointCredentials, timeout_s: float) -> Verdict:
-    where = endpoint.elsewhere or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
+    where = endpoint.external_base_url or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
     client = how.client(endpoint, name=endpoint.service, timeout_s=timeout_s)
     request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
 

@@ -435,7 +435,7 @@ class ExpertSupervisor:
         if self._directory is None or not self._order.workers:
             return ()
         here = pool_of(self._order.expert)
-        return tuple(endpoint for endpoint in self._directory.current(RPC_PROVIDER) if here in endpoint.tags)
+        return tuple(endpoint for endpoint in self._directory.healthy(RPC_PROVIDER) if here in endpoint.tags)
 
     async def _first_workers(self) -> tuple[Endpoint, ...]:
         """Wait for as many workers as were ordered; go on with those that came."""
@@ -465,7 +465,7 @@ class ExpertSupervisor:
         while True:
             version = directory.version
             if directory.state().is_stale or set(self._known_workers()) == set(used):
-                await directory.changed(version)
+                await directory.wait_for_change(version)
                 continue
             await asyncio.sleep(SETTLE_S)
             # One that Consul lists and that does not answer yet is asked again.

@@ -132,7 +132,7 @@ def _why_left_out(node: ClusterNode) -> str:
     """Return why nothing can be placed on a node, "" when it takes work."""
     if node.status != "ready":
         return f"is {node.status}"
-    return "" if node.takes_work else "takes no work: it is drained, or was made ineligible"
+    return "" if node.is_eligible else "takes no work: it is drained, or was made ineligible"
 
 
 async def publish(settings: Settings, profile: NodeProfile) -> bool:

@@ -23,7 +23,8 @@ class Endpoint:
         tags: As registered, such as `pool=main`.
         passing: Whether every health check of it passes.
         meta: What it says of itself, as registered.
-        elsewhere: Base URL, ending in /v1, of a server that is no service of the house; "" for one that is.
+        external_base_url: Base URL, ending in /v1, of a server that is no service of the house; "" for one
+            that is.
     """
 
     service: str
@@ -34,7 +35,7 @@ class Endpoint:
     tags: tuple[str, ...] = ()
     passing: bool = True
     meta: Mapping[str, str] = field(default_factory=dict, hash=False)
-    elsewhere: str = ""
+    external_base_url: str = ""
 
     @property
     def url(self) -> str:
@@ -45,7 +46,7 @@ class Endpoint:
     @property
     def base_url(self) -> str:
         """Where its OpenAI-compatible interface begins."""
-        return self.elsewhere or f"{self.url}/v1"
+        return self.external_base_url or f"{self.url}/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,15 @@ class ServiceDirectory(Protocol):
         """A number that grows with every change of the snapshot or its staleness."""
         ...
 
-    def current(self, name: str) -> tuple[Endpoint, ...]:
+    def healthy(self, name: str) -> tuple[Endpoint, ...]:
         """Return the instances of service `name` that pass their checks, in the order of their ids."""
         ...
 
-    def known(self, name: str) -> tuple[Endpoint, ...]:
+    def instances(self, name: str) -> tuple[Endpoint, ...]:
         """Return every instance of service `name`, those that fail their checks included."""
         ...
 
-    def names(self, prefix: str = "") -> tuple[str, ...]:
+    def services(self, prefix: str = "") -> tuple[str, ...]:
         """Return the services with that prefix that have an instance, passing or not, sorted."""
         ...
 
@@ -97,7 +98,7 @@ class ServiceDirectory(Protocol):
         """Return how far this can be trusted."""
         ...
 
-    async def changed(self, version: int) -> int:
+    async def wait_for_change(self, version: int) -> int:
         """Wait until `version` is no longer the newest; return the newest."""
         ...
 

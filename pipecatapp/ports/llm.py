@@ -61,8 +61,8 @@ class ChatDelta:
         prompt_tokens: Of the whole prompt, in the last piece.
         cached_tokens: How many of them were in the prompt cache, in the last piece.
         completion_tokens: Of the whole answer, in the last piece.
-        by: Who says it, where the client has several to ask; "" for the client itself.
-        because: Why it is not whom the client asked first, in words; "" when it is.
+        source: Backend that produced this piece, where the client has several; "" for the client itself.
+        fallback_reason: Why it is not the one asked first, for people; "" when it is.
     """
 
     text: str
@@ -70,8 +70,8 @@ class ChatDelta:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-    by: str = ""
-    because: str = ""
+    source: str = ""
+    fallback_reason: str = ""
 
 
 @runtime_checkable

@@ -71,7 +71,7 @@ class ClusterNode:
         name: The machine's.
         address: LAN address.
         status: initializing, ready, disconnected or down.
-        takes_work: False when it is drained or not to be given more.
+        is_eligible: False when it is drained or not to be given more.
         version: The scheduler's on it.
     """
 
@@ -79,7 +79,7 @@ class ClusterNode:
     name: str
     address: str
     status: str
-    takes_work: bool = True
+    is_eligible: bool = True
     version: str = ""
 
 
@@ -93,7 +93,7 @@ class Allocation:
         group: Which group's.
         node: Name of the machine.
         status: pending, running, complete, failed, lost or unknown.
-        wanted: run or stop.
+        desired_status: run or stop.
         reason: Newest word about it, such as why it failed; "" for none.
     """
 
@@ -102,7 +102,7 @@ class Allocation:
     group: str
     node: str
     status: str
-    wanted: str = "run"
+    desired_status: str = "run"
     reason: str = ""
 
 

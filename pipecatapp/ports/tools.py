@@ -62,7 +62,7 @@ class ToolBox(Protocol):
         """
         ...
 
-    def extract(self, name: str, text: str) -> Mapping[str, Any] | None:
+    def parse_arguments(self, name: str, text: str) -> Mapping[str, Any] | None:
         """Return arguments for tool `name` that rules can read from a user's `text` for certain.
 
         None means that no rule is sure, or that the tool has none: a model must fill the arguments in.

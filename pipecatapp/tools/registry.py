@@ -63,7 +63,7 @@ class LocalToolBox:
         """
         return await self._find(name).run(arguments, ToolContext(session_id))
 
-    def extract(self, name: str, text: str) -> Mapping[str, Any] | None:
+    def parse_arguments(self, name: str, text: str) -> Mapping[str, Any] | None:
         """Return arguments that a rule of the tool reads from `text` for certain, or None.
 
         Raises:

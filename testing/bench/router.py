@@ -211,7 +211,7 @@ async def appearances(folder: Path) -> list[float]:
                 version, began_s = directory.version, time.perf_counter()
                 await asyncio.to_thread(agent.register, f"{EXPERT_PREFIX}new{number}", 4000 + number)
                 while not any(expert.name == f"new{number}" and expert.is_up for expert in book.all()):
-                    version = await directory.changed(version)
+                    version = await directory.wait_for_change(version)
                 took_s.append(time.perf_counter() - began_s)
                 await asyncio.sleep(0.3)
         finally:

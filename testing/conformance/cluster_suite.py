@@ -77,7 +77,7 @@ class ClusterSuite:
     async def test_there_is_a_leader_and_a_machine(self, cluster: ClusterClient) -> None:
         assert ":" in await cluster.leader()
         nodes = await cluster.nodes()
-        assert [(node.status, node.takes_work) for node in nodes] == [("ready", True)]
+        assert [(node.status, node.is_eligible) for node in nodes] == [("ready", True)]
         assert nodes[0].name and nodes[0].id and nodes[0].address
 
     async def test_a_job_is_planned_run_and_described(self, cluster: ClusterClient) -> None:
@@ -116,7 +116,7 @@ class ClusterSuite:
         await self.running(cluster, "placed", 1)
         node = (await cluster.nodes())[0].name
         found = [
-            (allocation.job, allocation.group, allocation.node, allocation.status, allocation.wanted)
+            (allocation.job, allocation.group, allocation.node, allocation.status, allocation.desired_status)
             for allocation in await cluster.allocations("placed")
         ]
         assert found == [("placed", "naps", node, "running", "run")]

@@ -24,8 +24,8 @@ class ToolBoxSuite:
             assert spec.parameters["type"] == "object"
 
     def test_a_rule_reads_arguments_or_nothing(self, toolbox: ToolBox) -> None:
-        assert toolbox.extract("clock", "What time is it?") == {"what": "time"}
-        assert toolbox.extract("clock", "Tell me about clocks.") is None
+        assert toolbox.parse_arguments("clock", "What time is it?") == {"what": "time"}
+        assert toolbox.parse_arguments("clock", "Tell me about clocks.") is None
 
     async def test_a_call_answers(self, toolbox: ToolBox) -> None:
         result = await toolbox.call("clock", {"what": "time"}, session_id="s")
@@ -36,4 +36,4 @@ class ToolBoxSuite:
         with pytest.raises(ToolError, match="no tool 'hammer'.*clock"):
             await toolbox.call("hammer", {}, session_id="s")
         with pytest.raises(ToolError, match="no tool 'hammer'.*clock"):
-            toolbox.extract("hammer", "hit it")
+            toolbox.parse_arguments("hammer", "hit it")

@@ -150,7 +150,7 @@ async def test_the_time_is_the_clocks(talk: Talk) -> None:
 
 async def test_the_model_fills_in_what_no_rule_can_read(talk: Talk) -> None:
     text = "Would you be so kind and let me know how late it is over in Tokyo"
-    assert talk.services.toolbox.extract("clock", text) is None
+    assert talk.services.toolbox.parse_arguments("clock", text) is None
 
     answer = await talk.say(text)
 

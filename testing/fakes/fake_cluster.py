@@ -88,7 +88,7 @@ class FakeCluster:
             return []
         alive = Allocation("", job_id, "", self._nodes[0].name, "running")
         if job_id in self._stopped:
-            alive = replace(alive, status="complete", wanted="stop")
+            alive = replace(alive, status="complete", desired_status="stop")
         return [
             replace(alive, id=f"{job_id}-{group}-{number}", group=group)
             for group, count in self._counts[job_id].items()

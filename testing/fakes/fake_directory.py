@@ -34,14 +34,14 @@ class FakeDirectory:
     def version(self) -> int:
         return self._version
 
-    def current(self, name: str) -> tuple[Endpoint, ...]:
-        return tuple(endpoint for endpoint in self.known(name) if endpoint.passing)
+    def healthy(self, name: str) -> tuple[Endpoint, ...]:
+        return tuple(endpoint for endpoint in self.instances(name) if endpoint.passing)
 
-    def known(self, name: str) -> tuple[Endpoint, ...]:
+    def instances(self, name: str) -> tuple[Endpoint, ...]:
         found = [endpoint for endpoint in self._endpoints.values() if endpoint.service == name]
         return tuple(sorted(found, key=lambda endpoint: endpoint.id))
 
-    def names(self, prefix: str = "") -> tuple[str, ...]:
+    def services(self, prefix: str = "") -> tuple[str, ...]:
         services = {endpoint.service for endpoint in self._endpoints.values()}
         return tuple(sorted(name for name in services if name.startswith(prefix)))
 
@@ -50,7 +50,7 @@ class FakeDirectory:
             return DirectoryState(is_stale=False)
         return DirectoryState(True, self._clock.monotonic_s() - self._lost_s, "the fake went away")
 
-    async def changed(self, version: int) -> int:
+    async def wait_for_change(self, version: int) -> int:
         while self._version == version:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)

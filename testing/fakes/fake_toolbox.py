@@ -53,7 +53,7 @@ class FakeToolBox:
         so_far = sum(called == name for called, _, _ in self.calls)
         return tool.results[min(so_far, len(tool.results)) - 1]
 
-    def extract(self, name: str, text: str) -> Mapping[str, Any] | None:
+    def parse_arguments(self, name: str, text: str) -> Mapping[str, Any] | None:
         return self._find(name).extract(text)
 
     def _find(self, name: str) -> FakeTool:

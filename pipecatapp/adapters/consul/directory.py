@@ -131,7 +131,7 @@ class ConsulDirectory(SnapshotDirectory):
                 await directory._is_settled.wait()
         except TimeoutError:
             log.warning("Consul has not answered yet; going on without it", extra={"url": http.url})
-            directory._book.mark_stale(f"Consul at {http.url} has not answered yet.")
+            directory._snapshot.mark_stale(f"Consul at {http.url} has not answered yet.")
         except BaseException:
             await directory.close()
             raise
@@ -213,17 +213,17 @@ class ConsulDirectory(SnapshotDirectory):
                 f"The token for Consul may not see the service {service}.",
                 hint="Its policy needs service:read for it, and node:read.",
             )
-        self._book.put(service, endpoints_of(service, reply.value))
+        self._snapshot.put(service, endpoints_of(service, reply.value))
         return bool(reply.value) or service in self._fixed or service in self._listed
 
     def _lose(self, key: str, error: AdapterError) -> None:
         if not self._failing:
             log.warning(
                 "Consul does not answer; going on with what it said last",
-                extra={"code": error.code, "reason": error.message, "services": len(self.names())},
+                extra={"code": error.code, "reason": error.message, "services": len(self.services())},
             )
         self._failing.add(key)
-        self._book.mark_stale(error.message)
+        self._snapshot.mark_stale(error.message)
         self._settle(key)
 
     def _find(self, key: str) -> None:
@@ -233,7 +233,7 @@ class ConsulDirectory(SnapshotDirectory):
             return
         if self.state().is_stale:
             log.info("Consul answers again", extra={"silent_s": round(self.state().age_s, 1)})
-        self._book.mark_fresh()
+        self._snapshot.mark_fresh()
 
     def _settle(self, key: str) -> None:
         """Tell the start once each query was answered, or failed, for the first time."""

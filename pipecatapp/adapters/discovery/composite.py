@@ -32,26 +32,26 @@ class CompositeDirectory:
         """A number that grows with every change."""
         return self._directory.version
 
-    def current(self, name: str) -> tuple[Endpoint, ...]:
+    def healthy(self, name: str) -> tuple[Endpoint, ...]:
         """Return the instances of service `name` that pass their checks, in the order of their ids."""
-        return self._joined(self._directory.current(name), name)
+        return self._joined(self._directory.healthy(name), name)
 
-    def known(self, name: str) -> tuple[Endpoint, ...]:
+    def instances(self, name: str) -> tuple[Endpoint, ...]:
         """Return every instance of service `name`, in the order of their ids."""
-        return self._joined(self._directory.known(name), name)
+        return self._joined(self._directory.instances(name), name)
 
-    def names(self, prefix: str = "") -> tuple[str, ...]:
+    def services(self, prefix: str = "") -> tuple[str, ...]:
         """Return the services with that prefix that have an instance, sorted."""
         extra = {endpoint.service for endpoint in self._extra if endpoint.service.startswith(prefix)}
-        return tuple(sorted({*self._directory.names(prefix), *extra}))
+        return tuple(sorted({*self._directory.services(prefix), *extra}))
 
     def state(self) -> DirectoryState:
         """Return how far what changes can be trusted."""
         return self._directory.state()
 
-    async def changed(self, version: int) -> int:
+    async def wait_for_change(self, version: int) -> int:
         """Wait until `version` is no longer the newest; return the newest."""
-        return await self._directory.changed(version)
+        return await self._directory.wait_for_change(version)
 
     async def close(self) -> None:
         """Stop following."""

@@ -31,15 +31,15 @@ class ServiceSnapshot:
         """A number that grows with every change."""
         return self._version
 
-    def current(self, name: str) -> tuple[Endpoint, ...]:
+    def healthy(self, name: str) -> tuple[Endpoint, ...]:
         """Return the passing instances of service `name`."""
-        return tuple(endpoint for endpoint in self.known(name) if endpoint.passing)
+        return tuple(endpoint for endpoint in self.instances(name) if endpoint.passing)
 
-    def known(self, name: str) -> tuple[Endpoint, ...]:
+    def instances(self, name: str) -> tuple[Endpoint, ...]:
         """Return every instance of service `name`."""
         return self._services.get(name, ())
 
-    def names(self, prefix: str = "") -> tuple[str, ...]:
+    def services(self, prefix: str = "") -> tuple[str, ...]:
         """Return the services with that prefix that have an instance, sorted."""
         return tuple(sorted(name for name in self._services if name.startswith(prefix)))
 
@@ -49,7 +49,7 @@ class ServiceSnapshot:
             return DirectoryState(is_stale=False)
         return DirectoryState(True, self._clock.monotonic_s() - self._heard_s, self._reason)
 
-    async def changed(self, version: int) -> int:
+    async def wait_for_change(self, version: int) -> int:
         """Wait until `version` is no longer the newest; return the newest."""
         while self._version == version:
             await self._turned.wait()
@@ -58,7 +58,7 @@ class ServiceSnapshot:
     def put(self, name: str, endpoints: Iterable[Endpoint]) -> None:
         """Write down every instance of a service; none takes the service out."""
         instances = tuple(sorted(endpoints, key=lambda endpoint: endpoint.id))
-        if instances == self.known(name):
+        if instances == self.instances(name):
             return
         if instances:
             self._services[name] = instances
@@ -87,36 +87,36 @@ class ServiceSnapshot:
 
 
 class SnapshotDirectory:
-    """The reading half of a `ServiceDirectory`, from a book; who fills the book is the subclass's business.
+    """The reading half of a `ServiceDirectory`, from a snapshot; who fills it is the subclass's business.
 
     Args:
         clock: Time, for the age of stale knowledge.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._book = ServiceSnapshot(clock)
+        self._snapshot = ServiceSnapshot(clock)
 
     @property
     def version(self) -> int:
         """A number that grows with every change."""
-        return self._book.version
+        return self._snapshot.version
 
-    def current(self, name: str) -> tuple[Endpoint, ...]:
+    def healthy(self, name: str) -> tuple[Endpoint, ...]:
         """Return the passing instances of service `name`."""
-        return self._book.current(name)
+        return self._snapshot.healthy(name)
 
-    def known(self, name: str) -> tuple[Endpoint, ...]:
+    def instances(self, name: str) -> tuple[Endpoint, ...]:
         """Return every instance of service `name`."""
-        return self._book.known(name)
+        return self._snapshot.instances(name)
 
-    def names(self, prefix: str = "") -> tuple[str, ...]:
+    def services(self, prefix: str = "") -> tuple[str, ...]:
         """Return the known services with that prefix that have an instance, sorted."""
-        return self._book.names(prefix)
+        return self._snapshot.services(prefix)
 
     def state(self) -> DirectoryState:
         """Return whether what it says is fresh, and since when it is not."""
-        return self._book.state()
+        return self._snapshot.state()
 
-    async def changed(self, version: int) -> int:
+    async def wait_for_change(self, version: int) -> int:
         """Wait until `version` is no longer the newest; return the newest."""
-        return await self._book.changed(version)
+        return await self._snapshot.wait_for_change(version)

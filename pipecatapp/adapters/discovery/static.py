@@ -31,12 +31,12 @@ class StaticDirectory(SnapshotDirectory):
 
     def add(self, endpoint: Endpoint) -> None:
         """Add an instance, in place of one of the same id."""
-        others = [known for known in self.known(endpoint.service) if known.id != endpoint.id]
-        self._book.put(endpoint.service, [*others, endpoint])
+        others = [known for known in self.instances(endpoint.service) if known.id != endpoint.id]
+        self._snapshot.put(endpoint.service, [*others, endpoint])
 
     def remove(self, service: str, endpoint_id: str) -> None:
         """Take an instance out; nothing happens when it is not there."""
-        self._book.put(service, [known for known in self.known(service) if known.id != endpoint_id])
+        self._snapshot.put(service, [known for known in self.instances(service) if known.id != endpoint_id])
 
     async def close(self) -> None:
         """Do nothing: it follows nobody."""

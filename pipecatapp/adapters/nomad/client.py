@@ -126,7 +126,7 @@ class NomadClient:
                 name=node["Name"],
                 address=node["Address"],
                 status=node["Status"],
-                takes_work=node["SchedulingEligibility"] == "eligible" and not node["Drain"],
+                is_eligible=node["SchedulingEligibility"] == "eligible" and not node["Drain"],
                 version=node["Version"],
             )
             for node in await self._ask("GET", "/nodes")
@@ -156,7 +156,7 @@ class NomadClient:
                 group=allocation["TaskGroup"],
                 node=allocation["NodeName"],
                 status=allocation["ClientStatus"],
-                wanted=allocation["DesiredStatus"],
+                desired_status=allocation["DesiredStatus"],
                 reason=_newest_word(allocation),
             )
             for allocation in found

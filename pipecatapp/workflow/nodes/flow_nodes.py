@@ -122,7 +122,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
             ):
                 return _routed(rule.label, 1.0, is_tool=rule.label in tools)
         for name in tools:
-            if services.toolbox.extract(name, text) is not None:
+            if services.toolbox.parse_arguments(name, text) is not None:
                 return _routed(name, 1.0, is_tool=True)
         scores = await services.classifier.classify(text, self._examples(services))
         best = scores[0]

@@ -88,9 +88,9 @@ class LlmNode(Node[LlmInputs, LlmOutputs, LlmConfig]):
         by = ""
         async with contextlib.aclosing(cast(Any, llm.stream(request))) as answer:
             async for delta in answer:
-                if delta.by != by:
-                    by = delta.by
-                    run.raise_event(AnsweredBy(run.context.turn_id, by, delta.because))
+                if delta.source != by:
+                    by = delta.source
+                    run.raise_event(AnsweredBy(run.context.turn_id, by, delta.fallback_reason))
                 piece = delta.text if pieces else delta.text.lstrip()
                 if piece:
                     pieces.append(piece)

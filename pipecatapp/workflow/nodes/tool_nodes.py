@@ -61,7 +61,7 @@ class ToolPlanNode(Node[ToolPlanInputs, ToolPlanOutputs, ToolPlanConfig]):
         toolbox = run.services.toolbox
         spec = spec_of(toolbox, inputs.tool)
         if not inputs.notes:
-            arguments = toolbox.extract(spec.name, inputs.text)
+            arguments = toolbox.parse_arguments(spec.name, inputs.text)
             if arguments is None and not spec.parameters.get("properties"):
                 arguments = {}
             if arguments is not None:

@@ -69,21 +69,21 @@ class TestFollowing(DirectorySuite):
     async def test_what_is_there_at_the_start_is_known_at_once(self, consul_agent: ConsulAgent) -> None:
         consul_agent.register("llama-api-early", 4300)
         async with following(consul_agent) as directory:
-            assert [endpoint.port for endpoint in directory.current("llama-api-early")] == [4300]
-            assert directory.current("llama-api-early")[0].node == consul_agent.node
+            assert [endpoint.port for endpoint in directory.healthy("llama-api-early")] == [4300]
+            assert directory.healthy("llama-api-early")[0].node == consul_agent.node
 
     async def test_an_rpc_provider_is_no_expert(self, consul_agent: ConsulAgent) -> None:
         consul_agent.register("rpc-provider", 4310, tags=("pool=main",))
         consul_agent.register("llama-api-beside", 4311)
         async with following(consul_agent) as directory:
-            assert "llama-api-beside" in directory.names()
-            assert "rpc-provider" not in directory.names()
+            assert "llama-api-beside" in directory.services()
+            assert "rpc-provider" not in directory.services()
 
     async def test_nothing_is_left_behind(self, consul_agent: ConsulAgent) -> None:
         consul_agent.register("llama-api-beside", 4311)
         before = asyncio.all_tasks()
         async with following(consul_agent, wait_s=60) as directory:
-            waiting = asyncio.create_task(directory.changed(directory.version))
+            waiting = asyncio.create_task(directory.wait_for_change(directory.version))
             await asyncio.sleep(0)
             waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -97,7 +97,7 @@ class TestFollowing(DirectorySuite):
             with caplog.at_level(logging.INFO, logger="httpx"):
                 await asyncio.sleep(2)
             asked = [record for record in caplog.records if "/v1/" in record.getMessage()]
-        assert len(asked) <= 2 * (1 + len(directory.names()))
+        assert len(asked) <= 2 * (1 + len(directory.services()))
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +129,11 @@ class TestAbsence(AbsenceSuite):
     async def test_an_agent_that_hangs_is_noticed(self, world: ConsulWorld) -> None:
         directory = world.directory
         world.register("llama-api-hanging", 4400)
-        await until(directory, lambda: bool(directory.current("llama-api-hanging")))
+        await until(directory, lambda: bool(directory.healthy("llama-api-hanging")))
         world.agent.pause()
         try:
             await until(directory, lambda: directory.state().is_stale)
-            assert directory.current("llama-api-hanging")
+            assert directory.healthy("llama-api-hanging")
         finally:
             world.agent.resume()
         await until(directory, lambda: not directory.state().is_stale)
@@ -149,13 +149,13 @@ class TestAbsence(AbsenceSuite):
         async with following(mortal_agent, TokenSource(mortal_agent.token)) as directory:
             for port in range(4410, 4430):
                 mortal_agent.register("llama-api-lost", port)
-            await until(directory, lambda: len(directory.current("llama-api-lost")) == 20)
+            await until(directory, lambda: len(directory.healthy("llama-api-lost")) == 20)
             mortal_agent.kill()
             mortal_agent.forget()
             mortal_agent.start()
-            await until(directory, lambda: not directory.current("llama-api-lost"))
+            await until(directory, lambda: not directory.healthy("llama-api-lost"))
             mortal_agent.register("llama-api-found", 4431)
-            await until(directory, lambda: bool(directory.current("llama-api-found")))
+            await until(directory, lambda: bool(directory.healthy("llama-api-found")))
 
     async def test_a_start_without_consul_is_empty_and_stale_and_heals(
         self, mortal_agent: ConsulAgent
@@ -163,11 +163,11 @@ class TestAbsence(AbsenceSuite):
         mortal_agent.kill()
         try:
             async with following(mortal_agent, TokenSource(mortal_agent.token)) as directory:
-                assert directory.names() == ()
+                assert directory.services() == ()
                 assert "no Consul at" in directory.state().reason
                 mortal_agent.start()
                 mortal_agent.register("llama-api-healed", 4440)
-                await until(directory, lambda: bool(directory.current("llama-api-healed")))
+                await until(directory, lambda: bool(directory.healthy("llama-api-healed")))
                 await until(directory, lambda: not directory.state().is_stale)
         finally:
             mortal_agent.kill()
@@ -204,8 +204,8 @@ class TestTokens:
         )
         async with following(consul_agent, TokenSource(token)) as directory:
             assert not directory.state().is_stale
-            assert directory.current("memory-service")
-            assert directory.current("llama-api-least")
+            assert directory.healthy("memory-service")
+            assert directory.healthy("llama-api-least")
 
     async def test_a_token_that_was_rewritten_in_its_file_is_used(
         self, consul_agent: ConsulAgent, tmp_path: Path
@@ -217,4 +217,4 @@ class TestTokens:
             assert directory.state().is_stale
             file.write_text(consul_agent.make_token() + "\n", encoding="utf-8")
             await until(directory, lambda: not directory.state().is_stale)
-            assert directory.current("llama-api-filed")
+            assert directory.healthy("llama-api-filed")

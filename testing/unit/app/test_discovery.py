@@ -118,7 +118,7 @@ async def test_what_experts_say_is_read_ahead_whenever_they_change() -> None:
 
     async def warm() -> None:
         read.put_nowait(directory.version)
-        if len(directory.names()) == 1:
+        if len(directory.services()) == 1:
             raise AdapterError("engine-failed", "no embeddings")
 
     following = asyncio.create_task(follow_experts(directory, warm))

@@ -33,7 +33,7 @@ def endpoint(expert: str, port: int, *, passing: bool = True, tags: tuple[str, .
 def credentials(endpoint: Endpoint) -> EndpointCredentials:
     return (
         EndpointCredentials("large", "secret", is_llama=False)
-        if endpoint.elsewhere
+        if endpoint.external_base_url
         else EndpointCredentials("any", "key")
     )
 

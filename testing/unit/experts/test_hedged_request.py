@@ -116,8 +116,8 @@ async def test_a_second_instance_is_asked_when_the_first_is_silent_and_the_first
     deltas = await house.deltas()
     assert text_of(deltas) == WHOLE
     assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.1)
-    assert {delta.by for delta in deltas} == {quick.name}
-    assert f"{slow.name} was silent for 2.1 s" in deltas[0].because
+    assert {delta.source for delta in deltas} == {quick.name}
+    assert f"{slow.name} was silent for 2.1 s" in deltas[0].fallback_reason
     assert (slow.running, asked(quick, idle)) == (0, [1, 0])
 
 
@@ -127,7 +127,7 @@ async def test_who_was_asked_first_wins_when_it_speaks_first_and_the_hedge_is_st
     first, hedge, _ = await house.order()
     first.first_s, hedge.first_s = POLICY.first_hedge_s + 0.5, 3600
     deltas = await house.deltas()
-    assert {(delta.by, delta.because) for delta in deltas} == {(first.name, "")}
+    assert {(delta.source, delta.fallback_reason) for delta in deltas} == {(first.name, "")}
     assert (text_of(deltas), hedge.running) == (WHOLE, 0)
     assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.5)
 
@@ -140,7 +140,7 @@ async def test_no_more_than_two_are_asked_at_a_time_and_our_own_model_speaks_wit
         model.first_s = 3600
     _, _, third = await house.order()
     deltas = await house.deltas()
-    assert ({delta.by for delta in deltas}, third.running) == ({"own"}, 0)
+    assert ({delta.source for delta in deltas}, third.running) == ({"own"}, 0)
     assert asked(third) == [0]
     assert now_s() == pytest.approx(POLICY.cluster_timeout_s + 0.1)
 
@@ -151,7 +151,7 @@ async def test_a_hedge_that_fails_is_replaced() -> None:
     slow, dead, third = await house.order()
     slow.first_s, dead.error = 3600, GONE
     deltas = await house.deltas()
-    assert {delta.by for delta in deltas} == {third.name}
+    assert {delta.source for delta in deltas} == {third.name}
     assert now_s() == pytest.approx(POLICY.first_hedge_s + 0.1)
 
 
@@ -174,7 +174,7 @@ async def test_another_model_is_given_less_often_the_word_than_another_instance(
     slow = Model("a", first_s=3600)
     house = House(slow, own=Model("own"))
     deltas = await house.deltas()
-    assert {delta.by for delta in deltas} == {"own"}
+    assert {delta.source for delta in deltas} == {"own"}
     assert now_s() == pytest.approx(POLICY.other_model_s + 0.1)
 
 
@@ -199,7 +199,7 @@ async def test_a_conversation_stays_with_its_instance_and_conversations_spread()
     homes = {f"session {number}": (await house.order(f"session {number}"))[0] for number in range(60)}
     for session, home in homes.items():
         deltas = await house.deltas(replace(REQUEST, session=session))
-        assert {delta.by for delta in deltas} == {home.name}
+        assert {delta.source for delta in deltas} == {home.name}
     counts = [list(homes.values()).count(model) for model in house.models.values()]
     assert min(counts) > 8, counts
 
@@ -256,8 +256,8 @@ async def test_another_goes_on_from_the_words_that_were_said() -> None:
     dying._replies = (BreaksOff("one two three"),)
     deltas = await house.deltas(replace(REQUEST, max_tokens=20))
     assert text_of(deltas) == WHOLE
-    assert [delta.by for delta in deltas] == [dying.name] * 3 + [heir.name] * 4
-    assert "broke off" in deltas[-1].because
+    assert [delta.source for delta in deltas] == [dying.name] * 3 + [heir.name] * 4
+    assert "broke off" in deltas[-1].fallback_reason
     assert heir.requests[0].messages == (COUNT, Message("assistant", "one two three"))
     assert heir.requests[0].max_tokens == 17, "what was said counts"
     assert deltas[-1].completion_tokens == 6
@@ -281,7 +281,7 @@ async def test_who_falls_silent_in_the_middle_is_replaced() -> None:
     hung.silent_after = 2
     deltas = await house.deltas()
     assert (text_of(deltas), hung.running) == (WHOLE, 0)
-    assert {delta.by for delta in deltas[2:]} == {heir.name}
+    assert {delta.source for delta in deltas[2:]} == {heir.name}
     assert now_s() == pytest.approx(POLICY.stall_s + 0.2)
     assert hung not in await house.order()
 
@@ -294,7 +294,7 @@ async def test_our_own_model_goes_on_when_everybody_died() -> None:
     first._replies, second._replies = (BreaksOff("one"),), (BreaksOff("one two"),)
     third.error = GONE
     deltas = await house.deltas(replace(REQUEST, slot=1))
-    assert (text_of(deltas), deltas[-1].by) == (WHOLE, "own")
+    assert (text_of(deltas), deltas[-1].source) == (WHOLE, "own")
     assert own.requests[0].messages[-1] == Message("assistant", "one two")
     assert (third.requests[0].slot, own.requests[0].slot) == (-1, 1)
 
@@ -317,7 +317,7 @@ async def test_who_was_only_slow_goes_on_when_who_was_quicker_dies() -> None:
     slow.first_s, quick.silent_after = POLICY.first_hedge_s + 1, 2
     deltas = await house.deltas()
     assert text_of(deltas) == WHOLE
-    assert [delta.by for delta in deltas] == [quick.name] * 2 + [slow.name] * 5
+    assert [delta.source for delta in deltas] == [quick.name] * 2 + [slow.name] * 5
 
 
 @virtual_time
@@ -325,7 +325,7 @@ async def test_our_own_model_goes_on_although_it_lost_a_race() -> None:
     own = Model("own", first_s=3)
     house = House(Model("a", first_s=POLICY.other_model_s + 1, silent_after=2), own=own)
     deltas = await house.deltas()
-    assert (text_of(deltas), [delta.by for delta in deltas]) == (WHOLE, ["a"] * 2 + ["own"] * 5)
+    assert (text_of(deltas), [delta.source for delta in deltas]) == (WHOLE, ["a"] * 2 + ["own"] * 5)
 
 
 @virtual_time
@@ -359,17 +359,17 @@ async def test_a_short_deadline_leaves_our_own_model_its_part() -> None:
     for model in house.models.values():
         model.first_s = 3600
     deltas = await house.deltas(replace(REQUEST, deadline_s=5))
-    assert {delta.by for delta in deltas} == {"own"}
+    assert {delta.source for delta in deltas} == {"own"}
     assert now_s() == pytest.approx(5 * POLICY.cluster_share + 0.1)
 
 
 @virtual_time
 async def test_a_patient_caller_waits_longer_for_the_expert_it_asked_for() -> None:
     house = House(Model("a", first_s=15), own=Model("own"))
-    assert {delta.by for delta in await house.deltas()} == {"own"}
+    assert {delta.source for delta in await house.deltas()} == {"own"}
     patient = House(Model("a", first_s=15), own=Model("own"))
     deltas = await patient.deltas(replace(REQUEST, deadline_s=120))
-    assert {(delta.by, delta.because) for delta in deltas} == {("a", "")}
+    assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("a", "")}
 
 
 @virtual_time
@@ -384,7 +384,7 @@ async def test_the_time_of_the_house_runs_from_the_last_word() -> None:
     first, second, third = await house.order()
     first.silent_after, second.first_s, third.first_s = 2, 3600, 3600
     deltas = await house.deltas()
-    assert (text_of(deltas), deltas[-1].by) == (WHOLE, "own")
+    assert (text_of(deltas), deltas[-1].source) == (WHOLE, "own")
     assert now_s() == pytest.approx(0.1 + POLICY.cluster_timeout_s + 0.1), "a node waits 30 s without a word"
 
 
@@ -412,7 +412,7 @@ async def test_who_cannot_take_a_request_is_asked_the_next_one_all_the_same() ->
     order = await house.order()
     for model in order:
         model.error = AdapterError("llm-refused", "refused (500): no picture")
-    assert {delta.by for delta in await house.deltas()} == {"own"}
+    assert {delta.source for delta in await house.deltas()} == {"own"}
     assert asked(*order, own) == [1, 1, 1]
     assert await house.order() == order
 
@@ -437,17 +437,17 @@ async def test_who_failed_lately_is_asked_after_our_own_model() -> None:
     await house.deltas()
     deltas = await house.deltas()
     assert asked(model, own) == [1, 2]
-    assert "no instance that answers" in deltas[0].because
+    assert "no instance that answers" in deltas[0].fallback_reason
     own.error, model.error = GONE, None
-    assert {delta.by for delta in await house.deltas()} == {"a"}
+    assert {delta.source for delta in await house.deltas()} == {"a"}
 
 
 @virtual_time
 async def test_a_house_without_main_needs_no_word_about_it_and_one_without_an_expert_does() -> None:
     house = House(own=Model("own"))
-    assert (await house.deltas())[0].because == ""
+    assert (await house.deltas())[0].fallback_reason == ""
     house.expert = "creative"
-    assert (await house.deltas())[0].because == "llama-api-creative has no instance that answers"
+    assert (await house.deltas())[0].fallback_reason == "llama-api-creative has no instance that answers"
 
 
 @virtual_time

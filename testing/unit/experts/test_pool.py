@@ -85,9 +85,9 @@ async def test_each_piece_says_by_whom_it_is_and_why_not_by_who_was_asked() -> N
     house = House("main", "creative", own=Named("own"))
     house.models["creative"].error = GONE
     deltas = await collect(house.pool.client("creative"), ChatRequest((COUNT,)))
-    assert {(delta.by, delta.because) for delta in deltas} == {("main", "nobody is there")}
+    assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "nobody is there")}
     deltas = await collect(house.pool.client("main"), ChatRequest((COUNT,)))
-    assert {(delta.by, delta.because) for delta in deltas} == {("main", "")}
+    assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "")}
 
 
 async def test_an_own_model_that_is_main_is_not_looked_for_in_the_directory() -> None:
@@ -112,7 +112,7 @@ async def test_two_experts_at_one_address_are_asked_each_by_its_own_name() -> No
     house.directory.put(Endpoint("llama-api-poetry", "n/poetry", "n", "10.0.0.1", 1002))
     for expert in ("creative", "poetry", "creative"):
         deltas = await collect(house.pool.client(expert), ChatRequest((COUNT,)))
-        assert {delta.by for delta in deltas} == {expert}
+        assert {delta.source for delta in deltas} == {expert}
 
 
 async def test_an_expert_elsewhere_that_fails_is_answered_for_by_the_house() -> None:
@@ -122,7 +122,7 @@ async def test_an_expert_elsewhere_that_fails_is_answered_for_by_the_house() -> 
     assert await house.ask("oracle") == "I am oracle"
     house.models["oracle"].error = GONE
     deltas = await collect(house.pool.client("oracle"), ChatRequest((COUNT,)))
-    assert {(delta.by, delta.because) for delta in deltas} == {("main", "nobody is there")}
+    assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "nobody is there")}
     house.models["main"].error = GONE
     assert await house.ask("main") == "I am own", "whoever is not asked for elsewhere stays in the house"
     assert len(house.models["oracle"].requests) == 2, "its breaker is open, and main never goes elsewhere"

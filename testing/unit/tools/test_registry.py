@@ -63,7 +63,7 @@ def test_every_argument_is_described(box: LocalToolBox) -> None:
 async def test_what_a_rule_reads_from_an_example_is_a_valid_call(box: LocalToolBox, name: str) -> None:
     spec = next(spec for spec in box.specs() if spec.name == name)
     for example in spec.examples:
-        arguments = box.extract(name, example)
+        arguments = box.parse_arguments(name, example)
         assert arguments is not None, example
         result = await box.call(name, arguments, session_id="s")
         assert result.ok, example
@@ -75,7 +75,7 @@ def test_no_rule_takes_what_is_anothers(box: LocalToolBox) -> None:
         for example in spec.examples:
             for other in box.specs():
                 if other.name != spec.name:
-                    assert box.extract(other.name, example) is None, f"{other.name} took {example!r}"
+                    assert box.parse_arguments(other.name, example) is None, f"{other.name} took {example!r}"
 
 
 async def test_wrong_arguments_are_told_to_the_model_only(box: LocalToolBox) -> None:

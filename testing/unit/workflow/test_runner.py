@@ -456,9 +456,9 @@ class RelayLlm(FakeLlm):
     """A model whose second word is another's."""
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDelta]:
-        yield ChatDelta("One ", by="first")
-        yield ChatDelta("two ", by="second", because="first is gone")
-        yield ChatDelta("three.", "stop", by="second", because="first is gone")
+        yield ChatDelta("One ", source="first")
+        yield ChatDelta("two ", source="second", fallback_reason="first is gone")
+        yield ChatDelta("three.", "stop", source="second", fallback_reason="first is gone")
 
 
 async def test_who_answers_is_told_before_the_words_of_each(bench: MakeBench) -> None:

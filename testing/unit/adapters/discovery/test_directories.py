@@ -39,7 +39,7 @@ class FakeWorld:
         self.fake.put(endpoint(service, port, tags, passing))
 
     def set_passing(self, service: str, port: int, passing: bool) -> None:
-        known = next(found for found in self.directory.known(service) if found.port == port)
+        known = next(found for found in self.directory.instances(service) if found.port == port)
         self.fake.put(replace(known, passing=passing))
 
     def deregister(self, service: str, port: int) -> None:
@@ -60,7 +60,7 @@ class StaticWorld:
         self.directory.add(endpoint(service, port, tags, passing))
 
     def set_passing(self, service: str, port: int, passing: bool) -> None:
-        known = next(found for found in self.directory.known(service) if found.port == port)
+        known = next(found for found in self.directory.instances(service) if found.port == port)
         self.directory.add(replace(known, passing=passing))
 
     def deregister(self, service: str, port: int) -> None:
@@ -94,13 +94,13 @@ class TestJoinedDirectory(DirectorySuite, AbsenceSuite):
 
     async def test_what_is_there_besides_stays_and_is_among_the_others(self, world: JoinedWorld) -> None:
         joined = world.directory
-        assert [one.id for one in joined.current("llama-api-stays")] == ["stays"]
-        assert joined.names("llama-api-") == ("llama-api-stays",) and joined.names("memory") == ()
+        assert [one.id for one in joined.healthy("llama-api-stays")] == ["stays"]
+        assert joined.services("llama-api-") == ("llama-api-stays",) and joined.services("memory") == ()
         world.register("llama-api-stays", 4200, passing=False)
         world.register("llama-api-main", 4201)
-        assert joined.names() == ("llama-api-main", "llama-api-stays")
-        assert len(joined.known("llama-api-stays")) == 2
-        assert [one.id for one in joined.current("llama-api-stays")] == ["stays"]
+        assert joined.services() == ("llama-api-main", "llama-api-stays")
+        assert len(joined.instances("llama-api-stays")) == 2
+        assert [one.id for one in joined.healthy("llama-api-stays")] == ["stays"]
         await joined.close()
         assert world.fake.is_closed
 
@@ -120,18 +120,18 @@ class TestStaticDirectory(DirectorySuite):
 
 def test_stale_knowledge_has_the_age_of_the_last_word_from_its_source() -> None:
     clock = FakeClock()
-    book = ServiceSnapshot(clock)
+    snapshot = ServiceSnapshot(clock)
     clock.advance(5)
-    book.mark_fresh()
-    version = book.version
+    snapshot.mark_fresh()
+    version = snapshot.version
     clock.advance(7)
-    book.mark_stale("first")
-    book.mark_stale("then")
-    state = book.state()
+    snapshot.mark_stale("first")
+    snapshot.mark_stale("then")
+    state = snapshot.state()
     assert (state.is_stale, state.age_s, state.reason) == (True, 7, "then")
-    assert book.version == version + 1, "those who wait are woken once"
-    book.mark_fresh()
-    assert (book.state().is_stale, book.version) == (False, version + 2)
+    assert snapshot.version == version + 1, "those who wait are woken once"
+    snapshot.mark_fresh()
+    assert (snapshot.state().is_stale, snapshot.version) == (False, version + 2)
 
 
 @pytest.mark.parametrize(
