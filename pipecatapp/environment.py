@@ -16,7 +16,7 @@ DEFAULT_PORT = 8000
 _QUIET_LIBRARIES = {
     # onnxruntime reports its use to its vendor unless it is told not to.
     "ORT_DISABLE_TELEMETRY": "1",
-    # Models are the supply's business: the library that faster-whisper brings must not ask the hub.
+    # Models are fetched by `twin models`: the library that faster-whisper brings must not ask the hub.
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

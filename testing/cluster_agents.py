@@ -22,8 +22,8 @@ from typing import Any, Self
 
 import httpx
 
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import load_catalogue
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.catalogue import load_catalogue
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "group_vars"
 HOST = "127.0.0.1"

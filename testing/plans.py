@@ -12,11 +12,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipecatapp.artifacts.catalogue import load_catalogue
 from pipecatapp.ops.planner import deploy_commands, lists_of
 from pipecatapp.planning.placement import PlacementPlan, plan_placement
 from pipecatapp.planning.profile import NodeProfile, read_profiles
 from pipecatapp.planning.report import format_plan
-from pipecatapp.supply.catalogue import load_catalogue
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ROOT / "testing" / "data" / "profiles"

@@ -27,7 +27,7 @@ entry_of() { # entry_of PROGRAM: the lines of the catalogue about the version th
   awk -v name="$1" '/^  - / {if (found) exit; found = ($2 == "name:" && $3 == name)} found' "$ROOT/group_vars/artifacts.yaml"
 }
 
-mirror_path() { # mirror_path PROGRAM: where a mirror lists it; pipecatapp/supply/manifest.py makes the same name
+mirror_path() { # mirror_path PROGRAM: where a mirror lists it; pipecatapp/artifacts/manifest.py makes the same name
   local entry package parts words
   entry="$(entry_of "$1")"
   package="$(awk '$1 == "package:" {print $2}' <<<"$entry")"

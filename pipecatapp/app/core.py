@@ -23,12 +23,12 @@ from pipecatapp.app.discovery import (
 from pipecatapp.app.engines import Closable, Picked, PickedLlm, pick_embedder
 from pipecatapp.app.memory import AgentMemory, faiss_works, pick_memory
 from pipecatapp.app.models import model_store
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.experts.expert_metadata import load_profiles
 from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
-from pipecatapp.supply.store import ModelStore
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts

@@ -22,6 +22,7 @@ from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.app.allowed_hosts import FRONT_SERVICE
 from pipecatapp.app.engines import PickedLlm, pick_llm, uses_only_own_llm
 from pipecatapp.app.external_api_keys import read_external_keys
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.external import ExternalExpert, load_external
 from pipecatapp.experts.pool import ExpertPool
@@ -35,7 +36,6 @@ from pipecatapp.experts.service_names import (
 )
 from pipecatapp.ports import MAIN_EXPERT, Clock, Endpoint, Experts, LlmClient, ServiceDirectory
 from pipecatapp.settings import Settings
-from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess
 from pipecatapp.app.local_llm import LocalLlm
 from pipecatapp.app.trials import REMEDY, EngineTrials
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
-from pipecatapp.supply.store import ModelStore
 
 log = logging.getLogger(__name__)
 

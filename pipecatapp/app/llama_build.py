@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.app.local_llm import LLAMA_CPP, default_llm
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import AgentError
 from pipecatapp.settings import Settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.store import ModelStore
 
 SMALL_MODEL = "smollm2-135m"
 """What every node is measured and tried with: every CPU runs it, and 270 MiB are free everywhere. Its

@@ -13,11 +13,11 @@ from pathlib import Path
 from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
 from pipecatapp.adapters.llm.server_process import CommandBuilder, llama_server_command, xllamacpp_command
 from pipecatapp.app.trials import REMEDY, EngineTrials
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.catalogue import Catalogue
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import Catalogue
-from pipecatapp.supply.store import ModelStore
 
 LLAMA_CPP = "llama.cpp"
 """Name of the built engine in `artifacts.yaml`."""

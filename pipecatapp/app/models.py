@@ -1,13 +1,13 @@
 """This machine's models.
 
-It owns how settings become a model store; what is in it is the supply's.
+It owns how settings become a model store; what is in it is `artifacts`'s.
 """
 
 from __future__ import annotations
 
+from pipecatapp.artifacts.catalogue import load_catalogue
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.settings import Settings
-from pipecatapp.supply.catalogue import load_catalogue
-from pipecatapp.supply.store import ModelStore
 
 
 def model_store(settings: Settings) -> ModelStore:

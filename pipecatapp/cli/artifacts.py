@@ -1,6 +1,7 @@
 """`twin artifacts`: list, fetch or build, verify and locate the binaries.
 
-It owns what is printed and the exit codes; building is `supply`'s, trying a build on this CPU `app.trials`'.
+It owns what is printed and the exit codes; building is `artifacts`'s, trying a build on this CPU
+`app.trials`'.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pipecatapp.app.llama_build import llama_program, trial_model
 from pipecatapp.app.local_llm import LLAMA_CPP
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.catalogue import Catalogue, load_catalogue
+from pipecatapp.artifacts.progress import TextProgress
 from pipecatapp.cli.models import EXIT_WRONG, add_change_options
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import child_environment, load_settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import Catalogue, load_catalogue
-from pipecatapp.supply.progress import TextProgress
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

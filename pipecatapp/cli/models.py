@@ -1,6 +1,6 @@
 """`twin models`: list, fetch, verify, locate and share the models.
 
-It owns what is printed and the exit codes; fetching and choosing are `supply`'s.
+It owns what is printed and the exit codes; fetching and choosing are `artifacts`'s.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.catalogue import DEFAULT_EXPERTS, Catalogue, load_catalogue
+from pipecatapp.artifacts.mirror import publish
+from pipecatapp.artifacts.model_schema import ModelEntry
+from pipecatapp.artifacts.model_store import ModelStore
+from pipecatapp.artifacts.progress import TextProgress, megabytes
 from pipecatapp.errors import SupplyError
 from pipecatapp.settings import Settings, load_settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.catalogue import DEFAULT_EXPERTS, Catalogue, load_catalogue
-from pipecatapp.supply.mirror import publish
-from pipecatapp.supply.progress import TextProgress, megabytes
-from pipecatapp.supply.schema import ModelEntry
-from pipecatapp.supply.store import ModelStore
 
 EXIT_WRONG = 1
 """Something is absent, damaged or could not be had."""

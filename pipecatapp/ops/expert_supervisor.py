@@ -20,6 +20,7 @@ from pipecatapp.adapters.llm.llama_status import LlamaStatus
 from pipecatapp.adapters.llm.llama_variants import LlamaVariants
 from pipecatapp.adapters.llm.rpc_tunnel import RpcTunnel, TlsIdentity, reaches
 from pipecatapp.adapters.llm.server_process import CommandBuilder, LlmServerProcess, llama_server_command
+from pipecatapp.artifacts.disk import sha256_of
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.experts.model_fit import (
     MemoryBudget,
@@ -32,7 +33,6 @@ from pipecatapp.experts.model_fit import (
 )
 from pipecatapp.experts.service_names import RPC_PROVIDER, pool_of, rpc_memory_mb
 from pipecatapp.ports import Endpoint, ServiceDirectory
-from pipecatapp.supply.disk import sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -24,6 +24,8 @@ from pipecatapp.app.llama_build import SMALL_MODEL, llama_program
 from pipecatapp.app.local_llm import LLAMA_CPP, default_llm
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
+from pipecatapp.artifacts.artifact_store import ArtifactStore
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import ConfigError, SupplyError
 from pipecatapp.planning.profile import (
     NOTED_FLAGS,
@@ -34,8 +36,6 @@ from pipecatapp.planning.profile import (
     read_profile,
 )
 from pipecatapp.settings import Settings
-from pipecatapp.supply.artifacts import ArtifactStore
-from pipecatapp.supply.store import ModelStore
 
 PROFILE_FILE = "node_profile.json"
 BENCHMARKS = "benchmarks"

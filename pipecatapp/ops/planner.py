@@ -18,14 +18,14 @@ import yaml
 
 from pipecatapp.app.cluster import nomad_of
 from pipecatapp.app.llama_build import SMALL_MODEL
+from pipecatapp.artifacts.catalogue import Catalogue, load_catalogue
+from pipecatapp.artifacts.model_schema import ModelEntry
 from pipecatapp.errors import AdapterError, ConfigError
 from pipecatapp.planning.placement import PROMPT_TOKENS, Assignment, Placement, PlacementPlan, plan_placement
 from pipecatapp.planning.profile import NodeProfile, from_meta
 from pipecatapp.planning.report import programs_of
 from pipecatapp.ports import MAIN_EXPERT, ClusterNode
 from pipecatapp.settings import Settings, child_environment
-from pipecatapp.supply.catalogue import Catalogue, load_catalogue
-from pipecatapp.supply.schema import ModelEntry
 
 PLAYBOOK = Path("playbooks/deploy_expert.yaml")
 EXPERTS_FILE = "experts.yaml"

@@ -10,11 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipecatapp.artifacts.model_schema import ModelEntry, ModelShape
 from pipecatapp.experts.model_fit import HEAD_NODE_FRACTION, SPLIT_MARGIN, SpeedFloor
 from pipecatapp.planning.profile import NodeProfile
 from pipecatapp.planning.speed import Expected, expected_alone, expected_split
 from pipecatapp.ports import MAIN_EXPERT
-from pipecatapp.supply.schema import ModelEntry, ModelShape
 
 NODE_SHARE = 0.75
 """Part of a node's memory that experts may take; the system and the agent have the rest (role expert)."""

@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipecatapp.artifacts.model_schema import ModelShape, Packing
 from pipecatapp.planning.profile import NodeProfile, expert_threads
-from pipecatapp.supply.schema import ModelShape, Packing
 
 CodePath = Literal["x64", "avx", "avx2", "avx512"]
 """Which of llama.cpp's builds for CPUs a node takes, as far as their speed differs (ggml/src/CMakeLists.txt,

@@ -28,6 +28,9 @@ from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
 from pipecatapp.app.models import model_store
+from pipecatapp.artifacts.catalogue import Catalogue
+from pipecatapp.artifacts.model_schema import ModelEntry
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import AdapterError, AgentError, ConfigError
 from pipecatapp.experts.model_fit import MemoryBudget, fit_error
 from pipecatapp.ops.expert_supervisor import (
@@ -38,9 +41,6 @@ from pipecatapp.ops.expert_supervisor import (
     verify_model_file,
 )
 from pipecatapp.settings import load_settings
-from pipecatapp.supply.catalogue import Catalogue
-from pipecatapp.supply.schema import ModelEntry
-from pipecatapp.supply.store import ModelStore
 from testing.bench.asking import Side
 from testing.bench.expert_figures import (
     AT_ONCE,

@@ -24,7 +24,7 @@ from typing import Any
 import soundfile
 import yaml
 
-from pipecatapp.supply.packages import pip_command
+from pipecatapp.artifacts.registry_client import pip_command
 from testing.bench.report import FOLDER, machine, pyplot, quantile, table, write_json
 from testing.e2e.client import Client, Exchange, calling
 from testing.e2e.service import Service

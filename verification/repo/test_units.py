@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipecatapp.artifacts.catalogue import load_catalogue
 from pipecatapp.settings import Settings
-from pipecatapp.supply.catalogue import load_catalogue
 from verification.repo.tree import REPO, lines_with, matching, report, syntax_of
 
 pytestmark = pytest.mark.unit

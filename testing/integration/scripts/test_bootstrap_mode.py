@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.supply.artifact_schema import GoArtifact
-from pipecatapp.supply.catalogue import load_catalogue
-from pipecatapp.supply.manifest import artifact_key
+from pipecatapp.artifacts.artifact_schema import GoArtifact
+from pipecatapp.artifacts.catalogue import load_catalogue
+from pipecatapp.artifacts.manifest import artifact_key
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipecatapp.adapters.host.cpu import CpuInfo
+from pipecatapp.artifacts.catalogue import Catalogue, load_catalogue
 from pipecatapp.errors import AdapterError, ConfigError
-from pipecatapp.supply.catalogue import Catalogue, load_catalogue
 from testing.ansible_code import ROOT
 from testing.bench.asking import Run
 from testing.bench.expert_figures import Samples

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pipecatapp.artifacts.model_schema import ModelEntry, ModelShape, Packing
 from pipecatapp.planning.profile import NodeProfile, ThreadSpeed
-from pipecatapp.supply.schema import ModelEntry, ModelShape, Packing
 
 AVX2 = ("sse2", "ssse3", "sse4_1", "sse4_2", "popcnt", "avx", "f16c", "fma", "avx2", "bmi1", "bmi2")
 SMALL_SHAPE = ModelShape(layers=30, width=576, weights=100_000_000, read_bytes=100_000_000, packing="q4_1")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipecatapp.artifacts.model_schema import ModelShape
 from pipecatapp.planning.speed import (
     MEMORY_PART,
     RPC_S,
@@ -9,7 +10,6 @@ from pipecatapp.planning.speed import (
     expected_alone,
     expected_split,
 )
-from pipecatapp.supply.schema import ModelShape
 from testing.unit.planning.machines import AVX2, SMALL_SHAPE, model, node
 
 pytestmark = pytest.mark.unit
