@@ -1,4 +1,4 @@
-"""What an entry of the catalogue of binaries is.
+"""Schema of binaries in the catalogue.
 
 It owns the types of `group_vars/artifacts.yaml` and what is valid in them: how a build is described, and how
 an archive of finished programs; building and unpacking are done elsewhere.

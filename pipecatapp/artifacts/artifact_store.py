@@ -1,4 +1,4 @@
-"""The binaries on this machine.
+"""The store of binaries on this machine: where they are kept, and the order of their providers.
 
 It owns where binaries are kept, whether they are here, and the order of the ways to come by them. They lie
 in `<root>/<name>/<key>/bin`, outside the checkout, with a manifest of their hashes; the key changes with the
@@ -24,14 +24,14 @@ from pipecatapp.artifacts.go_tool import GoFinder, GoTool, version_numbers
 from pipecatapp.artifacts.manifest import MANIFEST, Manifest, artifact_key, check_starts, describe_folder
 from pipecatapp.artifacts.progress import Progress, SilentProgress
 from pipecatapp.artifacts.providers import (
-    ArchiveOrigin,
-    CmakeOrigin,
-    GoOrigin,
-    MirrorOrigin,
+    ArchiveProvider,
+    CmakeProvider,
+    GoProvider,
+    MirrorProvider,
     NothingThereError,
-    Origin,
-    PathOrigin,
-    ReleaseOrigin,
+    PathProvider,
+    Provider,
+    ReleaseProvider,
     failure,
 )
 from pipecatapp.artifacts.sources import SourceError
@@ -162,59 +162,59 @@ class ArtifactStore:
             artifact_key(artifact), lambda: says.note(f"{artifact.label}: another process builds it; waiting")
         ):
             if not self.is_present(name):
-                self._bring(name, artifact, work, says, jobs)
+                self._fetch(name, artifact, work, says, jobs)
                 return True
         return False
 
-    def _bring(
+    def _fetch(
         self, name: str, artifact: AnyArtifact, work: Workspace, progress: Progress, jobs: int
     ) -> None:
         """Try each way in its order and keep what the first one gives that works here."""
         attempts: list[tuple[str, Exception]] = []
-        for origin in self._origins(artifact, work, progress, jobs):
+        for provider in self._providers(artifact, work, progress, jobs):
             try:
-                output = origin.bring()
-                self.install(name, output, origin=origin.label)
+                output = provider.fetch()
+                self.install(name, output, origin=provider.label)
             except (SourceError, SupplyError) as exc:
-                attempts.append((origin.label, exc))
+                attempts.append((provider.label, exc))
                 if not isinstance(exc, NothingThereError):
-                    progress.note(f"{artifact.label}: {origin.label}: {exc}")
+                    progress.note(f"{artifact.label}: {provider.label}: {exc}")
                 continue
             progress.finish("")
-            progress.note(f"{artifact.label}: {origin.label}; installed in {self.folder(name)}")
-            origin.clean()
+            progress.note(f"{artifact.label}: {provider.label}; installed in {self.folder(name)}")
+            provider.clean()
             shutil.rmtree(_scratch(work, artifact), ignore_errors=True)
             return
         raise failure(artifact, attempts)
 
-    def _origins(
+    def _providers(
         self, artifact: AnyArtifact, work: Workspace, progress: Progress, jobs: int
-    ) -> Iterator[Origin]:
+    ) -> Iterator[Provider]:
         """Yield the ways to come by an artefact, in order: each is tried only when those before failed."""
         key = artifact_key(artifact)
         scratch = _scratch(work, artifact)
         if isinstance(artifact, GoArtifact):
-            yield PathOrigin(artifact, self._root, scratch / "path")
+            yield PathProvider(artifact, self._root, scratch / "path")
         if self._mirror_url:
             folder = work.root / f".{key}.mirror"
             digest = self._mirror_digest
-            yield MirrorOrigin(artifact, self._mirror_url, folder, progress, digest=digest)
+            yield MirrorProvider(artifact, self._mirror_url, folder, progress, digest=digest)
         if isinstance(artifact, CmakeArtifact):
             count = jobs or self._jobs_for(artifact.memory_mb)
-            yield CmakeOrigin(artifact, work, self._mirror_url, progress, count)
+            yield CmakeProvider(artifact, work, self._mirror_url, progress, count)
         elif isinstance(artifact, GoArtifact):
             for release in artifact.releases:
                 if release.machine == platform.machine():
-                    yield ReleaseOrigin(artifact, release, scratch / "release", progress)
-            yield self._go_origin(artifact, work.root / f".build-{key}", progress, jobs)
+                    yield ReleaseProvider(artifact, release, scratch / "release", progress)
+            yield self._go_provider(artifact, work.root / f".build-{key}", progress, jobs)
         else:
-            yield ArchiveOrigin(artifact, scratch / "archive", self._mirror_url, progress)
+            yield ArchiveProvider(artifact, scratch / "archive", self._mirror_url, progress)
 
-    def _go_origin(self, artifact: GoArtifact, folder: Path, progress: Progress, jobs: int) -> Origin:
+    def _go_provider(self, artifact: GoArtifact, folder: Path, progress: Progress, jobs: int) -> Provider:
         count = jobs or self._jobs_for(artifact.memory_mb)
         finder = self._go_finder(progress)
         builder = GoBuilder(artifact, self._catalogue.folder, folder, finder, progress, jobs=count)
-        return GoOrigin(builder, folder)
+        return GoProvider(builder, folder)
 
     def _go_finder(self, progress: Progress) -> GoFinder:
         chain = self._catalogue.go_toolchain

@@ -1,4 +1,4 @@
-"""Turning a source archive into binaries with CMake and Ninja.
+"""Builds a source archive with CMake and Ninja.
 
 It owns unpacking, configuring, compiling and saying how far it is. An interrupted build goes on where it
 stopped; where the result is kept is `artifact_store`'s business.

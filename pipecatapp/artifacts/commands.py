@@ -1,4 +1,4 @@
-"""Running a builder's program while its lines are read.
+"""Runs a builder's program while its lines are read.
 
 It owns the child process: its log, its end when we are interrupted, and the limit on its silence. What the
 lines mean is the caller's business.

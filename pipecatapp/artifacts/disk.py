@@ -1,4 +1,4 @@
-"""What the supply keeps on the disk besides the files themselves.
+"""Hashes, locks and free space of the folders where files are kept.
 
 It owns hashing, stamps (a file was hashed and has not changed since), locks between processes, and the
 check for room. Everything lies in `.supply` below the folder of the files, so that a finished file is

@@ -1,4 +1,4 @@
-"""Bringing one file of the catalogue onto this machine, and proving it.
+"""Fetches one file of the catalogue onto this machine, and proves it by its hash.
 
 It owns the order of sources, the decision by hash, and the move into place. The network is never touched
 when the right file is there.
@@ -17,13 +17,13 @@ from typing import Literal, Self
 from pipecatapp.artifacts.disk import NO_ROOM, Workspace, sha256_of, size_of, sync
 from pipecatapp.artifacts.model_schema import FileEntry, Source, UrlSource
 from pipecatapp.artifacts.progress import Progress, SilentProgress, megabytes
-from pipecatapp.artifacts.registry_client import PackageClient
+from pipecatapp.artifacts.registry_client import RegistryClient
 from pipecatapp.artifacts.sources import (
+    HostUnreachable,
     Job,
-    LostHostError,
-    SilentHostError,
     SourceError,
     SourceReader,
+    TransferInterrupted,
     brief,
     carrier_bytes,
     carriers_of,
@@ -83,8 +83,8 @@ class Fetcher:
         mirror_url: A server that has files under their hash; tried first; "" for none.
         progress: Where to report.
         reader: Reads sources; its own by default.
-        silent: Hosts and registries that did not answer a moment ago, and how; added to. Who fetches several
-            times in a row hands on the same, so that no wait is repeated.
+        unreachable: Hosts and registries that did not answer a moment ago, and how; added to. Who fetches
+            several times in a row hands on the same, so that no wait is repeated.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class Fetcher:
         mirror_url: str = "",
         progress: Progress | None = None,
         reader: SourceReader | None = None,
-        silent: dict[str, str] | None = None,
+        unreachable: dict[str, str] | None = None,
     ) -> None:
         self._work = Workspace(root)
         self._mirror_url = mirror_url.rstrip("/")
         self._progress: Progress = progress or SilentProgress()
-        self._packages = PackageClient(self._work.carriers, silent)
-        self._reader = reader or SourceReader(self._packages, silent=silent)
+        self._packages = RegistryClient(self._work.carriers, unreachable)
+        self._reader = reader or SourceReader(self._packages, unreachable=unreachable)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -140,14 +140,14 @@ class Fetcher:
         return "present"
 
     def ensure_all(
-        self, files: Iterable[FileEntry], *, label: str = "", twins: Iterable[FileEntry] = ()
+        self, files: Iterable[FileEntry], *, label: str = "", same_content: Iterable[FileEntry] = ()
     ) -> tuple[str, ...]:
         """Bring every file that is not there.
 
         Args:
             files: What is wanted.
             label: What they are together; said when all are here.
-            twins: Other files below the same folder, whose bytes may be the same.
+            same_content: Other files below the same folder, whose bytes may be the same.
 
         Returns:
             The names of the files that were fetched.
@@ -158,16 +158,16 @@ class Fetcher:
         missing = [file for file in files if self.state(file) != "present"]
         if not missing:
             return ()
-        others = tuple(twins)
+        others = tuple(same_content)
         for file in missing:
             for source in self._sources(file):
                 self._packages.expect(carriers_of(source))
-        fetched = tuple(file.filename for file in missing if self.ensure(file, twins=others))
+        fetched = tuple(file.filename for file in missing if self.ensure(file, same_content=others))
         if label and fetched:
             self._progress.note(f"{label}: all files are here and right")
         return fetched
 
-    def ensure(self, file: FileEntry, *, twins: Iterable[FileEntry] = ()) -> bool:
+    def ensure(self, file: FileEntry, *, same_content: Iterable[FileEntry] = ()) -> bool:
         """Bring one file and return whether anything was done.
 
         Raises:
@@ -179,7 +179,7 @@ class Fetcher:
             with self._work.lock(file.sha256, lambda: self._say_waiting(file)):
                 if self.state(file) == "present":
                     return False
-                if not self._link_twin(file, twins):
+                if not self._link_same_content(file, same_content):
                     self._fetch(file)
         except OSError as exc:
             if exc.errno in NO_ROOM:
@@ -226,9 +226,9 @@ class Fetcher:
                 self._take(file, source, label, partial)
             except SourceError as exc:
                 attempts.append(Attempt(name, str(exc)))
-                if is_mirror and isinstance(exc, LostHostError):
+                if is_mirror and isinstance(exc, TransferInterrupted):
                     lost_mirror = self._mirror_url
-                self._progress.finish("" if isinstance(exc, SilentHostError) else f"failed: {exc}")
+                self._progress.finish("" if isinstance(exc, HostUnreachable) else f"failed: {exc}")
                 continue
             self._place(file, partial)
             is_large = file.size_bytes >= REPORTED_BYTES
@@ -278,17 +278,17 @@ class Fetcher:
         partial.unlink(missing_ok=True)
         partial.with_suffix(".json").unlink(missing_ok=True)
 
-    def _link_twin(self, file: FileEntry, twins: Iterable[FileEntry]) -> bool:
+    def _link_same_content(self, file: FileEntry, same_content: Iterable[FileEntry]) -> bool:
         """Take the bytes from another file here that has the same hash."""
-        for twin in twins:
-            is_other = twin.sha256 == file.sha256 and twin.filename != file.filename
-            if is_other and self.state(twin) == "present":
+        for other_file in same_content:
+            is_other = other_file.sha256 == file.sha256 and other_file.filename != file.filename
+            if is_other and self.state(other_file) == "present":
                 partial = self._work.partial(file.sha256)
                 self._drop(partial)
                 try:
-                    os.link(self.path(twin), partial)
+                    os.link(self.path(other_file), partial)
                 except OSError:
-                    shutil.copyfile(self.path(twin), partial)
+                    shutil.copyfile(self.path(other_file), partial)
                 self._place(file, partial)
                 return True
         return False

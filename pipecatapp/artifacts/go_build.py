@@ -1,4 +1,4 @@
-"""Turning published Go modules into a program.
+"""Builds published Go modules into a program.
 
 It owns fetching the modules that our `go.mod` and `go.sum` pin, compiling, and saying how far it is. The
 settings of Go's registries (GOPROXY, GOFLAGS, GONOSUMDB and the like) are the environment's. Which Go is used

@@ -1,4 +1,4 @@
-"""What an artefact on a disk consists of, and whether its programs work.
+"""The manifest of an artifact on a disk, and whether its programs start.
 
 It owns the manifest's form and the proof that a program starts and is of its version.
 """

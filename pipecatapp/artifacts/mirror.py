@@ -1,4 +1,4 @@
-"""Laying out what this machine has for others to fetch.
+"""Lays out what this machine has for others to fetch.
 
 It owns the mirror's layout: `<sha256>` for every file and `artifacts/<name>/<key>.json` for every
 manifest. Any web server can serve the folder; which one does is not decided here.

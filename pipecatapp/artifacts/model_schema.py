@@ -1,4 +1,4 @@
-"""What a file and a model of the catalogue are.
+"""Schema of files and models in the catalogue.
 
 It owns the types of `group_vars/models.yaml` and what is valid in them; binaries are `artifact_schema`'s,
 reading the files and choosing among their entries is `catalogue`'s.

@@ -1,4 +1,4 @@
-"""The models on this machine.
+"""The store of models on this machine.
 
 It owns the question whether a model is here and where; what to do with it is an adapter's. Its methods
 read and hash files: call them from a thread, or before the event loop starts.
@@ -115,23 +115,23 @@ class ModelStore:
         )
 
     def ensure(
-        self, name: str, progress: Progress | None = None, silent: dict[str, str] | None = None
+        self, name: str, progress: Progress | None = None, unreachable: dict[str, str] | None = None
     ) -> bool:
         """Bring the model if it is not here, and return whether anything was done.
 
         Args:
             name: Which model.
             progress: Where to report.
-            silent: Hosts that did not answer when the models before were fetched (see `Fetcher`).
+            unreachable: Hosts that did not answer when the models before were fetched (see `Fetcher`).
 
         Raises:
             ConfigError: There is no such model.
             SupplyError: It cannot be had; the message lists every source tried.
         """
         model = self._catalogue.model(name)
-        with self._fetcher(progress, silent) as fetcher:
+        with self._fetcher(progress, unreachable) as fetcher:
             files = model.resolved_files()
-            return bool(fetcher.ensure_all(files, label=name, twins=self._twins(model)))
+            return bool(fetcher.ensure_all(files, label=name, same_content=self._same_content(model)))
 
     def verify(self, name: str) -> None:
         """Read every byte of the model again.
@@ -143,14 +143,16 @@ class ModelStore:
         self.states(name, rehash=True)
         self.path(name)
 
-    def _twins(self, model: ModelEntry) -> tuple[FileEntry, ...]:
+    def _same_content(self, model: ModelEntry) -> tuple[FileEntry, ...]:
         return tuple(
             file for other in self._catalogue.models if other != model for file in other.resolved_files()
         )
 
     @contextmanager
     def _fetcher(
-        self, progress: Progress | None = None, silent: dict[str, str] | None = None
+        self, progress: Progress | None = None, unreachable: dict[str, str] | None = None
     ) -> Iterator[Fetcher]:
-        with Fetcher(self._root, mirror_url=self._mirror_url, progress=progress, silent=silent) as fetcher:
+        with Fetcher(
+            self._root, mirror_url=self._mirror_url, progress=progress, unreachable=unreachable
+        ) as fetcher:
             yield fetcher

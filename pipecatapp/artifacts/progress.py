@@ -1,4 +1,4 @@
-"""Showing how far a download or a build is.
+"""Progress of a download or a build.
 
 It owns the bar on a terminal and the line every few seconds elsewhere; what is counted belongs to who
 reports it.

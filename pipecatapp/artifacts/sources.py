@@ -1,4 +1,4 @@
-"""Getting a file's bytes from one source.
+"""Transfers a file's bytes from one source.
 
 It owns the transfer, its resumption and why it failed, in words. Which source is tried when, and whether
 the bytes are the right ones, is decided by `fetcher`.
@@ -32,8 +32,8 @@ from pipecatapp.artifacts.model_schema import (
 )
 from pipecatapp.artifacts.registry_client import (
     CarrierError,
-    PackageClient,
     Registry,
+    RegistryClient,
     SilentRegistryError,
     copy_member,
 )
@@ -53,11 +53,11 @@ class SourceError(Exception):
     """A source could not give the file; the text says why."""
 
 
-class LostHostError(SourceError):
+class TransferInterrupted(SourceError):
     """A host did not answer, or stopped in the middle; what it had sent is kept."""
 
 
-class SilentHostError(LostHostError):
+class HostUnreachable(TransferInterrupted):
     """A host did not answer a moment ago and is not asked again."""
 
 
@@ -141,21 +141,21 @@ class SourceReader:
         packages: The registries' clients.
         connect_timeout_s: Time for a connection (seconds).
         read_timeout_s: Silence that ends a transfer (seconds).
-        silent: Hosts that did not answer a moment ago, and how; added to.
+        unreachable: Hosts that did not answer a moment ago, and how; added to.
     """
 
     def __init__(
         self,
-        packages: PackageClient,
+        packages: RegistryClient,
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
-        silent: dict[str, str] | None = None,
+        unreachable: dict[str, str] | None = None,
     ) -> None:
         self._packages = packages
         self._timeout = httpx.Timeout(read_timeout_s, connect=connect_timeout_s)
         self._client: httpx.Client | None = None
-        self._silent = {} if silent is None else silent
+        self._unreachable = {} if unreachable is None else unreachable
 
     def close(self) -> None:
         """Let go of connections."""
@@ -187,7 +187,7 @@ class SourceReader:
                 case DebianSource():
                     self._take_deb(source, job)
         except SilentRegistryError as exc:
-            raise SilentHostError(str(exc)) from exc
+            raise HostUnreachable(str(exc)) from exc
         except CarrierError as exc:
             raise SourceError(str(exc)) from exc
 
@@ -253,8 +253,8 @@ class SourceReader:
             if after == job.file.size_bytes:
                 return
             if after <= before:
-                raise LostHostError(f"{reason} at {after} of {job.file.size_bytes} bytes")
-        raise LostHostError(f"the connection was cut {MAX_RESUMES} times")
+                raise TransferInterrupted(f"{reason} at {after} of {job.file.size_bytes} bytes")
+        raise TransferInterrupted(f"the connection was cut {MAX_RESUMES} times")
 
     def _transfer(self, url: str, job: Job) -> None:
         """Fetch what is missing, in one request."""
@@ -282,12 +282,12 @@ class SourceReader:
             job.on_bytes(count)
 
     def _refuse_silent(self, host: str) -> None:
-        if host in self._silent:
-            raise SilentHostError(f"{self._silent[host]} (not tried again)")
+        if host in self._unreachable:
+            raise HostUnreachable(f"{self._unreachable[host]} (not tried again)")
 
-    def _mark_silent(self, host: str, exc: Exception) -> LostHostError:
-        self._silent[host] = f"{host} cannot be reached: {_spell(exc)}"
-        return LostHostError(self._silent[host])
+    def _mark_silent(self, host: str, exc: Exception) -> TransferInterrupted:
+        self._unreachable[host] = f"{host} cannot be reached: {_spell(exc)}"
+        return TransferInterrupted(self._unreachable[host])
 
     def _unpack(self, registry: Registry, pieces: tuple[PackagePart, ...], job: Job) -> None:
         """Append the pieces, from the first whose end is not in the partial file yet."""

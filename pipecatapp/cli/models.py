@@ -89,7 +89,7 @@ class _Outcome:
     fetched: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
     """Hosts that did not answer; they are asked once."""
 
 
@@ -215,7 +215,7 @@ def _fetch_first(request: _FetchRequest, store: ModelStore, outcome: _Outcome) -
     progress = TextProgress(sys.stderr)
     for model in request.candidates:
         try:
-            is_new = store.ensure(model.name, progress, outcome.silent)
+            is_new = store.ensure(model.name, progress, outcome.unreachable)
         except SupplyError as exc:
             is_last = model is request.candidates[-1]
             if is_last or exc.code != "no-source":

@@ -244,7 +244,7 @@ def test_bytes_that_another_file_here_has_are_not_fetched_again(tmp_path: Path, 
     second = entry(BODY, filename="b/voice.bin", url=f"{DEAD}/b")
     with Fetcher(tmp_path) as fetcher:
         fetcher.ensure(first)
-        assert fetcher.ensure(second, twins=[first, second])
+        assert fetcher.ensure(second, same_content=[first, second])
     assert (tmp_path / "b" / "voice.bin").samefile(tmp_path / "a" / "voice.bin")
 
 

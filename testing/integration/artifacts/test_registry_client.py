@@ -161,11 +161,11 @@ def test_npm_package_that_is_not_there_is_named(tmp_path: Path, registry: Hub) -
 def test_registry_without_a_way_to_it_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
-    silent: dict[str, str] = {}
+    unreachable: dict[str, str] = {}
     said = []
     for name in ("one", "other"):
         file = entry(BODY, filename=name, sources=[one(name, "data.bin")])
-        with Fetcher(tmp_path, silent=silent) as fetcher, pytest.raises(FetchError) as caught:
+        with Fetcher(tmp_path, unreachable=unreachable) as fetcher, pytest.raises(FetchError) as caught:
             fetcher.ensure(file)
         said.append(caught.value.attempts[0].reason)
     assert said[0] == "the Python package index cannot be reached: Connection refused"
