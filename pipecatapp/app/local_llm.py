@@ -78,7 +78,7 @@ class LocalLlm:
         has_wheel, has_binary = _has_wheel(), self._binary is not None
         fault = ""
         if has_wheel and settings.llm_service != "llama-server" and not cpu.missing(LLAMA_WHEEL_FLAGS):
-            fault = self._trials.why_not("xllamacpp", self._path)
+            fault = self._trials.engine_fault("xllamacpp", self._path)
         engine, reason = llm_choice(
             settings, cpu, has_wheel=has_wheel, has_binary=has_binary, wheel_fault=fault
         )

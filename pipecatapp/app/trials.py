@@ -96,7 +96,7 @@ class EngineTrials:
         self._results = TrialResults(settings.cache_dir / FOLDER, this_machine(cpu or read_cpu()))
         self.llama = LlamaVariants(self._results)
 
-    def why_not(self, name: str, model: Path = Path()) -> str:
+    def engine_fault(self, name: str, model: Path = Path()) -> str:
         """Return why an engine of this process cannot be used, in words; "" when it can.
 
         What makes it work is set in this process, so that it must be asked before the engine is imported.
@@ -114,8 +114,8 @@ class EngineTrials:
         return _sentence(name, outcome)
 
     async def ask(self, name: str, model: Path = Path()) -> str:
-        """Return `why_not` without holding the loop: a trial takes seconds."""
-        return await asyncio.to_thread(self.why_not, name, model)
+        """Return `engine_fault` without holding the loop: a trial takes seconds."""
+        return await asyncio.to_thread(self.engine_fault, name, model)
 
     async def require(self, name: str, use: str, model: Path = Path(), *, way_out: str = "") -> None:
         """See that an engine works here for which there is no other.

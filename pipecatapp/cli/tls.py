@@ -70,11 +70,11 @@ def _authority(options: argparse.Namespace) -> int:
 
 def _sign(options: argparse.Namespace) -> int:
     """Read `{"request": PEM, "current": PEM}`, print `{"changed", "certificate", "authority"}`."""
-    asked = json.load(sys.stdin)
-    current = asked.get("current", "").encode()
+    request = json.load(sys.stdin)
+    current = request.get("current", "").encode()
     signed = sign_csr(
         options.dir,
-        asked["request"].encode(),
+        request["request"].encode(),
         options.host,
         current,
         renew_days=options.renew_days,

@@ -72,22 +72,22 @@ def doubt(trials: EngineTrials, what: str, how: str) -> None:
 def _tried(settings: Settings, trials: EngineTrials) -> Iterator[Line]:
     """Try what this machine could use of what is here."""
     store, cpu = model_store(settings), read_cpu()
-    yield NATIVES["silero"].label, trials.why_not("silero")
+    yield NATIVES["silero"].label, trials.engine_fault("silero")
     if cpu.supports(FAISS_FLAGS):
-        yield NATIVES["faiss"].label, trials.why_not("faiss")
+        yield NATIVES["faiss"].label, trials.engine_fault("faiss")
     models = {"minilm": ("embedding", "", ()), "whisper": ("stt", "", WHISPER_FLAGS)}
     models |= {name: ("tts", prefix, ()) for name, prefix in VOICE_PREFIXES.items()}
     for name, (expert, prefix, flags) in models.items():
         found = [model.name for model in store.catalogue.expert(expert) if model.name.startswith(prefix)]
         here = next((name for name in found if store.is_present(name)), "")
         if here and cpu.supports(flags):
-            yield NATIVES[name].label, trials.why_not(name, store.path(here))
+            yield NATIVES[name].label, trials.engine_fault(name, store.path(here))
     try:
         main = store.path(default_llm(settings, store, cpu))
     except AgentError:
         main = None
     if main is not None and cpu.supports(LLAMA_WHEEL_FLAGS):
-        yield NATIVES["xllamacpp"].label, trials.why_not("xllamacpp", main)
+        yield NATIVES["xllamacpp"].label, trials.engine_fault("xllamacpp", main)
     bench, model = llama_program(settings, store, BENCH), trial_model(settings, store, cpu)
     if bench is not None and model is not None:
         yield from _llama(trials, bench, model)

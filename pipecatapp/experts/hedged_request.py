@@ -143,7 +143,7 @@ class HedgedRequest:
         self._own = own
         self._clock = clock
         self._policy = policy.scaled_to(request)
-        self._asked: set[str] = set()
+        self._tried_urls: set[str] = set()
         self._slow: list[tuple[str, Backend]] = []
         self._is_own_asked = False
         self._failure: AdapterError | None = None
@@ -299,13 +299,13 @@ class HedgedRequest:
             (service, backend)
             for service in self._services
             for backend in self._backends.candidates(service, self._request.session)
-            if backend.endpoint.base_url not in self._asked
+            if backend.endpoint.base_url not in self._tried_urls
         ]
         failing = [
             (service, backend)
             for service in self._services
             for backend in self._backends.tripped(service)
-            if backend.endpoint.base_url not in self._asked
+            if backend.endpoint.base_url not in self._tried_urls
         ]
         last = [*self._slow, *failing]
         if self._own is None or self._is_own_asked:
@@ -338,7 +338,7 @@ class HedgedRequest:
         if backend is None:
             self._is_own_asked = True
             return Attempt(cast(LlmClient, self._own), request, now_s)
-        self._asked.add(backend.endpoint.base_url)
+        self._tried_urls.add(backend.endpoint.base_url)
         self._slow = [slow for slow in self._slow if slow[1] is not backend]
         # Prompt caches are numbered by one client; the experts of the house have many.
         return Attempt(backend.client, replace(request, slot=-1), now_s, service, backend)

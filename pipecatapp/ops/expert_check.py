@@ -104,11 +104,11 @@ async def _check(
     named = request.experts or (MAIN_EXPERT, *expert_names(directory))
     expected = tuple(dict.fromkeys([*named, *request.deployed]))
     absent = [name for name in expected if not directory.instances(service_of(name))]
-    asked: list[Awaitable[Verdict]] = []
+    checks: list[Awaitable[Verdict]] = []
     verdicts: list[Verdict] = []
     for name in expected:
         endpoints = directory.healthy(service_of(name))
-        asked += [
+        checks += [
             _ask_expert(name, endpoint, credentials(endpoint), request.timeout_s) for endpoint in endpoints
         ]
         known = directory.instances(service_of(name))
@@ -116,7 +116,7 @@ async def _check(
             nodes = ", ".join(sorted({endpoint.node for endpoint in known}))
             detail = f"{service_of(name)} is registered on {nodes}, but passes its checks nowhere"
             verdicts.append(Verdict(name, "", False, detail))
-    *answers, agent = await asyncio.gather(*asked, _ask_agent(request.agent_url, request.timeout_s))
+    *answers, agent = await asyncio.gather(*checks, _ask_agent(request.agent_url, request.timeout_s))
     verdicts += answers
     for name in absent:
         if name == MAIN_EXPERT and not request.experts and name not in request.deployed:

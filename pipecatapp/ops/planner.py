@@ -108,7 +108,7 @@ async def published_profiles(settings: Settings) -> Published:
     profiles, left_out = [], {}
     try:
         for node in await nomad.nodes():
-            why = _why_left_out(node)
+            why = _exclusion_reason(node)
             profile = None if why else from_meta(node.name, await nomad.node_meta(node.id))
             if profile is not None:
                 profiles.append(profile)
@@ -128,7 +128,7 @@ async def published_profiles(settings: Settings) -> Published:
     return Published(tuple(profiles), left_out)
 
 
-def _why_left_out(node: ClusterNode) -> str:
+def _exclusion_reason(node: ClusterNode) -> str:
     """Return why nothing can be placed on a node, "" when it takes work."""
     if node.status != "ready":
         return f"is {node.status}"

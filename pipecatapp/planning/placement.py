@@ -225,18 +225,18 @@ class _Planner:
         for rank, model in enumerate(self._lists[expert]):
             placement = self._best_placement(model, target)
             if placement is None:
-                passed.append((model.name, self._why_not(model)))
+                passed.append((model.name, self._rejection_reason(model)))
             elif target.allows(placement.speed):
                 chosen = rank, placement
                 break
             else:
-                passed.append((model.name, _why_slow(placement, target)))
+                passed.append((model.name, _describe_slow(placement, target)))
                 if slow is None or placement.speed.decode_tokens_s > slow[1].speed.decode_tokens_s:
                     slow = rank, placement
         reason = ""
         if chosen is None and slow is not None and expert == MAIN_EXPERT:
             chosen = slow
-            reason = f"{_why_slow(slow[1], target)}; nothing quicker is there"
+            reason = f"{_describe_slow(slow[1], target)}; nothing quicker is there"
         if chosen is None:
             return Assignment(
                 expert, None, len(self._lists[expert]), self._nobody(expert), None, tuple(passed)
@@ -307,7 +307,7 @@ class _Planner:
     def _runs(model: ModelEntry, node: NodeProfile) -> bool:
         return set(model.requires_cpu) <= set(node.cpu_flags)
 
-    def _why_not(self, model: ModelEntry) -> str:
+    def _rejection_reason(self, model: ModelEntry) -> str:
         able = [node for node in self._nodes.values() if self._runs(model, node)]
         if not able:
             return f"no node has {', '.join(model.requires_cpu)}"
@@ -316,7 +316,7 @@ class _Planner:
         return f"it takes {model.memory_mb} MB, which {who} has not free ({max(0, most)} MB at most)"
 
 
-def _why_slow(placement: Placement, target: SpeedTarget) -> str:
+def _describe_slow(placement: Placement, target: SpeedTarget) -> str:
     speed = placement.speed
     if speed.decode_tokens_s < target.decode_tokens_s:
         return f"{speed.decode_tokens_s:.1f} tokens/s, and {target.decode_tokens_s:g} are wanted"

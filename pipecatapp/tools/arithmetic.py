@@ -44,7 +44,7 @@ def evaluate(expression: str) -> Fraction:
         raise _too_large() from exc
 
 
-def in_digits(value: Fraction) -> tuple[str, bool]:
+def format_number(value: Fraction) -> tuple[str, bool]:
     """Return a number as a person writes it, and whether that is exact."""
     if value.denominator == 1 and abs(value) < EXACT_BELOW:
         return str(value.numerator), True

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from pipecatapp.errors import ToolError
 from pipecatapp.ports import ToolResult
-from pipecatapp.tools.arithmetic import MAX_EXPRESSION_CHARS, evaluate, in_digits
+from pipecatapp.tools.arithmetic import MAX_EXPRESSION_CHARS, evaluate, format_number
 from pipecatapp.tools.base import ToolFunction, tool
-from pipecatapp.tools.spoken_math import NotSpokenMath, find_phrase, in_words, to_expression
+from pipecatapp.tools.spoken_math import NotSpokenMath, find_phrase, speak_expression, to_expression
 
 _COMMANDS = ("add ", "subtract ", "multiply ", "divide ")
 
@@ -60,10 +60,10 @@ def code_runner() -> ToolFunction:
                 "not-arithmetic",
                 "I can only do arithmetic: running other code needs a sandbox, which I do not have yet.",
             ) from exc
-        digits, is_exact = in_digits(value)
+        digits, is_exact = format_number(value)
         spoken = digits.replace("-", "minus ")
         about = "" if is_exact else "about "
-        phrase = in_words(expression)
+        phrase = speak_expression(expression)
         if phrase.startswith(_COMMANDS):
             speech = f"The result is {about}{spoken}."
         else:

@@ -97,7 +97,7 @@ def to_expression(phrase: str) -> str:
     return _Reader(_TAIL.sub("", _plain(phrase))).read()
 
 
-def in_words(phrase: str) -> str:
+def speak_expression(phrase: str) -> str:
     """Return a phrase with its symbols as words, for a voice."""
     spaced = re.sub(r"(?<=\w)-(?=[a-z])", " ", _TAIL.sub("", _plain(phrase)))
     for symbol, word in _SYMBOLS.items():

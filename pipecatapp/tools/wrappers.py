@@ -62,7 +62,7 @@ def with_system_errors(tool: Tool) -> Tool:
         try:
             return await tool.run(arguments, context)
         except (OSError, UnicodeDecodeError) as exc:
-            told = _in_words(exc)
+            told = _map_error(exc)
             if told is None:
                 raise
             raise told from exc
@@ -70,7 +70,7 @@ def with_system_errors(tool: Tool) -> Tool:
     return replace(tool, run=run)
 
 
-def with_told_errors(tool: Tool) -> Tool:
+def with_error_messages(tool: Tool) -> Tool:
     """Return `tool`; its ToolErrors become results that are not ok.
 
     An error that stays is also said to the user; one that the model can correct is not.
@@ -89,12 +89,12 @@ def with_told_errors(tool: Tool) -> Tool:
 
 def wrap(tool: Tool) -> Tool:
     """Return `tool` with everything around it, innermost first."""
-    for wrapper in (with_system_errors, with_timeout, with_output_limit, with_told_errors):
+    for wrapper in (with_system_errors, with_timeout, with_output_limit, with_error_messages):
         tool = wrapper(tool)
     return tool
 
 
-def _in_words(error: Exception) -> ToolError | None:
+def _map_error(error: Exception) -> ToolError | None:
     for kind, code, message in SYSTEM_ERRORS:
         if isinstance(error, kind):
             return ToolError(code, message)

@@ -67,7 +67,7 @@ class WebRtcCallManager:
         """
         call = self._calls.get(offer.pc_id) if offer.pc_id else None
         if call is not None:
-            with _told_in_words():
+            with _offer_errors():
                 async with asyncio.timeout(OFFER_TIMEOUT_S):
                     await call.connection.renegotiate(
                         sdp=offer.sdp, type=offer.type, restart_pc=offer.restart_pc
@@ -138,7 +138,7 @@ class WebRtcCallManager:
         async with AsyncExitStack() as undo:
             connection = SmallWebRTCConnection(ice_servers=None)
             undo.push_async_callback(hang_up, connection, self._limits.teardown_s)
-            with _told_in_words():
+            with _offer_errors():
                 async with asyncio.timeout(OFFER_TIMEOUT_S):
                     await connection.initialize(sdp=offer.sdp, type=offer.type)
                 if not any(item.kind == "audio" for item in connection.pc.getTransceivers()):
@@ -177,7 +177,7 @@ class WebRtcCallManager:
 
 
 @contextmanager
-def _told_in_words() -> Iterator[None]:
+def _offer_errors() -> Iterator[None]:
     """Make of what aiortc raises over an offer an error for its caller.
 
     Raises:

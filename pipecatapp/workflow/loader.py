@@ -264,7 +264,7 @@ class _Reader:
             cls.check_config(config, self.prompts)
         except ValidationError as exc:
             problem = exc.errors()[0]
-            raise _at(where, problem["loc"]).error(_in_words(cast(Mapping[str, Any], problem))) from exc
+            raise _at(where, problem["loc"]).error(_describe(cast(Mapping[str, Any], problem))) from exc
         except ConfigProblem as exc:
             raise where.error(str(exc), key=exc.key) from exc
         return config
@@ -378,7 +378,7 @@ def _missing(place: YamlNode, key: str) -> YamlNode:
     return YamlNode(None, place.file, {(*place.path, key): place.line}, (*place.path, key), place.node)
 
 
-def _in_words(problem: Mapping[str, Any]) -> str:
+def _describe(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "missing":
         return "missing key"
     if problem["type"] == "extra_forbidden":

@@ -182,11 +182,11 @@ class LlamaVariants:
         died: dict[str, str] = {}
         scores: dict[str, int] = {}
         for library in sorted(build.folder.glob(VARIANTS)):
-            asked = run_child([sys.executable, "-I", "-S", "-c", _SCORE, str(library)])
-            if asked.fault:
-                died[library.name] = f"when it was loaded it ended by {asked.fault}"
-            elif asked.is_well and int(asked.output) > 0:
-                scores[library.name] = int(asked.output)
+            loaded = run_child([sys.executable, "-I", "-S", "-c", _SCORE, str(library)])
+            if loaded.fault:
+                died[library.name] = f"when it was loaded it ended by {loaded.fault}"
+            elif loaded.is_well and int(loaded.output) > 0:
+                scores[library.name] = int(loaded.output)
         for name in sorted(scores, key=lambda name: -scores[name]):
             outcome = Outcome(build=build.key, set_aside=dict(died), uses=name)
             ending = _compute(self._laid_out(build, outcome), model)

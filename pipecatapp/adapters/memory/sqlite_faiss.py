@@ -203,7 +203,7 @@ class SqliteFaissStore:
         try:
             return await self._thread.run(call, *args, **kwargs)
         except (sqlite3.Error, OSError) as exc:
-            raise _in_words(exc, self._path) from exc
+            raise _map_error(exc, self._path) from exc
 
 
 class _FactIndex:
@@ -253,7 +253,7 @@ def _rows(vectors: Vectors) -> Vectors:
     return np.ascontiguousarray(vectors, np.float32)
 
 
-def _in_words(error: Exception, path: Path) -> AdapterError:
+def _map_error(error: Exception, path: Path) -> AdapterError:
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_FULL") or getattr(error, "errno", None) == 28:
         return AdapterError(

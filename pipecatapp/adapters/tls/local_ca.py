@@ -129,10 +129,10 @@ def sign_csr(
         AdapterError: There is no authority, or the request is none.
     """
     try:
-        asked = x509.load_pem_x509_csr(request)
+        csr = x509.load_pem_x509_csr(request)
         ca = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-        key = asked.public_key()
-        if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+        key = csr.public_key()
+        if not csr.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("the request is not signed by an EC key of its own")
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if is_client else [])]
         if current and _is_issued(current, ca, key, names, usages, renew_days):

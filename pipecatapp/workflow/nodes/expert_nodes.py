@@ -162,7 +162,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
         system = fill(services.prompts.get(self.config.prompt), {"experts": lines})
         names = [expert.name for expert in up]
         request = ChatRequest(
-            (Message("system", system), *_shown(up), _asked(text)),
+            (Message("system", system), *_shown(up), _user_message(text)),
             max_tokens=NAME_TOKENS,
             json_schema={
                 "type": "object",
@@ -232,11 +232,14 @@ def _shown(experts: Sequence[Expert]) -> list[Message]:
         for expert in experts if turn % 2 == 0 else reversed(experts):
             if expert.examples:
                 example = expert.examples[len(expert.examples) * (2 * turn + 1) // (2 * SHOWN)]
-                messages += [_asked(example), Message("assistant", json.dumps({"expert": expert.name}))]
+                messages += [
+                    _user_message(example),
+                    Message("assistant", json.dumps({"expert": expert.name})),
+                ]
     return messages
 
 
-def _asked(text: str) -> Message:
+def _user_message(text: str) -> Message:
     return Message("user", f"Request: {text}")
 
 

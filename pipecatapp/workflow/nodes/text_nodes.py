@@ -19,7 +19,7 @@ MAX_LINE_CHARS = 200
 """A text that stands in a workflow file is one line; a longer one is a prompt file."""
 
 
-def in_words(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as it stands in a text; several sentences are separated by spaces."""
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -30,7 +30,7 @@ def in_words(value: object) -> str:
 
 def filled(template: str, values: Mapping[str, object]) -> str:
     """Fill `{placeholders}`; a line whose placeholders are all empty or not given is left out."""
-    words = {name: in_words(value) for name, value in values.items()}
+    words = {name: format_value(value) for name, value in values.items()}
     lines = []
     for line in template.splitlines():
         names = placeholders(line)

@@ -55,7 +55,7 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: str)
 
 def test_real_faiss_works(tmp_path: Path) -> None:
     trials = EngineTrials(settings())
-    assert trials.why_not("faiss") == ""
+    assert trials.engine_fault("faiss") == ""
     assert trials.tried() == ("faiss",)
     assert trials.set_aside() == {}
 
@@ -81,7 +81,7 @@ def test_doctor_says_what_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plant(tmp_path, monkeypatch, "faiss", DIES)
-    EngineTrials(settings()).why_not("faiss")
+    EngineTrials(settings()).engine_fault("faiss")
     main(["doctor"])
     said = capsys.readouterr().out
     assert "warn set aside on this CPU: FAISS: it ended by SIGILL" in said
@@ -93,18 +93,18 @@ def test_a_lower_instruction_set_is_taken_where_it_helps(
 ) -> None:
     plant(tmp_path, monkeypatch, "faiss", DIES_ABOVE_GENERIC)
     trials = EngineTrials(settings())
-    assert trials.why_not("faiss") == ""
+    assert trials.engine_fault("faiss") == ""
     assert os.environ["FAISS_OPT_LEVEL"] == "generic"
     assert "it works with FAISS_OPT_LEVEL=generic" in trials.notes()["memory"]
 
 
 def test_it_is_tried_once_and_again_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path, monkeypatch, "faiss", DIES)
-    assert EngineTrials(settings()).why_not("faiss")
+    assert EngineTrials(settings()).engine_fault("faiss")
     monkeypatch.delenv("PYTHONPATH")
-    assert EngineTrials(settings()).why_not("faiss")
+    assert EngineTrials(settings()).engine_fault("faiss")
     assert main(["trials", "--doubt", "faiss", "it ended by SIGILL when it served"]) == 0
-    assert EngineTrials(settings()).why_not("faiss") == ""
+    assert EngineTrials(settings()).engine_fault("faiss") == ""
 
 
 async def test_what_has_no_other_is_refused_in_a_sentence_with_its_remedy(
@@ -140,7 +140,7 @@ def test_a_package_that_is_not_there_or_fails_in_words_is_no_fault_of_the_cpu(
 ) -> None:
     plant(tmp_path, monkeypatch, "faiss", "raise ImportError('no libgomp')\n")
     trials = EngineTrials(settings())
-    assert trials.why_not("faiss") == ""
+    assert trials.engine_fault("faiss") == ""
     assert trials.tried() == ()
 
 

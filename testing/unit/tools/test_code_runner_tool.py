@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from pipecatapp.errors import ToolError
-from pipecatapp.tools.arithmetic import evaluate, in_digits
+from pipecatapp.tools.arithmetic import evaluate, format_number
 from pipecatapp.tools.code_runner_tool import code_runner, read_sum
 from pipecatapp.tools.number_words import read_cardinal
 from pipecatapp.tools.registry import LocalToolBox
@@ -209,4 +209,4 @@ def test_number_words_are_read_as_far_as_they_go(words: str, digits: str, used: 
     ],
 )
 def test_numbers_are_written_for_people(value: Fraction, text: str, is_exact: bool) -> None:
-    assert in_digits(value) == (text, is_exact)
+    assert format_number(value) == (text, is_exact)
