@@ -23,7 +23,7 @@ _QUIET_LIBRARIES = {
 }
 
 
-def keep_libraries_in_the_house() -> None:
+def disable_telemetry() -> None:
     """Make the libraries of this process, and of its children, send nothing outside.
 
     It must be called before an engine is imported. A user's own setting is overruled.

@@ -292,13 +292,13 @@ class TwinService:
         self._sessions[session.id] = session
         session.publish(SessionStarted())
         try:
-            await self._make_room()
+            await self._evict_idle()
         except SessionError:
             del self._sessions[session.id]
             raise
         return session
 
-    async def _make_room(self) -> None:
+    async def _evict_idle(self) -> None:
         while len(self._sessions) > MAX_SESSIONS:
             longest = max(self._sessions.values(), key=lambda session: session.idle_s)
             if longest.is_in_use:

@@ -100,12 +100,12 @@ def credentials_for(
     settings: Settings, external: Iterable[ExternalExpert]
 ) -> Callable[[Endpoint], EndpointCredentials]:
     """Return how each expert is asked: one elsewhere is shown its own key, and never the house's."""
-    house = EndpointCredentials(settings.llm_model or "default", settings.expert_api_key)
+    cluster = EndpointCredentials(settings.llm_model or "default", settings.expert_api_key)
     others = {
         expert.endpoint.id: EndpointCredentials(expert.model, expert.api_key, is_llama=False)
         for expert in external
     }
-    return lambda endpoint: others[endpoint.id] if endpoint.external_base_url else house
+    return lambda endpoint: others[endpoint.id] if endpoint.external_base_url else cluster
 
 
 async def open_directory(

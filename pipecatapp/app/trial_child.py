@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipecatapp.environment import keep_libraries_in_the_house, let_openmp_wait_idly
+from pipecatapp.environment import disable_telemetry, let_openmp_wait_idly
 from pipecatapp.errors import AgentError
 from pipecatapp.units import SPEECH_RATE_HZ
 
@@ -93,7 +93,7 @@ OPERATIONS: dict[str, Callable[[Path], Coroutine[None, None, None]]] = {
 def main(arguments: list[str]) -> int:
     """Do one operation; return the exit status."""
     name, path = arguments
-    keep_libraries_in_the_house()
+    disable_telemetry()
     let_openmp_wait_idly()
     try:
         asyncio.run(OPERATIONS[name](Path(path)))

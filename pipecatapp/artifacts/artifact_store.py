@@ -28,7 +28,7 @@ from pipecatapp.artifacts.providers import (
     CmakeProvider,
     GoProvider,
     MirrorProvider,
-    NothingThereError,
+    NotProvidedError,
     PathProvider,
     Provider,
     ReleaseProvider,
@@ -177,7 +177,7 @@ class ArtifactStore:
                 self.install(name, output, origin=provider.label)
             except (SourceError, SupplyError) as exc:
                 attempts.append((provider.label, exc))
-                if not isinstance(exc, NothingThereError):
+                if not isinstance(exc, NotProvidedError):
                     progress.note(f"{artifact.label}: {provider.label}: {exc}")
                 continue
             progress.finish("")

@@ -106,19 +106,19 @@ def _read(
     """Hand on the program's lines until it closes its output."""
     assert process.stdout is not None
     rest = b""
-    spoke_s = time.monotonic()
+    last_output_s = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
             if not selector.select(TICK_S):
                 on_tick()
-                if time.monotonic() - spoke_s > silence_s:
+                if time.monotonic() - last_output_s > silence_s:
                     raise TimeoutError
                 continue
             block = os.read(process.stdout.fileno(), 1 << 16)
             if not block:
                 break
-            spoke_s = time.monotonic()
+            last_output_s = time.monotonic()
             write(block)
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:

@@ -27,7 +27,7 @@ MARGIN_BYTES = 64_000_000
 """Room that a download leaves free, for logs and the package client's own files."""
 LOCK_POLL_S = 0.2
 """Time between two tries to get a lock."""
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors that mean that the disk, the quota or the limit is reached."""
 
 
@@ -98,7 +98,7 @@ class Workspace:
                 time.sleep(LOCK_POLL_S)
             yield
 
-    def require_room(self, need_bytes: int, what: str) -> None:
+    def require_space(self, need_bytes: int, what: str) -> None:
         """Refuse to begin what cannot end.
 
         Raises:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from pipecatapp.artifacts.disk import NO_ROOM, Workspace, sha256_of, size_of, sync
+from pipecatapp.artifacts.disk import NO_SPACE, Workspace, sha256_of, size_of, sync
 from pipecatapp.artifacts.model_schema import FileEntry, Source, UrlSource
 from pipecatapp.artifacts.progress import Progress, SilentProgress, megabytes
 from pipecatapp.artifacts.registry_client import RegistryClient
@@ -182,7 +182,7 @@ class Fetcher:
                 if not self._link_same_content(file, same_content):
                     self._fetch(file)
         except OSError as exc:
-            if exc.errno in NO_ROOM:
+            if exc.errno in NO_SPACE:
                 raise self._work.full(file.filename, exc) from exc
             raise SupplyError(
                 "supply-folder",
@@ -215,7 +215,7 @@ class Fetcher:
     def _fetch(self, file: FileEntry) -> None:
         partial = self._work.partial(file.sha256)
         have = size_of(partial)
-        self._work.require_room(max(0, file.size_bytes - have), file.filename)
+        self._work.require_space(max(0, file.size_bytes - have), file.filename)
         attempts: list[Attempt] = []
         lost_mirror = ""
         for number, source in enumerate(self._sources(file)):
@@ -248,7 +248,7 @@ class Fetcher:
         for is_last in (False, True):
             begun = size_of(partial)
             self._progress.start(label, file.size_bytes, done=begun)
-            self._require_room(file, source, begun)
+            self._require_space(file, source, begun)
             self._reader.read(source, Job(file, partial, self._progress.update))
             self._progress.update(file.size_bytes)
             found = sha256_of(partial)
@@ -258,11 +258,11 @@ class Fetcher:
             if is_last or begun == 0:
                 raise SourceError(f"sha256 is {found}, the catalogue says {file.sha256}")
 
-    def _require_room(self, file: FileEntry, source: Source, begun: int) -> None:
+    def _require_space(self, file: FileEntry, source: Source, begun: int) -> None:
         carrier = carrier_bytes(source, file)
         if carrier:
             try:
-                self._work.require_room(file.size_bytes - begun + carrier, file.filename)
+                self._work.require_space(file.size_bytes - begun + carrier, file.filename)
             except SupplyError as exc:
                 raise SourceError(exc.message) from exc
 

@@ -70,7 +70,7 @@ class GoBuilder:
         pins = self._pins()
         tool = self._finder.find(wanted_version(pins))
         self.go_version = tool.version
-        self._require_room(tool)
+        self._require_space(tool)
         for name in ("tmp", "bin"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
             (self._folder / name).mkdir(parents=True)
@@ -90,12 +90,12 @@ class GoBuilder:
             )
         return text
 
-    def _require_room(self, tool: GoTool) -> None:
+    def _require_space(self, tool: GoTool) -> None:
         need_bytes = self._artifact.go.disk_mb * 1_000_000
         if self._has_modules(tool):
             need_bytes //= WARM_SHARE
         for folder in (tool.module_cache, self._folder):
-            Workspace(folder).require_room(need_bytes, f"building {self._artifact.label}")
+            Workspace(folder).require_space(need_bytes, f"building {self._artifact.label}")
 
     def _has_modules(self, tool: GoTool) -> bool:
         folder = tool.module_cache / "cache/download" / self._artifact.go.package / "@v"

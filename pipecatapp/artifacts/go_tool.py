@@ -114,7 +114,7 @@ class GoFinder:
 
     def _unpacked(self, chain: GoToolchain) -> Path:
         work = Workspace(self._root)
-        work.require_room(chain.disk_mb * 1_000_000 + chain.source.size_bytes, f"Go {chain.version}")
+        work.require_space(chain.disk_mb * 1_000_000 + chain.source.size_bytes, f"Go {chain.version}")
         with Fetcher(self._root, mirror_url=self._mirror_url, progress=self._progress) as fetcher:
             fetcher.ensure(chain.source)
             archive = fetcher.path(chain.source)

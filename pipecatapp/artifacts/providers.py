@@ -32,7 +32,7 @@ from pipecatapp.artifacts.sources import SourceError
 from pipecatapp.errors import SupplyError
 
 
-class NothingThereError(SourceError):
+class NotProvidedError(SourceError):
     """This way does not exist on this machine; nobody needs to be told unless all ways fail."""
 
 
@@ -81,12 +81,12 @@ class PathProvider:
         found = shutil.which(name, path=self._search_path)
         program = Path(found).resolve() if found else None
         if program is None or program.is_relative_to(self._root.resolve()):
-            raise NothingThereError(f"there is no {name}")
+            raise NotProvidedError(f"there is no {name}")
         self.label = f"{found} on PATH"
         check_starts(program, self._artifact)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
-        Workspace(self._folder).require_room(program.stat().st_size, self._artifact.label)
+        Workspace(self._folder).require_space(program.stat().st_size, self._artifact.label)
         shutil.copyfile(program, self._folder / name)
         (self._folder / name).chmod(0o755)
         return self._folder
@@ -250,7 +250,7 @@ class CmakeProvider:
     def fetch(self) -> Path:
         """Return the folder of the build's programs."""
         artifact = self._artifact
-        self._work.require_room(
+        self._work.require_space(
             artifact.build.disk_mb * 1_000_000 + artifact.source.size_bytes, artifact.label
         )
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -51,11 +51,11 @@ class CarrierError(Exception):
     """A package cannot be had or does not hold the file; the text says why."""
 
 
-class NoWayError(CarrierError):
+class NoRouteError(CarrierError):
     """A registry's client found no way to the registry; the text is what it said of that."""
 
 
-class SilentRegistryError(CarrierError):
+class RegistryUnreachable(CarrierError):
     """There is no way to the registry; it is not asked again."""
 
 
@@ -112,13 +112,13 @@ class RegistryClient:
             on_bytes: Called with how much has arrived.
 
         Raises:
-            SilentRegistryError: The registry could not be reached before.
+            RegistryUnreachable: The registry could not be reached before.
             CarrierError: The client is absent, or could not get it.
         """
         key = (registry, package, version)
         if key not in self._carriers:
             if REGISTRIES[registry] in self._unreachable:
-                raise SilentRegistryError(f"{self._unreachable[REGISTRIES[registry]]} (not tried again)")
+                raise RegistryUnreachable(f"{self._unreachable[REGISTRIES[registry]]} (not tried again)")
             if self._work is None:
                 _sweep(self._folder())
                 self._work = Path(tempfile.mkdtemp(prefix="carrier-", dir=self._folder()))
@@ -154,7 +154,7 @@ class RegistryClient:
                 command += [f"--no-binary={package}", "--require-hashes", "--requirement", str(wanted)]
         try:
             run_client(command, work, on_bytes)
-        except NoWayError as exc:
+        except NoRouteError as exc:
             self._unreachable[REGISTRIES[registry]] = f"{REGISTRIES[registry]} cannot be reached: {exc}"
             raise CarrierError(self._unreachable[REGISTRIES[registry]]) from exc
         found = [path for path in out.iterdir() if path.is_file()]
@@ -187,7 +187,7 @@ def run_client(command: list[str], work: Path, on_bytes: Callable[[int], None]) 
     """Run a registry's client with its temporary files below `work`.
 
     Raises:
-        NoWayError: It did not reach its registry.
+        NoRouteError: It did not reach its registry.
         CarrierError: It failed or took too long.
     """
     log = work / "client.log"
@@ -208,7 +208,7 @@ def run_client(command: list[str], work: Path, on_bytes: Callable[[int], None]) 
             raise
     if code != 0:
         no_way = NO_WAY.search(log.read_text(encoding="utf-8", errors="replace"))
-        raise NoWayError(no_way.group()) if no_way else CarrierError(_reason(log, code))
+        raise NoRouteError(no_way.group()) if no_way else CarrierError(_reason(log, code))
 
 
 def _wait(process: subprocess.Popen[bytes], work: Path, on_bytes: Callable[[int], None]) -> int:

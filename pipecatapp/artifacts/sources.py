@@ -34,7 +34,7 @@ from pipecatapp.artifacts.registry_client import (
     CarrierError,
     Registry,
     RegistryClient,
-    SilentRegistryError,
+    RegistryUnreachable,
     copy_member,
 )
 
@@ -186,7 +186,7 @@ class SourceReader:
                     self._take_archive("pypi", source, job)
                 case DebianSource():
                     self._take_deb(source, job)
-        except SilentRegistryError as exc:
+        except RegistryUnreachable as exc:
             raise HostUnreachable(str(exc)) from exc
         except CarrierError as exc:
             raise SourceError(str(exc)) from exc
@@ -198,14 +198,14 @@ class SourceReader:
             SourceError: It cannot be had or is not JSON.
         """
         host = httpx.URL(url).netloc.decode()
-        self._refuse_silent(host)
+        self._refuse_unreachable(host)
         try:
             response = self._http().get(url)
             if response.status_code != 200:
                 raise SourceError(f"HTTP {response.status_code} {response.reason_phrase}")
             return response.json()
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            raise self._mark_silent(host, exc) from exc
+            raise self._mark_unreachable(host, exc) from exc
         except (httpx.HTTPError, ValueError) as exc:
             raise SourceError(_spell(exc)) from exc
 
@@ -216,11 +216,11 @@ class SourceReader:
             SourceError: It is not there, or the server does not say.
         """
         host = httpx.URL(url).netloc.decode()
-        self._refuse_silent(host)
+        self._refuse_unreachable(host)
         try:
             response = self._http().head(url)
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            raise self._mark_silent(host, exc) from exc
+            raise self._mark_unreachable(host, exc) from exc
         except httpx.HTTPError as exc:
             raise SourceError(_spell(exc)) from exc
         length = response.headers.get("Content-Length", "")
@@ -237,14 +237,14 @@ class SourceReader:
 
     def _download(self, url: str, job: Job) -> None:
         host = httpx.URL(url).netloc.decode()
-        self._refuse_silent(host)
+        self._refuse_unreachable(host)
         for _ in range(MAX_RESUMES):
             before = size_of(job.partial)
             reason = "the connection ended early"
             try:
                 self._transfer(url, job)
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-                raise self._mark_silent(host, exc) from exc
+                raise self._mark_unreachable(host, exc) from exc
             except httpx.TransportError as exc:
                 reason = _spell(exc)
             except (httpx.HTTPError, httpx.InvalidURL) as exc:
@@ -281,11 +281,11 @@ class SourceReader:
             target.write(block)
             job.on_bytes(count)
 
-    def _refuse_silent(self, host: str) -> None:
+    def _refuse_unreachable(self, host: str) -> None:
         if host in self._unreachable:
             raise HostUnreachable(f"{self._unreachable[host]} (not tried again)")
 
-    def _mark_silent(self, host: str, exc: Exception) -> TransferInterrupted:
+    def _mark_unreachable(self, host: str, exc: Exception) -> TransferInterrupted:
         self._unreachable[host] = f"{host} cannot be reached: {_spell(exc)}"
         return TransferInterrupted(self._unreachable[host])
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pipecatapp import __version__
-from pipecatapp.environment import keep_libraries_in_the_house
+from pipecatapp.environment import disable_telemetry
 from pipecatapp.errors import AgentError
 
 COMMANDS = {
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             subparsers.add_parser(command, help=line)
     options = parser.parse_args(words)
-    keep_libraries_in_the_house()
+    disable_telemetry()
     try:
         return int(options.func(options))
     except AgentError as exc:

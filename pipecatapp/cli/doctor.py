@@ -159,11 +159,11 @@ def _memory(settings: Settings) -> Iterator[Finding]:
     if settings.memory == "local":
         yield "ok", f"memory: this node's file {settings.data_dir / LOCAL_FILE}", ""
         return
-    url = asyncio.run(_asked_memory(settings))
+    url = asyncio.run(_running_memory_url(settings))
     yield "ok", f"memory: the service at {url} answers", ""
 
 
-async def _asked_memory(settings: Settings) -> str:
+async def _running_memory_url(settings: Settings) -> str:
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         directory = await open_directory(settings, clock)

@@ -145,7 +145,7 @@ class HedgedRequest:
         self._policy = policy.scaled_to(request)
         self._tried_urls: set[str] = set()
         self._slow: list[tuple[str, Backend]] = []
-        self._is_own_asked = False
+        self._is_own_tried = False
         self._failure: AdapterError | None = None
         self._fallback = ""
         self._said = ""
@@ -223,7 +223,7 @@ class HedgedRequest:
                     running.append(self._ask_next(cluster_ends_s))
                 hedge_s = self._hedge_s(running, cluster_ends_s)
                 # The cluster's backends have their time; what is over it is the local model's.
-                is_last = self._own is None or self._is_own_asked
+                is_last = self._own is None or self._is_own_tried
                 limit_s = self._ends_s if is_last else min(cluster_ends_s, self._ends_s)
                 wait_s = max(0.0, min(limit_s, hedge_s) - self._clock.monotonic_s())
                 await asyncio.wait(
@@ -269,7 +269,7 @@ class HedgedRequest:
     def _lost(self, loser: Attempt, winner: Attempt, now_s: float) -> None:
         """Note who did not speak first; it may still have to go on."""
         if loser.backend is None:
-            self._is_own_asked = False
+            self._is_own_tried = False
             return
         self._slow.append((loser.service, loser.backend))
         if loser.began_s < winner.began_s:
@@ -308,7 +308,7 @@ class HedgedRequest:
             if backend.endpoint.base_url not in self._tried_urls
         ]
         last = [*self._slow, *failing]
-        if self._own is None or self._is_own_asked:
+        if self._own is None or self._is_own_tried:
             return [*fresh, *last]
         if self._clock.monotonic_s() >= cluster_ends_s:
             return [("", None), *fresh, *last]
@@ -336,7 +336,7 @@ class HedgedRequest:
             self._fallback = self._fallback_reason()
         now_s, request = self._clock.monotonic_s(), self._continuation_request()
         if backend is None:
-            self._is_own_asked = True
+            self._is_own_tried = True
             return Attempt(cast(LlmClient, self._own), request, now_s)
         self._tried_urls.add(backend.endpoint.base_url)
         self._slow = [slow for slow in self._slow if slow[1] is not backend]

@@ -166,7 +166,7 @@ class UpstreamProxy:
             as_stream(body) if is_collected else body,
             api_key=upstream.api_key,
             timeout_s=FIRST_PIECE_TIMEOUT_S if is_stream else WHOLE_TIMEOUT_S,
-            who=upstream.name,
+            server_name=upstream.name,
         )
         try:
             status = response.status

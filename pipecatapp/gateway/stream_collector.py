@@ -26,11 +26,11 @@ class StreamCollector:
     """An answer that is being put together.
 
     Args:
-        who: What errors call the server.
+        server_name: What errors call the server.
     """
 
-    def __init__(self, who: str) -> None:
-        self._who = who
+    def __init__(self, server_name: str) -> None:
+        self._server_name = server_name
         self._rest = b""
         self._head: dict[str, Any] = {}
         self._more: dict[str, Any] = {}
@@ -58,7 +58,7 @@ class StreamCollector:
                 if isinstance(value, dict):
                     self._take(value)
             except (ValueError, LookupError, TypeError, AttributeError) as exc:
-                message = f"{self._who} answered in a form that is not known."
+                message = f"{self._server_name} answered in a form that is not known."
                 raise AdapterError("upstream-broke-off", message, retryable=True) from exc
 
     def answer(self) -> bytes:
@@ -68,7 +68,7 @@ class StreamCollector:
             AdapterError: The stream ended before its end.
         """
         if not self._is_whole or not self._choices:
-            message = f"{self._who} broke off."
+            message = f"{self._server_name} broke off."
             raise AdapterError("upstream-broke-off", message, retryable=True)
         choices = [_whole_choice(self._choices[index]) for index in sorted(self._choices)]
         return json.dumps({"choices": choices, **self._head, **self._more}, ensure_ascii=False).encode()

@@ -146,7 +146,7 @@ class PlacementPlan:
         return total
 
 
-def room_mb(node: NodeProfile) -> int:
+def available_mb_of(node: NodeProfile) -> int:
     """Return the memory of a node that experts may take (mebibytes)."""
     return int(node.memory_mb * NODE_SHARE)
 
@@ -209,7 +209,7 @@ class _Planner:
         self._nodes = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
         self._lists = lists
         self._small = small
-        self._free = {name: room_mb(node) for name, node in self._nodes.items()}
+        self._free = {name: available_mb_of(node) for name, node in self._nodes.items()}
         self._busy: set[str] = set()
         self._main: Placement | None = None
 
@@ -239,7 +239,7 @@ class _Planner:
             reason = f"{_describe_slow(slow[1], target)}; nothing quicker is there"
         if chosen is None:
             return Assignment(
-                expert, None, len(self._lists[expert]), self._nobody(expert), None, tuple(passed)
+                expert, None, len(self._lists[expert]), self._no_placement_reason(expert), None, tuple(passed)
             )
         rank, placement = chosen
         if self._main is not None and placement.model.name == self._main.model.name:
@@ -253,7 +253,7 @@ class _Planner:
         models = tuple(model.name for model in self._lists[expert][rank:])
         return Assignment(expert, placement, rank, reason, other_way, tuple(better), models)
 
-    def _nobody(self, expert: str) -> str:
+    def _no_placement_reason(self, expert: str) -> str:
         if expert == MAIN_EXPERT:
             return "no model fits in any node; the agent does without one"
         return f"none of its models fits and is quick enough, so {MAIN_EXPERT} answers"

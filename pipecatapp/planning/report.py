@@ -13,7 +13,7 @@ from pipecatapp.planning.placement import (
     Assignment,
     Placement,
     PlacementPlan,
-    room_mb,
+    available_mb_of,
 )
 from pipecatapp.planning.profile import NodeProfile, expert_threads
 from pipecatapp.planning.speed import code_path
@@ -47,8 +47,8 @@ def _nodes(plan: PlacementPlan) -> Iterator[str]:
     yield "Nodes:"
     for node in plan.nodes:
         yield f"  {node.node}: {node.cpu_model}, {_count(node.cores, 'core')}, {node.memory_mb} MB"
-        yield f"    {_abilities(node)}; experts would take {taken[node.node]} of {room_mb(node)} MB"
-        yield f"    hears by {hears_by(node)}"
+        yield f"    {_abilities(node)}; experts would take {taken[node.node]} of {available_mb_of(node)} MB"
+        yield f"    hears by {transcribes_by(node)}"
 
 
 def _abilities(node: NodeProfile) -> str:
@@ -59,7 +59,7 @@ def _abilities(node: NodeProfile) -> str:
     )
 
 
-def hears_by(node: NodeProfile) -> str:
+def transcribes_by(node: NodeProfile) -> str:
     """Return the recogniser that the agent would take on a node (docs/engines.md)."""
     return "Whisper" if "sse4_1" in node.cpu_flags else "PocketSphinx, for Whisper's library needs SSE4.1"
 

@@ -48,7 +48,7 @@ class ConnectionPool(Protocol):
     """Connections to servers, kept a while for the next request."""
 
     async def post(
-        self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, who: str
+        self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, server_name: str
     ) -> StreamedResponse:
         """Send `body` to `url` and return the response, its head read; `StreamedResponse.close` must follow.
 
@@ -57,7 +57,7 @@ class ConnectionPool(Protocol):
             body: JSON.
             api_key: Sent as a bearer token; "" for none.
             timeout_s: Longest wait for the next byte (seconds, > 0).
-            who: What errors call the server.
+            server_name: What errors call the server.
 
         Raises:
             AdapterError: `upstream-unreachable`, `upstream-timeout` or `upstream-broke-off`; all retryable.

@@ -26,11 +26,11 @@ SYMBOLS = (
     "min",
     "s",
 )
-"""Units in the order of `Tongue.units`."""
+"""Units in the order of `LanguageTable.units`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tongue:
+class LanguageTable:
     """One language.
 
     Args:
@@ -81,8 +81,8 @@ def _signs(names: str) -> dict[str, str]:
     return dict(zip("&@+=%\u00b0\u20ac$\u00a3", names.split(), strict=True))
 
 
-TONGUES: Mapping[str, Tongue] = {
-    "de": Tongue(
+LANGUAGE_TABLES: Mapping[str, LanguageTable] = {
+    "de": LanguageTable(
         decimal="Komma",
         is_spelled_out=True,
         to="bis",
@@ -114,7 +114,7 @@ TONGUES: Mapping[str, Tongue] = {
         },
         king="der",
     ),
-    "es": Tongue(
+    "es": LanguageTable(
         decimal="coma",
         is_spelled_out=False,
         to="a",
@@ -156,7 +156,7 @@ TONGUES: Mapping[str, Tongue] = {
         },
         king="mixed",
     ),
-    "fr": Tongue(
+    "fr": LanguageTable(
         decimal="virgule",
         is_spelled_out=False,
         to="\u00e0",
@@ -210,7 +210,7 @@ TONGUES: Mapping[str, Tongue] = {
         },
         king="cardinal",
     ),
-    "it": Tongue(
+    "it": LanguageTable(
         decimal="virgola",
         is_spelled_out=False,
         to="a",
@@ -253,7 +253,7 @@ TONGUES: Mapping[str, Tongue] = {
         },
         king="ordinal",
     ),
-    "nl": Tongue(
+    "nl": LanguageTable(
         decimal="komma",
         is_spelled_out=True,
         to="tot",
@@ -283,7 +283,7 @@ TONGUES: Mapping[str, Tongue] = {
         },
         king="de",
     ),
-    "pt": Tongue(
+    "pt": LanguageTable(
         decimal="v\u00edrgula",
         is_spelled_out=False,
         to="a",

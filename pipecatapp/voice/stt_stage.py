@@ -110,7 +110,7 @@ class SttStage(STTService):
         self._utterance: _Utterance | None = None
         self._job: asyncio.Task[None] | None = None
         self._job_bytes = 0
-        self._asked_s = 0.0
+        self._requested_s = 0.0
 
     def can_generate_metrics(self) -> bool:
         """Return True: pipecat measures the time to the final transcript."""
@@ -149,7 +149,7 @@ class SttStage(STTService):
         utterance.voiced_end = len(utterance.pcm)
         utterance.quiet_s = 0.0
         self._utterance = utterance
-        self._asked_s = self._clock.monotonic_s()
+        self._requested_s = self._clock.monotonic_s()
 
     def _listen(self, utterance: _Utterance, audio: bytes) -> None:
         utterance.pcm += audio
@@ -159,14 +159,14 @@ class SttStage(STTService):
         if level > max(QUIET_FLOOR, QUIET_RATIO * utterance.peak):
             utterance.voiced_s += length_s
             utterance.quiet_s = 0.0
-            if self._vad.hears_voice or not utterance.is_paused:
+            if self._vad.is_voiced or not utterance.is_paused:
                 utterance.voiced_end = len(utterance.pcm)
         else:
             utterance.quiet_s += length_s
             utterance.voiced_s = 0.0
 
     async def _ask_if_due(self, utterance: _Utterance) -> None:
-        if utterance.is_paused and utterance.voiced_s >= RESUME_S and self._vad.hears_voice:
+        if utterance.is_paused and utterance.voiced_s >= RESUME_S and self._vad.is_voiced:
             utterance.is_paused = False
             if utterance.eager_sent:
                 utterance.eager_sent = False
@@ -179,12 +179,12 @@ class SttStage(STTService):
             and not utterance.is_paused
             and self._is_alone()
             and (self._job is None or self._job.done())
-            and self._clock.monotonic_s() - self._asked_s >= self._partial_s
+            and self._clock.monotonic_s() - self._requested_s >= self._partial_s
         ):
             self._ask(utterance)
 
     def _ask(self, utterance: _Utterance) -> None:
-        self._asked_s = self._clock.monotonic_s()
+        self._requested_s = self._clock.monotonic_s()
         self._job_bytes = len(utterance.pcm)
         self._job = self.create_task(self._recognise(utterance), "stt-interim")
 

@@ -32,6 +32,6 @@ class SileroVad(SileroVADAnalyzer):
         return self.last_confidence
 
     @property
-    def hears_voice(self) -> bool:
+    def is_voiced(self) -> bool:
         """Whether the last window held voice."""
         return self.last_confidence >= VOICED_CONFIDENCE

@@ -72,7 +72,7 @@ async def ask(servers: HttpConnectionPool, side: Side, body: Mapping[str, Any]) 
         json.dumps(body).encode(),
         api_key=side.key,
         timeout_s=TIMEOUT_S,
-        who=side.name,
+        server_name=side.name,
     )
     try:
         text = await reply.read()

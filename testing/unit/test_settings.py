@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipecatapp.environment import keep_libraries_in_the_house, own_port
+from pipecatapp.environment import disable_telemetry, own_port
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import (
     Settings,
@@ -101,7 +101,7 @@ def test_libraries_are_told_to_report_nothing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
     monkeypatch.setenv("DO_NOT_TRACK", "0")
-    keep_libraries_in_the_house()
+    disable_telemetry()
     environment = child_environment()
     assert environment["ORT_DISABLE_TELEMETRY"] == "1"
     assert environment["HF_HUB_OFFLINE"] == "1"

@@ -30,7 +30,9 @@ class OpenAiEmbedder:
     def __init__(self, base_url: str, model: str, api_key: str = "", *, timeout_s: float = 30.0) -> None:
         self._model = model
         self._dimensions = 0
-        self._http = OpenAiHttp(base_url, api_key, who=self.name, kind="embedder", timeout_s=timeout_s)
+        self._http = OpenAiHttp(
+            base_url, api_key, server_name=self.name, kind="embedder", timeout_s=timeout_s
+        )
 
     @classmethod
     async def load(cls, base_url: str, model: str, api_key: str = "") -> OpenAiEmbedder:

@@ -29,17 +29,17 @@ class OpenAiHttp:
     Args:
         base_url: Ends in /v1.
         api_key: Sent as a bearer token; "" for none.
-        who: What errors call the server.
+        server_name: What errors call the server.
         kind: First word of the errors' codes: `KIND-unreachable`, `KIND-timeout`, `KIND-refused`,
             `KIND-broke-off`.
         timeout_s: Longest wait for the next byte (seconds, > 0).
     """
 
     def __init__(
-        self, base_url: str, api_key: str = "", *, who: str, kind: str, timeout_s: float = 30.0
+        self, base_url: str, api_key: str = "", *, server_name: str, kind: str, timeout_s: float = 30.0
     ) -> None:
         self._url = base_url.rstrip("/")
-        self._who = who
+        self._server_name = server_name
         self._kind = kind
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
@@ -56,7 +56,7 @@ class OpenAiHttp:
             AdapterError: It is closed.
         """
         if self._client.is_closed:
-            raise AdapterError("engine-closed", f"{self._who} is closed")
+            raise AdapterError("engine-closed", f"{self._server_name} is closed")
 
     async def post_json(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the JSON answer to a JSON request.
@@ -112,7 +112,7 @@ class OpenAiHttp:
 
     def broke_off(self, what: str = "broke the connection") -> AdapterError:
         """Return the error for an answer without its end."""
-        return AdapterError(f"{self._kind}-broke-off", f"{self._who} {what}", retryable=True)
+        return AdapterError(f"{self._kind}-broke-off", f"{self._server_name} {what}", retryable=True)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -132,10 +132,10 @@ class OpenAiHttp:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            message = f"{self._who} cannot be reached at {self._url}"
+            message = f"{self._server_name} cannot be reached at {self._url}"
             raise AdapterError(f"{self._kind}-unreachable", message, retryable=True) from exc
         except httpx.TimeoutException as exc:
-            message = f"{self._who} was silent for {self._timeout_s:g} seconds"
+            message = f"{self._server_name} was silent for {self._timeout_s:g} seconds"
             raise AdapterError(f"{self._kind}-timeout", message, retryable=True) from exc
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise self.broke_off() from exc
@@ -163,7 +163,7 @@ class OpenAiHttp:
         return self._refused(httpx.codes.INTERNAL_SERVER_ERROR, body, may_pass=True)
 
     def _refused(self, status: int, body: str, *, may_pass: bool) -> AdapterError:
-        message = f"{self._who} refused ({status}): {_reason(body)}"
+        message = f"{self._server_name} refused ({status}): {_reason(body)}"
         return AdapterError(f"{self._kind}-refused", message, retryable=may_pass)
 
 

@@ -101,16 +101,16 @@ class HttpResponse:
         servers: Takes the connection back when the answer is whole.
         address: Of the server.
         connection: To it.
-        who: What errors call the server.
+        server_name: What errors call the server.
     """
 
     def __init__(
-        self, pool: HttpConnectionPool, address: tuple[str, str], connection: Connection, who: str
+        self, pool: HttpConnectionPool, address: tuple[str, str], connection: Connection, server_name: str
     ) -> None:
         self._pool = pool
         self._address = address
         self._connection = connection
-        self._who = who
+        self._server_name = server_name
         self._timeout_s = 0.0
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -150,7 +150,7 @@ class HttpResponse:
             pieces.append(piece)
             size += len(piece)
             if size > MAX_WHOLE_BYTES:
-                raise _broke_off(self._who, f"answered more than {MAX_WHOLE_BYTES} bytes")
+                raise _broke_off(self._server_name, f"answered more than {MAX_WHOLE_BYTES} bytes")
         return b"".join(pieces)
 
     def close(self) -> None:
@@ -261,9 +261,9 @@ class HttpResponse:
 
     def _failed(self, exc: Exception) -> AdapterError:
         if isinstance(exc, TimeoutError):
-            message = f"{self._who} was silent for {self._timeout_s:g} seconds."
+            message = f"{self._server_name} was silent for {self._timeout_s:g} seconds."
             return AdapterError("upstream-timeout", message, retryable=True)
-        return _broke_off(self._who, "broke the connection")
+        return _broke_off(self._server_name, "broke the connection")
 
 
 class HttpConnectionPool:
@@ -273,7 +273,7 @@ class HttpConnectionPool:
         self._kept: dict[tuple[str, str], list[tuple[float, Connection]]] = {}
 
     async def post(
-        self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, who: str
+        self, url: str, body: bytes, *, api_key: str = "", timeout_s: float, server_name: str
     ) -> HttpResponse:
         """Send `body` to `url` and return the answer, its head read; `HttpResponse.close` must follow.
 
@@ -282,7 +282,7 @@ class HttpConnectionPool:
             body: JSON.
             api_key: Sent as a bearer token; "" for none.
             timeout_s: Longest wait for the next byte (seconds, > 0).
-            who: What errors call the server.
+            server_name: What errors call the server.
 
         Raises:
             AdapterError: `upstream-unreachable`, `upstream-timeout` or `upstream-broke-off`; all retryable.
@@ -297,7 +297,7 @@ class HttpConnectionPool:
         request = head.encode("latin-1") + body
         kept = self._take(address)
         if kept is not None:
-            response = HttpResponse(self, address, kept, who)
+            response = HttpResponse(self, address, kept, server_name)
             try:
                 await response.send(request, timeout_s)
                 return response
@@ -305,7 +305,7 @@ class HttpConnectionPool:
                 # A server may close a connection just when it is used again (RFC 9112, section 9.3.1).
                 if exc.code != "upstream-broke-off":
                     raise
-        response = HttpResponse(self, address, await _connect(parts, who), who)
+        response = HttpResponse(self, address, await _connect(parts, server_name), server_name)
         await response.send(request, timeout_s)
         return response
 
@@ -346,7 +346,7 @@ class HttpConnectionPool:
         return None
 
 
-async def _connect(parts: SplitResult, who: str) -> Connection:
+async def _connect(parts: SplitResult, server_name: str) -> Connection:
     is_https = parts.scheme == "https"
     try:
         if not parts.hostname:
@@ -360,7 +360,9 @@ async def _connect(parts: SplitResult, who: str) -> Connection:
             )
             return connection
     except (OSError, TimeoutError, ValueError) as exc:
-        raise AdapterError("upstream-unreachable", f"{who} cannot be reached.", retryable=True) from exc
+        raise AdapterError(
+            "upstream-unreachable", f"{server_name} cannot be reached.", retryable=True
+        ) from exc
 
 
 @functools.cache
@@ -369,5 +371,5 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _broke_off(who: str, what: str) -> AdapterError:
-    return AdapterError("upstream-broke-off", f"{who} {what}.", retryable=True)
+def _broke_off(server_name: str, what: str) -> AdapterError:
+    return AdapterError("upstream-broke-off", f"{server_name} {what}.", retryable=True)

@@ -58,8 +58,10 @@ class OpenAiLlm:
         self._model = model
         self._name = name or model
         self._llama_extensions = llama_extensions
-        self._goes_on_in_words = False
-        self._http = OpenAiHttp(base_url, api_key, who=self._name, kind="llm", timeout_s=request_timeout_s)
+        self._continues_by_prompt = False
+        self._http = OpenAiHttp(
+            base_url, api_key, server_name=self._name, kind="llm", timeout_s=request_timeout_s
+        )
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ class OpenAiLlm:
 
     async def _rest(self, request: ChatRequest, said: str) -> AsyncGenerator[ChatDelta, None]:
         """Go on at a server of any make, which may know no such thing and begin again."""
-        if not self._goes_on_in_words:
+        if not self._continues_by_prompt:
             try:
                 # One that ignores the fields may begin again.
                 answer = self._answer(request, _GO_ON)
@@ -106,7 +108,7 @@ class OpenAiLlm:
             except AdapterError as exc:
                 if exc.code != "llm-refused" or exc.retryable:
                     raise
-            self._goes_on_in_words = True
+            self._continues_by_prompt = True
         answer = self._answer(continuation_prompt(request))
         async with aclosing(_sewn(answer, OverlapTrimmer(said, least=1, is_spaced=True))) as deltas:
             async for delta in deltas:

@@ -150,7 +150,7 @@ class LlmServerProcess:
         self._ready_timeout_s = ready_timeout_s
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._child: asyncio.subprocess.Process | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._supervision: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._log = bytearray()
         self._restarts = 0
@@ -202,7 +202,7 @@ class LlmServerProcess:
             await self._end_child()
             raise
         if self._is_kept:
-            self._keeper = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
+            self._supervision = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
 
     async def ended(self) -> str:
         """Wait until the child ends by itself; return how, in words. Of no use for a server that is kept."""
@@ -226,10 +226,10 @@ class LlmServerProcess:
 
     async def close(self) -> None:
         """End the server: politely, then by force."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-            self._keeper = None
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
+            self._supervision = None
         await self._end_child()
 
     async def _launch(self) -> asyncio.Task[None]:

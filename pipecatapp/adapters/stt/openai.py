@@ -41,7 +41,7 @@ class OpenAiStt:
     ) -> None:
         self._model = model
         self._language = language
-        self._http = OpenAiHttp(base_url, api_key, who=self.name, kind="stt", timeout_s=timeout_s)
+        self._http = OpenAiHttp(base_url, api_key, server_name=self.name, kind="stt", timeout_s=timeout_s)
 
     @property
     def name(self) -> str:

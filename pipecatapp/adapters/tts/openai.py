@@ -44,7 +44,7 @@ class OpenAiTts:
         self._voice = voice
         self._rate_hz = rate_hz
         self._language = language
-        self._http = OpenAiHttp(base_url, api_key, who=self.name, kind="tts", timeout_s=timeout_s)
+        self._http = OpenAiHttp(base_url, api_key, server_name=self.name, kind="tts", timeout_s=timeout_s)
 
     @property
     def name(self) -> str:

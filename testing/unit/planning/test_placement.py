@@ -10,8 +10,8 @@ from pipecatapp.planning.placement import (
     Assignment,
     Placement,
     PlacementPlan,
+    available_mb_of,
     plan_placement,
-    room_mb,
 )
 from pipecatapp.planning.speed import Expected
 from pipecatapp.ports import MAIN_EXPERT
@@ -128,7 +128,7 @@ def test_memory_that_would_change_nothing_is_not_recommended() -> None:
 
 
 def test_a_quarter_of_a_node_is_left_to_the_system_and_the_agent() -> None:
-    assert room_mb(node(memory_mb=8000)) == 6000
+    assert available_mb_of(node(memory_mb=8000)) == 6000
 
 
 def test_the_sums_are_those_of_the_role_that_deploys() -> None:

@@ -47,7 +47,7 @@ async def answered(
     port = server.sockets[0].getsockname()[1]
     try:
         url = f"http://127.0.0.1:{port}/v1"
-        response = await pool.post(url, b"{}", timeout_s=timeout_s, who="it")
+        response = await pool.post(url, b"{}", timeout_s=timeout_s, server_name="it")
         try:
             yield pool, response
         finally:
@@ -111,7 +111,7 @@ async def test_a_connection_whose_answer_is_whole_is_used_again(data: bytes) -> 
             whole = await all_of(response)
             response.close()
             url = f"http://{response._address[1]}/v1"
-            response = await pool.post(url, b"{}", timeout_s=20, who="it")
+            response = await pool.post(url, b"{}", timeout_s=20, server_name="it")
             assert whole
         response.close()  # in mid-answer, so that it is not kept
     assert len(peers) == 1
