@@ -1,4 +1,4 @@
-"""What the agent says when it cannot answer.
+"""Fallback replies: what the agent says when it cannot answer.
 
 It owns the sentences. They are constants because they must be there when everything else is not.
 """
@@ -20,13 +20,13 @@ FALLBACK_REPLIES = (NO_ANSWER, TOO_SLOW, PART_MISSING, WENT_WRONG)
 
 
 def without_fallback_reply(answer: str) -> str:
-    """Return what was said before the apology that ends an answer; all of it when none does.
+    """Return what was said before the fallback reply that ends an answer; all of it when none does.
 
     A prompt that shows a small model its own apologies makes it apologise again.
     """
-    for apology in FALLBACK_REPLIES:
-        if answer.rstrip().endswith(apology):
-            return answer.rstrip().removesuffix(apology).rstrip()
+    for reply in FALLBACK_REPLIES:
+        if answer.rstrip().endswith(reply):
+            return answer.rstrip().removesuffix(reply).rstrip()
     return answer
 
 

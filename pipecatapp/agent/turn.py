@@ -193,7 +193,7 @@ class Turn:
             self._release_task = self._host.spawn(self._release_after_previous(), f"release-{self.id}")
 
     def interrupt(self) -> None:
-        """Stop at once because the user spoke or wrote over it.
+        """Barge-in: stop at once because the user spoke or wrote over it.
 
         A text turn is finished with what was written; of a voice turn the voice layer says, by `finish`,
         what was spoken.

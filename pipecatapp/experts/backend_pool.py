@@ -94,7 +94,7 @@ class BackendPool:
         self._connect = connect
         self._clock = clock
         self._backends: dict[tuple[str, str], Backend] = {}
-        self._first_words_s: dict[str, deque[float]] = {}
+        self._ttfts_s: dict[str, deque[float]] = {}
         self._salt = secrets.token_hex(8)
 
     def candidates(self, service: str, session: str = "") -> list[Backend]:
@@ -120,13 +120,13 @@ class BackendPool:
         """Return the passing instances of a service that failed lately: for when there is nobody else."""
         return [backend for backend in self._passing(service) if not backend.breaker.allows_request]
 
-    def record_ttft(self, service: str, first_word_s: float) -> None:
-        """Note after what time (seconds) an instance of a service said its first word."""
-        self._first_words_s.setdefault(service, deque(maxlen=SEEN)).append(first_word_s)
+    def record_ttft(self, service: str, ttft_s: float) -> None:
+        """Note the time to first token (seconds) of a backend of a service."""
+        self._ttfts_s.setdefault(service, deque(maxlen=SEEN)).append(ttft_s)
 
     def ttft_p95_s(self, service: str) -> float | None:
         """Return the time (seconds) in which nearly every answer began; None while too few are seen."""
-        seen = sorted(self._first_words_s.get(service, ()))
+        seen = sorted(self._ttfts_s.get(service, ()))
         return seen[int(SLOW * (len(seen) - 1))] if len(seen) >= ENOUGH_SEEN else None
 
     async def close(self) -> None:

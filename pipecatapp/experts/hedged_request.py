@@ -117,7 +117,7 @@ class Attempt:
 
 
 class HedgedRequest:
-    """One chat request.
+    """One hedged request.
 
     Args:
         request: What is asked.

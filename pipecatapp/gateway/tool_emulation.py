@@ -1,4 +1,4 @@
-"""Tool calls on a model that has none of its own: the request, bound by a JSON schema.
+"""Tool emulation: a request with tools for a model that has none, bound by a JSON schema.
 
 It owns the JSON schema that binds the answer to a tool's call or to words, and the messages that go with it.
 Reading the answer is `tool_call_parser`'s. Small models garble calls in their own notation, and servers do

@@ -1,4 +1,4 @@
-"""A node's profile: the file that `twin measure` writes and `twin plan` reads.
+"""A node profile: the file that `twin measure` writes and `twin plan` reads.
 
 It owns the profile's schema and how it is published in Nomad; measuring is `ops.node_profile`'s.
 """

@@ -175,7 +175,7 @@ class MemoryChange:
 
 @dataclass(frozen=True, slots=True)
 class WriteIntent(Generic[T_co]):
-    """A planned write. `changes` is empty when there is nothing to do, or it was done before."""
+    """A write intent: planned, not applied. `changes` is empty when there is nothing to do, or it was done before."""
 
     result: T_co
     changes: Sequence[MemoryChange] = ()

@@ -34,7 +34,7 @@ class Score:
 
 
 class ExampleClassifier:
-    """Nearest labelled examples by meaning.
+    """An example classifier: finds the nearest labelled examples by meaning.
 
     Args:
         embedder: Turns text to vectors.
