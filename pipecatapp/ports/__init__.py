@@ -25,11 +25,11 @@ from pipecatapp.ports.llm import (
     Message,
     Role,
 )
-from pipecatapp.ports.memory import (
+from pipecatapp.ports.memory import Fact, MemoryState, MemoryStore, SavedState, SavedStates, StoredTurn
+from pipecatapp.ports.replication import (
     REPLICA_FENCED,
     REPLICA_UNAVAILABLE,
     EventKind,
-    Fact,
     JournaledStore,
     KeptTurn,
     MemoryChange,
@@ -37,12 +37,7 @@ from pipecatapp.ports.memory import (
     MemoryItem,
     MemoryJournal,
     MemoryReplica,
-    MemoryState,
-    MemoryStore,
     ReplicaHead,
-    SavedState,
-    SavedStates,
-    StoredTurn,
     WriteIntent,
 )
 from pipecatapp.ports.scheduler import (
