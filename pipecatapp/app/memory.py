@@ -142,7 +142,7 @@ async def use_file(path: Path, call: Callable[[MemoryDatabase], T]) -> T:
     Raises:
         AdapterError: It is damaged, or written by a newer program.
     """
-    store = SqliteFaissStore(path, _NoEmbedder(), SystemClock())
+    store = SqliteFaissStore(path, NoEmbedder(), SystemClock())
     try:
         return await store.use(call)
     finally:
@@ -198,7 +198,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         yield MemoryContext(memory, states)
 
 
-class _NoEmbedder:
+class NoEmbedder:
     """Stands where nothing is searched."""
 
     @property
