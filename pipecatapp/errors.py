@@ -2,7 +2,7 @@
 
     AgentError
     ├── ConfigError        a setting, catalogue or file that a person wrote is wrong; raised at start
-    ├── SupplyError        an artefact cannot be had or is not what its hash says
+    ├── ArtifactError      an artefact cannot be had or is not what its hash says
     ├── WorkflowError
     │   ├── WorkflowDefinitionError   a workflow file is wrong; names file, line, node and key
     │   └── WorkflowRuntimeError      a node failed, timed out or ran past its limit
@@ -53,7 +53,7 @@ class ConfigError(AgentError):
     """A setting, catalogue or file that a person wrote is wrong."""
 
 
-class SupplyError(AgentError):
+class ArtifactError(AgentError):
     """An artefact cannot be had, or its bytes are not what its hash says."""
 
     default_status = 502

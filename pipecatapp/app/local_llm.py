@@ -96,7 +96,7 @@ def default_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> str:
     """Return the name of the language model that this machine thinks with.
 
     Raises:
-        SupplyError: None is here; the hint is the command that fetches one.
+        ArtifactError: None is here; the hint is the command that fetches one.
     """
     budget_mb = int(cpu.memory_mb * MEMORY_SHARE)
     return (

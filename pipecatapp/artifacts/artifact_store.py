@@ -35,7 +35,7 @@ from pipecatapp.artifacts.providers import (
     failure,
 )
 from pipecatapp.artifacts.sources import SourceError
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 
 def _one_job(memory_mb_per_job: int) -> int:
@@ -83,14 +83,14 @@ class ArtifactStore:
 
         Raises:
             ConfigError: There is no such artefact.
-            SupplyError: It is not here, or has no such program; the hint is the command that fetches it.
+            ArtifactError: It is not here, or has no such program; the hint is the command that fetches it.
         """
         artifact = self._catalogue.artifact(name)
         if binary and binary not in artifact.binaries:
             known = ", ".join(artifact.binaries)
-            raise SupplyError("unknown-binary", f"{name} has no program '{binary}'; it has: {known}")
+            raise ArtifactError("unknown-binary", f"{name} has no program '{binary}'; it has: {known}")
         if not self.is_present(name):
-            raise SupplyError(
+            raise ArtifactError(
                 "artifact-absent",
                 f"{artifact.label} is not on this machine: there is no {self.folder(name)}",
                 hint=f"Fetch or build it with: twin artifacts fetch {name}",
@@ -151,7 +151,7 @@ class ArtifactStore:
 
         Raises:
             ConfigError: There is no such artefact.
-            SupplyError: It can neither be fetched nor built.
+            ArtifactError: It can neither be fetched nor built.
         """
         artifact = self._catalogue.artifact(name)
         if self.is_present(name):
@@ -175,7 +175,7 @@ class ArtifactStore:
             try:
                 output = provider.fetch()
                 self.install(name, output, origin=provider.label)
-            except (SourceError, SupplyError) as exc:
+            except (SourceError, ArtifactError) as exc:
                 attempts.append((provider.label, exc))
                 if not isinstance(exc, NotProvidedError):
                     progress.note(f"{artifact.label}: {provider.label}: {exc}")
@@ -224,7 +224,7 @@ class ArtifactStore:
         """Return the Go tool that every Go program of the catalogue can be built with.
 
         Raises:
-            SupplyError: There is none, and none can be had.
+            ArtifactError: There is none, and none can be had.
         """
         programs = [found for found in self._catalogue.artifacts.values() if isinstance(found, GoArtifact)]
         texts = [read_pins(self._catalogue.folder / program.go.module)[0] for program in programs]
@@ -240,7 +240,7 @@ class ArtifactStore:
             origin: Where they came from, in words.
 
         Raises:
-            SupplyError: A program is absent, does not start, or is of another version.
+            ArtifactError: A program is absent, does not start, or is of another version.
         """
         artifact = self._catalogue.artifact(name)
         folder = self.folder(name)
@@ -250,7 +250,9 @@ class ArtifactStore:
             (draft / "bin").mkdir(parents=True)
             absent = [binary for binary in artifact.binaries if not (output / binary).is_file()]
             if absent:
-                raise SupplyError("build-failed", f"{artifact.label}: there is no {', '.join(absent)} in it")
+                raise ArtifactError(
+                    "build-failed", f"{artifact.label}: there is no {', '.join(absent)} in it"
+                )
             libraries = [path for path in output.iterdir() if ".so" in path.suffixes]
             for path in [*(output / binary for binary in artifact.binaries), *libraries]:
                 shutil.copy2(path, draft / "bin" / path.name, follow_symlinks=False)

@@ -16,7 +16,7 @@ from pipecatapp.artifacts.artifact_schema import BuildRecipe
 from pipecatapp.artifacts.commands import run_logged
 from pipecatapp.artifacts.disk import BLOCK_BYTES
 from pipecatapp.artifacts.progress import Progress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 TOOLS: dict[str, tuple[tuple[str, ...], str]] = {
     "CMake": (("cmake",), "cmake"),
@@ -57,7 +57,7 @@ class Builder:
             label: What is built, in words.
 
         Raises:
-            SupplyError: A tool is absent, the archive is not what it should be, or a step failed.
+            ArtifactError: A tool is absent, the archive is not what it should be, or a step failed.
         """
         tools = find_tools()
         source = self._unpack(archive)
@@ -124,7 +124,7 @@ def find_tools() -> dict[str, str]:
     """Return the path of each tool that a build needs.
 
     Raises:
-        SupplyError: One is absent; the hint is the command that installs it.
+        ArtifactError: One is absent; the hint is the command that installs it.
     """
     found: dict[str, str] = {}
     absent: dict[str, str] = {}
@@ -135,7 +135,7 @@ def find_tools() -> dict[str, str]:
         else:
             absent[what] = package
     if absent:
-        raise SupplyError(
+        raise ArtifactError(
             "build-tools",
             f"building needs {', '.join(absent)}",
             hint=f"Install with: apt-get install {' '.join(absent.values())}",
@@ -147,7 +147,7 @@ def extract(archive: Path, prefix: str, target: Path) -> None:
     """Unpack what is below `prefix` in a tarball; nothing is written outside `target`.
 
     Raises:
-        SupplyError: It is no tarball, has nothing there, or holds a path that leads outside.
+        ArtifactError: It is no tarball, has nothing there, or holds a path that leads outside.
     """
     count = 0
     try:
@@ -158,9 +158,9 @@ def extract(archive: Path, prefix: str, target: Path) -> None:
                     _write_member(tarball, member, inside, target)
                     count += 1
     except (tarfile.TarError, EOFError) as exc:
-        raise SupplyError("bad-archive", f"{archive.name} is damaged: {exc}") from exc
+        raise ArtifactError("bad-archive", f"{archive.name} is damaged: {exc}") from exc
     if count == 0:
-        raise SupplyError("bad-archive", f"{archive.name} has nothing below {prefix}")
+        raise ArtifactError("bad-archive", f"{archive.name} has nothing below {prefix}")
 
 
 def leave_out(path: Path, beginnings: Sequence[str]) -> None:
@@ -171,15 +171,15 @@ def leave_out(path: Path, beginnings: Sequence[str]) -> None:
         beginnings: How each of the lines begins, behind its indentation.
 
     Raises:
-        SupplyError: There is no such file, or not exactly one line that begins so.
+        ArtifactError: There is no such file, or not exactly one line that begins so.
     """
     if not path.is_file():
-        raise SupplyError("bad-archive", f"the archive has no {path.name} to leave lines out of")
+        raise ArtifactError("bad-archive", f"the archive has no {path.name} to leave lines out of")
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for beginning in beginnings:
         found = [place for place, line in enumerate(lines) if line.lstrip().startswith(beginning)]
         if len(found) != 1:
-            raise SupplyError(
+            raise ArtifactError(
                 "bad-archive", f"{path.name} has {len(found)} lines that begin with '{beginning}', not one"
             )
         del lines[found[0]]
@@ -198,14 +198,14 @@ def _write_member(
 ) -> None:
     path = target / inside
     if ".." in inside.parts or not path.parent.resolve().is_relative_to(target.resolve()):
-        raise SupplyError("bad-archive", f"the archive holds '{member.name}', which leads outside")
+        raise ArtifactError("bad-archive", f"the archive holds '{member.name}', which leads outside")
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if member.issym():
         if not (path.parent / member.linkname).resolve().is_relative_to(target.resolve()):
-            raise SupplyError("bad-archive", f"the archive's link '{member.name}' leads outside")
+            raise ArtifactError("bad-archive", f"the archive's link '{member.name}' leads outside")
         path.symlink_to(member.linkname)
     elif member.isreg() and (source := tarball.extractfile(member)) is not None:
         with source, path.open("wb") as file:

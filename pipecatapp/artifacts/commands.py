@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 LOG_TAIL = 15
 """Lines of the log that an error shows."""
@@ -49,7 +49,7 @@ def run_logged(
         silence_s: Time without output after which it is stopped (seconds), > 0.
 
     Raises:
-        SupplyError: It ended with another code than 0, fell silent, or could not be started.
+        ArtifactError: It ended with another code than 0, fell silent, or could not be started.
     """
     tail: deque[str] = deque(maxlen=LOG_TAIL)
 
@@ -64,13 +64,13 @@ def run_logged(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd
             )
         except OSError as exc:
-            raise SupplyError("build-failed", f"{label}: {name} cannot be run: {exc.strerror}") from exc
+            raise ArtifactError("build-failed", f"{label}: {name} cannot be run: {exc.strerror}") from exc
         try:
             _read(process, record.write, see, on_tick, silence_s)
             code = process.wait(timeout=STOP_S)
         except (TimeoutError, subprocess.TimeoutExpired) as exc:
             stop(process)
-            raise SupplyError(
+            raise ArtifactError(
                 "build-failed", f"{label}: {name} said nothing for {silence_s:.0f} s and was stopped"
             ) from exc
         except BaseException:
@@ -82,7 +82,7 @@ def run_logged(
     if code != 0:
         shown = "\n  ".join(tail)
         message = f"{label}: {name} ended with {code}:\n  {shown}"
-        raise SupplyError("build-failed", message, hint=f"The whole log is {log}.")
+        raise ArtifactError("build-failed", message, hint=f"The whole log is {log}.")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

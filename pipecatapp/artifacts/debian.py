@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipecatapp.artifacts.model_schema import DebianSource
 from pipecatapp.artifacts.registry_client import CarrierError, run_client
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 """Keys of the archive, also of suites that have ended; package `debian-archive-keyring`."""
@@ -75,7 +75,7 @@ def unpack_deb(archive: Path, target: Path) -> Path:
     """Unpack a package's files into `target` and return it.
 
     Raises:
-        SupplyError: There is no dpkg-deb, or it is no package.
+        ArtifactError: There is no dpkg-deb, or it is no package.
     """
     shutil.rmtree(target, ignore_errors=True)
     try:
@@ -87,7 +87,7 @@ def unpack_deb(archive: Path, target: Path) -> Path:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise SupplyError("bad-archive", f"{archive.name} cannot be unpacked: {exc}") from exc
+        raise ArtifactError("bad-archive", f"{archive.name} cannot be unpacked: {exc}") from exc
     if finished.returncode != 0:
-        raise SupplyError("bad-archive", f"{archive.name} cannot be unpacked: {finished.stderr.strip()}")
+        raise ArtifactError("bad-archive", f"{archive.name} cannot be unpacked: {finished.stderr.strip()}")
     return target

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipecatapp.artifacts.progress import megabytes
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 BLOCK_BYTES = 1 << 20
 """Read and write size; larger gains nothing on an SSD."""
@@ -82,7 +82,7 @@ class Workspace:
             timeout_s: Longest wait (seconds).
 
         Raises:
-            SupplyError: The other process held it for too long.
+            ArtifactError: The other process held it for too long.
         """
         path = self._made("locks") / f"{key}.lock"
         with path.open("w") as handle:
@@ -94,7 +94,7 @@ class Workspace:
                     waited = True
                 if time.monotonic() > deadline_s:
                     message = f"another process has held {path} for {timeout_s:.0f} s"
-                    raise SupplyError("supply-locked", message, hint="End it, or wait.", retryable=True)
+                    raise ArtifactError("supply-locked", message, hint="End it, or wait.", retryable=True)
                 time.sleep(LOCK_POLL_S)
             yield
 
@@ -102,12 +102,12 @@ class Workspace:
         """Refuse to begin what cannot end.
 
         Raises:
-            SupplyError: There is less room than `need_bytes` and a margin.
+            ArtifactError: There is less room than `need_bytes` and a margin.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         free_bytes = shutil.disk_usage(self.root).free
         if free_bytes < need_bytes + MARGIN_BYTES:
-            raise SupplyError(
+            raise ArtifactError(
                 "disk-full",
                 f"{what} needs {megabytes(need_bytes + MARGIN_BYTES)} in {self.root}, "
                 f"which has {megabytes(free_bytes)} free.",
@@ -115,9 +115,9 @@ class Workspace:
                 status=507,
             )
 
-    def full(self, what: str, exc: OSError) -> SupplyError:
+    def full(self, what: str, exc: OSError) -> ArtifactError:
         """Return the error for a disk that filled up under way."""
-        return SupplyError(
+        return ArtifactError(
             "disk-full",
             f"{what}: no room left in {self.root} ({exc.strerror}); what was fetched is kept.",
             hint="Free some room and run the same command again: it goes on where it stopped.",
@@ -129,7 +129,7 @@ class Workspace:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise SupplyError(
+            raise ArtifactError(
                 "supply-folder",
                 f"{folder} cannot be made: {exc.strerror}",
                 hint="Run as the owner of the folder, or set TWIN_MODELS_DIR or TWIN_CACHE_DIR.",

@@ -29,7 +29,7 @@ from pipecatapp.artifacts.sources import (
     carriers_of,
     describe,
 )
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Attempt:
     reason: str
 
 
-class FetchError(SupplyError):
+class FetchError(ArtifactError):
     """No source gave the file.
 
     Args:
@@ -153,7 +153,7 @@ class Fetcher:
             The names of the files that were fetched.
 
         Raises:
-            SupplyError: One cannot be had; those before it are in place.
+            ArtifactError: One cannot be had; those before it are in place.
         """
         missing = [file for file in files if self.state(file) != "present"]
         if not missing:
@@ -171,7 +171,7 @@ class Fetcher:
         """Bring one file and return whether anything was done.
 
         Raises:
-            SupplyError: No source has it, the disk is full, or the folder cannot be written.
+            ArtifactError: No source has it, the disk is full, or the folder cannot be written.
         """
         if self.state(file) == "present":
             return False
@@ -184,7 +184,7 @@ class Fetcher:
         except OSError as exc:
             if exc.errno in NO_SPACE:
                 raise self._work.full(file.filename, exc) from exc
-            raise SupplyError(
+            raise ArtifactError(
                 "supply-folder",
                 f"{file.filename} cannot be written in {self._work.root}: {exc.strerror}",
                 hint="Run as the owner of the folder, or set TWIN_MODELS_DIR or TWIN_CACHE_DIR.",
@@ -263,7 +263,7 @@ class Fetcher:
         if carrier:
             try:
                 self._work.require_space(file.size_bytes - begun + carrier, file.filename)
-            except SupplyError as exc:
+            except ArtifactError as exc:
                 raise SourceError(exc.message) from exc
 
     def _place(self, file: FileEntry, partial: Path) -> None:

@@ -19,7 +19,7 @@ from pipecatapp.artifacts.commands import run_logged
 from pipecatapp.artifacts.disk import Workspace
 from pipecatapp.artifacts.go_tool import GoFinder, GoTool
 from pipecatapp.artifacts.progress import Progress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 LINKER_FLAGS = "-s -w"
 """Without symbol tables: a third smaller, and stack traces are still readable."""
@@ -64,8 +64,8 @@ class GoBuilder:
         """Build and return the folder of the program.
 
         Raises:
-            SupplyError: The pinned files are not as the catalogue says, there is no Go tool, the disk is too
-                small, or a step failed.
+            ArtifactError: The pinned files are not as the catalogue says, there is no Go tool, the disk is
+                too small, or a step failed.
         """
         pins = self._pins()
         tool = self._finder.find(wanted_version(pins))
@@ -82,7 +82,7 @@ class GoBuilder:
         """Return the text of `go.mod`, once it and `go.sum` are proven."""
         text, found = read_pins(self._module)
         if found != self._artifact.go.sha256:
-            raise SupplyError(
+            raise ArtifactError(
                 "build-failed",
                 f"{self._artifact.label}: go.mod and go.sum in {self._module} have the sha256 {found}, "
                 f"the catalogue says {self._artifact.go.sha256}",
@@ -177,12 +177,12 @@ def read_pins(module: Path) -> tuple[str, str]:
     """Return the text of a folder's `go.mod`, and the sha256 of it and `go.sum`.
 
     Raises:
-        SupplyError: One cannot be read.
+        ArtifactError: One cannot be read.
     """
     try:
         parts = [(module / name).read_bytes() for name in ("go.mod", "go.sum")]
     except OSError as exc:
-        raise SupplyError("build-failed", f"{exc.filename} cannot be read: {exc.strerror}") from exc
+        raise ArtifactError("build-failed", f"{exc.filename} cannot be read: {exc.strerror}") from exc
     return parts[0].decode(), hashlib.sha256(b"".join(parts)).hexdigest()
 
 

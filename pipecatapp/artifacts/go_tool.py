@@ -19,7 +19,7 @@ from pipecatapp.artifacts.artifact_schema import GoToolchain
 from pipecatapp.artifacts.disk import Workspace
 from pipecatapp.artifacts.fetcher import Fetcher
 from pipecatapp.artifacts.progress import Progress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 PROBE_TIMEOUT_S = 60.0
 """Time for Go to say its version, on an old disk."""
@@ -76,7 +76,7 @@ class GoFinder:
         """Return a Go tool of version `wanted` or newer.
 
         Raises:
-            SupplyError: There is none and none can be had; the message says what was found.
+            ArtifactError: There is none and none can be had; the message says what was found.
         """
         seen: list[str] = []
         for path in self._candidates():
@@ -87,7 +87,7 @@ class GoFinder:
         found = "; ".join(seen) or "there is no go on PATH"
         chain = self._toolchain
         if chain is None or not is_at_least(chain.version, wanted):
-            raise SupplyError(
+            raise ArtifactError(
                 "build-tools",
                 f"building needs Go {wanted} or newer: {found}",
                 hint="Put a newer `go` on PATH and run the same command again.",
@@ -96,7 +96,7 @@ class GoFinder:
         path = self._unpacked(chain)
         version = version_of(path)
         if not version:
-            raise SupplyError("build-tools", f"{path} does not start on this machine")
+            raise ArtifactError("build-tools", f"{path} does not start on this machine")
         return self._with_caches(path, version)
 
     def _candidates(self) -> Iterator[Path]:
@@ -135,7 +135,7 @@ class GoFinder:
             caches: dict[str, str] = json.loads(told)
             named: dict[str, str] = json.loads(changed or "{}")
         except ValueError as exc:
-            raise SupplyError("build-tools", f"{path} does not tell its settings") from exc
+            raise ArtifactError("build-tools", f"{path} does not tell its settings") from exc
         modules, builds = Path(caches["GOMODCACHE"]), Path(caches["GOCACHE"])
         if "GOMODCACHE" in named or modules.is_dir():
             return GoTool(path, version, modules, builds, is_own_cache=False)
@@ -181,11 +181,11 @@ def _unzip_go(archive: Path, target: Path) -> None:
         with zipfile.ZipFile(archive) as wheel:
             names = [name for name in wheel.namelist() if name.startswith("go/")]
             if any(".." in Path(name).parts for name in names):
-                raise SupplyError("bad-archive", f"{archive.name} holds a path that leads outside")
+                raise ArtifactError("bad-archive", f"{archive.name} holds a path that leads outside")
             wheel.extractall(target, names)
     except zipfile.BadZipFile as exc:
-        raise SupplyError("bad-archive", f"{archive.name} is damaged: {exc}") from exc
+        raise ArtifactError("bad-archive", f"{archive.name} is damaged: {exc}") from exc
     for program in [*target.glob("go/bin/*"), *target.glob("go/pkg/tool/*/*")]:
         program.chmod(0o755)
     if not (target / "go/bin/go").is_file():
-        raise SupplyError("bad-archive", f"{archive.name} has no go/bin/go")
+        raise ArtifactError("bad-archive", f"{archive.name} has no go/bin/go")

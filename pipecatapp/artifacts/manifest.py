@@ -17,7 +17,7 @@ from pydantic import Field
 from pipecatapp.artifacts.artifact_schema import AnyArtifact, ArtifactEntry, CmakeArtifact, GoArtifact
 from pipecatapp.artifacts.disk import sha256_of
 from pipecatapp.artifacts.model_schema import Entry, Name, RelativePath, Sha256
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from pipecatapp.exit_status import describe_exit, is_illegal_instruction
 
 MANIFEST = "manifest.json"
@@ -91,26 +91,26 @@ def check_starts(program: Path, artifact: ArtifactEntry) -> None:
     """Prove that a program starts and says the version that it should.
 
     Raises:
-        SupplyError: It does not.
+        ArtifactError: It does not.
     """
     try:
         finished = subprocess.run(
             [str(program), *artifact.check], capture_output=True, timeout=CHECK_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise SupplyError("artifact-broken", f"{program.name} does not start: {exc}") from exc
+        raise ArtifactError("artifact-broken", f"{program.name} does not start: {exc}") from exc
     if isinstance(artifact, CmakeArtifact) and is_illegal_instruction(finished.returncode):
         # One of several CPU libraries died as it was loaded; a trial finds one that works (`llama_variants`).
         return
     if finished.returncode != 0:
         text = (finished.stderr or finished.stdout).decode(errors="replace").strip().splitlines()
         reason = text[-1] if text else describe_exit(finished.returncode)
-        raise SupplyError("artifact-broken", f"{program.name} does not start here: {reason}")
+        raise ArtifactError("artifact-broken", f"{program.name} does not start here: {reason}")
     wanted = artifact.prints.replace("{version}", artifact.version)
     lines = finished.stdout.decode(errors="replace").strip().splitlines()
     said = lines[0].strip() if lines else "nothing"
     if wanted and said != wanted:
-        raise SupplyError("artifact-version", f"it says '{said}', wanted is '{wanted}'")
+        raise ArtifactError("artifact-version", f"it says '{said}', wanted is '{wanted}'")
 
 
 def _files(bin_dir: Path) -> Iterator[ManifestFile]:

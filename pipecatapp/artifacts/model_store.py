@@ -15,7 +15,7 @@ from pipecatapp.artifacts.catalogue import Catalogue
 from pipecatapp.artifacts.fetcher import Fetcher, FileState
 from pipecatapp.artifacts.model_schema import FileEntry, ModelEntry
 from pipecatapp.artifacts.progress import Progress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 
 class ModelStore:
@@ -47,7 +47,7 @@ class ModelStore:
 
         Raises:
             ConfigError: There is no such model.
-            SupplyError: It is not here or is damaged; the hint is the command that fetches it.
+            ArtifactError: It is not here or is damaged; the hint is the command that fetches it.
         """
         model = self._catalogue.model(name)
         states = self.states(name)
@@ -56,11 +56,11 @@ class ModelStore:
         if damaged:
             names = ", ".join(damaged)
             message = f"model '{name}' is damaged: the sha256 of {names} in {self._root} is wrong"
-            raise SupplyError("model-damaged", message, hint=hint, status=503)
+            raise ArtifactError("model-damaged", message, hint=hint, status=503)
         absent = [file for file, state in states.items() if state == "absent"]
         if absent:
             message = f"model '{name}' is not on this machine: {', '.join(absent)} is not in {self._root}"
-            raise SupplyError("model-absent", message, hint=hint, status=503)
+            raise ArtifactError("model-absent", message, hint=hint, status=503)
         return self._root / model.relative_path
 
     def is_present(self, name: str) -> bool:
@@ -97,7 +97,7 @@ class ModelStore:
 
         Raises:
             ConfigError: There is no such expert.
-            SupplyError: None is here; the hint is the command that fetches one.
+            ArtifactError: None is here; the hint is the command that fetches one.
         """
         present = {model.name for model in self._catalogue.expert(expert) if self.is_present(model.name)}
         candidates = self._catalogue.choose(
@@ -107,7 +107,7 @@ class ModelStore:
             if model.name in present:
                 return model
         names = ", ".join(model.name for model in candidates) or "none fits this machine's memory and CPU"
-        raise SupplyError(
+        raise ArtifactError(
             "model-absent",
             f"no model for '{expert}' is in {self._root}; candidates: {names}",
             hint=f"Fetch one with: twin models fetch --expert {expert}",
@@ -126,7 +126,7 @@ class ModelStore:
 
         Raises:
             ConfigError: There is no such model.
-            SupplyError: It cannot be had; the message lists every source tried.
+            ArtifactError: It cannot be had; the message lists every source tried.
         """
         model = self._catalogue.model(name)
         with self._fetcher(progress, unreachable) as fetcher:
@@ -138,7 +138,7 @@ class ModelStore:
 
         Raises:
             ConfigError: There is no such model.
-            SupplyError: A file is absent or damaged; the message names it.
+            ArtifactError: A file is absent or damaged; the message names it.
         """
         self.states(name, rehash=True)
         self.path(name)

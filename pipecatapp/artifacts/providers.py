@@ -29,7 +29,7 @@ from pipecatapp.artifacts.model_schema import FileEntry
 from pipecatapp.artifacts.progress import Progress
 from pipecatapp.artifacts.registry_client import CarrierError, copy_member
 from pipecatapp.artifacts.sources import SourceError
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 
 
 class NotProvidedError(SourceError):
@@ -47,7 +47,7 @@ class Provider(Protocol):
 
         Raises:
             SourceError: It cannot.
-            SupplyError: It cannot.
+            ArtifactError: It cannot.
         """
         ...
 
@@ -310,17 +310,17 @@ def _keep(program: Path, target: Path) -> None:
     target.chmod(0o755)
 
 
-def failure(artifact: AnyArtifact, attempts: list[tuple[str, Exception]]) -> SupplyError:
+def failure(artifact: AnyArtifact, attempts: list[tuple[str, Exception]]) -> ArtifactError:
     """Return the error that lists every way that was tried and why it failed."""
     last = attempts[-1][1]
-    hint = last.hint if isinstance(last, SupplyError) else ""
+    hint = last.hint if isinstance(last, ArtifactError) else ""
     older = artifact.older if isinstance(artifact, GoArtifact) else ""
     if older:
         hint = f"{hint} An older version: twin artifacts fetch {artifact.name}@{older}".strip()
     if len(attempts) == 1:
-        message = last.message if isinstance(last, SupplyError) else f"{artifact.label}: {last}"
+        message = last.message if isinstance(last, ArtifactError) else f"{artifact.label}: {last}"
     else:
         tried = "".join(f"\n  {number}. {label}: {exc}" for number, (label, exc) in enumerate(attempts, 1))
         message = f"{artifact.label} cannot be had. Tried:{tried}"
-    code = last.code if isinstance(last, SupplyError) else "no-source"
-    return SupplyError(code, message, hint=hint, retryable=True)
+    code = last.code if isinstance(last, ArtifactError) else "no-source"
+    return ArtifactError(code, message, hint=hint, retryable=True)

@@ -20,7 +20,7 @@ from pipecatapp.artifacts.mirror import publish
 from pipecatapp.artifacts.model_schema import ModelEntry
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.artifacts.progress import TextProgress, megabytes
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from pipecatapp.settings import Settings, load_settings
 
 EXIT_WRONG = 1
@@ -216,7 +216,7 @@ def _fetch_first(request: _FetchRequest, store: ModelStore, outcome: _Outcome) -
     for model in request.candidates:
         try:
             is_new = store.ensure(model.name, progress, outcome.unreachable)
-        except SupplyError as exc:
+        except ArtifactError as exc:
             is_last = model is request.candidates[-1]
             if is_last or exc.code != "no-source":
                 outcome.failed[request.what] = f"{exc.message} {exc.hint}"

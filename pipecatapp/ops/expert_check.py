@@ -15,7 +15,7 @@ import httpx
 
 from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.adapters.discovery.composite import CompositeDirectory
-from pipecatapp.agent.fallback_replies import NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG
+from pipecatapp.agent.fallback_replies import FALLBACK_REPLIES
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.discovery import EndpointCredentials, consul_http, credentials_for, external_experts
 from pipecatapp.errors import AdapterError, ConfigError
@@ -30,7 +30,6 @@ FIRST_ANSWER_S = 15.0
 """Longest wait for what Consul knows (seconds)."""
 AGENT = "agent"
 """Name of the agent's own line."""
-_APOLOGIES = {NO_ANSWER, PART_MISSING, TOO_SLOW, WENT_WRONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ async def _ask_agent(url: str, timeout_s: float) -> Verdict:
                 raise AdapterError("agent-not-ready", _words_of(health) or "is not ready")
             reply = _object(await http.post("/api/chat", json={"text": PROMPT}))
             text = str(reply.get("text", ""))
-            if text in _APOLOGIES or "error" in reply:
+            if text in FALLBACK_REPLIES or "error" in reply:
                 raise AdapterError("agent-apologised", _words_of(reply) or f"only said: {text}")
             return text
 

@@ -26,7 +26,7 @@ from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.model_store import ModelStore
-from pipecatapp.errors import ConfigError, SupplyError
+from pipecatapp.errors import ArtifactError, ConfigError
 from pipecatapp.planning.profile import (
     NOTED_FLAGS,
     NodeProfile,
@@ -78,7 +78,7 @@ def measure(settings: Settings, say: Say, now: datetime, node: str = "") -> Node
         node: The machine's name; its host name when empty.
 
     Raises:
-        SupplyError: The small model or llama-bench is not here.
+        ArtifactError: The small model or llama-bench is not here.
         AdapterError: llama-bench failed.
         ConfigError: The profile cannot be written, or the name is none.
     """
@@ -136,14 +136,14 @@ def find_bench(settings: Settings, store: ModelStore) -> tuple[Path, str]:
     """Return the built llama-bench and its version in words.
 
     Raises:
-        SupplyError: There is none; the hint is the command that brings it.
+        ArtifactError: There is none; the hint is the command that brings it.
     """
     artifact = store.catalogue.artifact(LLAMA_CPP)
     program = llama_program(settings, store, BENCH)
     if program is not None:
         return program, artifact.label
     artifacts = ArtifactStore(settings.cache_dir / "artifacts", store.catalogue)
-    raise SupplyError(
+    raise ArtifactError(
         "bench-absent",
         f"{BENCH} is not on this machine: neither below {artifacts.folder(LLAMA_CPP)} nor on PATH.",
         hint=f"Build it with: twin artifacts fetch {LLAMA_CPP}",

@@ -34,7 +34,7 @@ class Offer(BaseModel):
     )
 
 
-class Candidate(BaseModel):
+class IceCandidateModel(BaseModel):
     """One address of the browser."""
 
     model_config = ConfigDict(extra="ignore")
@@ -43,11 +43,11 @@ class Candidate(BaseModel):
     sdp_mline_index: int = Field(0, ge=0, le=64)
 
 
-class Candidates(BaseModel):
+class IceCandidatesModel(BaseModel):
     """Addresses for a call."""
 
     pc_id: str
-    candidates: list[Candidate] = Field(max_length=100)
+    candidates: list[IceCandidateModel] = Field(max_length=100)
 
 
 @router.post("")
@@ -78,7 +78,7 @@ async def busy(context: Context) -> Response:
 
 
 @router.patch("")
-async def candidates(body: Candidates, context: Context) -> dict[str, str]:
+async def candidates(body: IceCandidatesModel, context: Context) -> dict[str, str]:
     """Add addresses to a call."""
     await context.calls.add_candidates(
         body.pc_id, [IceCandidate(c.candidate, c.sdp_mid, c.sdp_mline_index) for c in body.candidates]

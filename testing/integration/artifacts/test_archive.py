@@ -13,7 +13,7 @@ import pytest
 from pipecatapp.artifacts.artifact_schema import ArchiveArtifact
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.catalogue import Catalogue
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from testing.integration.artifacts.entries import sha256
 from testing.integration.artifacts.hub import Hub
 
@@ -88,11 +88,11 @@ def test_program_is_taken_out_and_nothing_else_is_kept(tmp_path: Path, hub: Hub,
 def test_archive_without_the_program_is_refused(tmp_path: Path, hub: Hub, filename: str) -> None:
     body = deb(tmp_path) if filename == "hello.deb" else zipped()
     store = ArtifactStore(tmp_path / "artifacts", catalogue(hub, filename, body, "usr/bin/other"))
-    with pytest.raises(SupplyError, match="other"):
+    with pytest.raises(ArtifactError, match="other"):
         store.ensure("hello")
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path, hub: Hub) -> None:
     store = ArtifactStore(tmp_path / "artifacts", catalogue(hub, "hello.deb", b"no package"))
-    with pytest.raises(SupplyError, match="cannot be unpacked"):
+    with pytest.raises(ArtifactError, match="cannot be unpacked"):
         store.ensure("hello")

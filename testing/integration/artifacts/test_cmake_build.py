@@ -19,7 +19,7 @@ from pipecatapp.artifacts.manifest import check_starts
 from pipecatapp.artifacts.mirror import publish
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.artifacts.progress import TextProgress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from testing.integration.artifacts.entries import sha256, tarball
 from testing.integration.artifacts.hub import Hub
 
@@ -135,7 +135,7 @@ def test_a_line_that_is_left_out_is_gone_or_refused_when_it_is_not_one(
     text = PROJECT["pack-1.0/vendor/hello/CMakeLists.txt"].decode()
     path.write_text("  " + text.lstrip(), encoding="utf-8")
     if fault:
-        with pytest.raises(SupplyError, match=fault):
+        with pytest.raises(ArtifactError, match=fault):
             leave_out(tmp_path / file, [beginning])
     else:
         leave_out(tmp_path / file, [beginning])
@@ -166,7 +166,7 @@ def test_what_is_left_out_is_left_out_of_the_build_and_makes_another_key(tmp_pat
 def test_failed_build_shows_the_error_and_goes_on_when_it_is_mended(tmp_path: Path, hub: Hub) -> None:
     source = tarball({**PROJECT, "pack-1.0/vendor/hello/hello.cpp": b"int main() { return oops; }\n"})
     store = ArtifactStore(tmp_path, catalogue(source, hub.serve("/pack.tar.gz", source)))
-    with pytest.raises(SupplyError) as caught:
+    with pytest.raises(ArtifactError) as caught:
         store.ensure("hello")
     assert caught.value.code == "build-failed"
     assert "oops" in caught.value.message
@@ -186,7 +186,7 @@ def test_a_program_that_dies_of_a_cpu_library_is_kept_for_its_trial(tmp_path: Pa
     for script, is_kept in (("kill -ILL $$", True), ("kill -SEGV $$", False), ("exit 3", False)):
         program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         program.chmod(0o755)
-        with nullcontext() if is_kept else pytest.raises(SupplyError, match="does not start here: "):
+        with nullcontext() if is_kept else pytest.raises(ArtifactError, match="does not start here: "):
             check_starts(program, artifact)
 
 
@@ -195,7 +195,7 @@ def test_source_with_a_wrong_hash_is_never_built(tmp_path: Path, hub: Hub) -> No
     other = bytearray(source)
     other[-1] ^= 1
     store = ArtifactStore(tmp_path, catalogue(source, hub.serve("/pack.tar.gz", bytes(other))))
-    with pytest.raises(SupplyError, match="sha256 is"):
+    with pytest.raises(ArtifactError, match="sha256 is"):
         store.ensure("hello")
     assert not list(tmp_path.rglob("CMakeLists.txt"))
 
@@ -206,7 +206,7 @@ def test_missing_tools_are_named_with_the_command_that_installs_them(
     source = tarball(PROJECT)
     store = ArtifactStore(tmp_path, catalogue(source, hub.serve("/pack.tar.gz", source)))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SupplyError, match="building needs CMake, Ninja") as caught:
+    with pytest.raises(ArtifactError, match="building needs CMake, Ninja") as caught:
         store.ensure("hello")
     assert caught.value.hint == "Install with: apt-get install cmake ninja-build gcc g++"
 
@@ -263,9 +263,9 @@ def test_damaged_program_is_found_by_verify(tmp_path: Path, hub: Hub) -> None:
 
 def test_unknown_program_lists_the_known_ones(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path, catalogue(b"x", "http://127.0.0.1:9/x"))
-    with pytest.raises(SupplyError, match="has no program 'bye'; it has: hello"):
+    with pytest.raises(ArtifactError, match="has no program 'bye'; it has: hello"):
         store.path("hello", "bye")
-    with pytest.raises(SupplyError, match="not on this machine") as caught:
+    with pytest.raises(ArtifactError, match="not on this machine") as caught:
         store.path("hello")
     assert caught.value.hint == "Fetch or build it with: twin artifacts fetch hello"
 
@@ -274,7 +274,7 @@ def test_unknown_program_lists_the_known_ones(tmp_path: Path) -> None:
 def test_archive_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
     archive = tmp_path / "a.tar.gz"
     archive.write_bytes(tarball({name: b"x"}))
-    with pytest.raises(SupplyError, match="leads outside"):
+    with pytest.raises(ArtifactError, match="leads outside"):
         extract(archive, "p", _made(tmp_path / "target"))
     assert not (tmp_path / "evil").exists()
 
@@ -288,7 +288,7 @@ def test_archive_that_writes_through_a_link_is_refused(tmp_path: Path) -> None:
         member = tarfile.TarInfo("p/out/evil")
         member.size = 1
         tarball_.addfile(member, io.BytesIO(b"x"))
-    with pytest.raises(SupplyError, match="leads outside"):
+    with pytest.raises(ArtifactError, match="leads outside"):
         extract(archive, "p", _made(tmp_path / "deep" / "target"))
     assert not list(tmp_path.rglob("evil"))
 
@@ -296,7 +296,7 @@ def test_archive_that_writes_through_a_link_is_refused(tmp_path: Path) -> None:
 def test_archive_without_the_project_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "a.tar.gz"
     archive.write_bytes(tarball({"other/file": b"x"}))
-    with pytest.raises(SupplyError, match="has nothing below p"):
+    with pytest.raises(ArtifactError, match="has nothing below p"):
         extract(archive, "p", _made(tmp_path / "target"))
 
 

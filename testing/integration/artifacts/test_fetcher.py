@@ -15,7 +15,7 @@ import pytest
 
 from pipecatapp.artifacts.fetcher import Fetcher, FetchError
 from pipecatapp.artifacts.progress import TextProgress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from testing.integration.artifacts.entries import entry, payload, sha256
 from testing.integration.artifacts.hub import Hub
 
@@ -28,7 +28,7 @@ DEAD = "http://127.0.0.1:9"
 CHILD = """
 import resource, sys
 from pathlib import Path
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from pipecatapp.artifacts.fetcher import Fetcher
 from pipecatapp.artifacts.model_schema import FileEntry
 limit = int(sys.argv[3])
@@ -37,7 +37,7 @@ if limit:
 try:
     with Fetcher(Path(sys.argv[1])) as fetcher:
         print("changed" if fetcher.ensure(FileEntry.model_validate_json(sys.argv[2])) else "unchanged")
-except SupplyError as exc:
+except ArtifactError as exc:
     print(exc.code, exc.message)
 """
 
@@ -290,7 +290,7 @@ def test_interrupt_keeps_what_arrived_and_the_next_run_goes_on(tmp_path: Path, h
 
 def test_disk_too_small_is_refused_before_anything_is_asked(tmp_path: Path, hub: Hub) -> None:
     file = entry(BODY, url=hub.serve("/model.bin", BODY)).model_copy(update={"size_bytes": 10**16})
-    with Fetcher(tmp_path) as fetcher, pytest.raises(SupplyError) as caught:
+    with Fetcher(tmp_path) as fetcher, pytest.raises(ArtifactError) as caught:
         fetcher.ensure(file)
     assert caught.value.code == "disk-full"
     assert str(tmp_path) in caught.value.message
@@ -332,7 +332,7 @@ def test_real_file_system_without_room_is_named(small_disk: Path | None, tmp_pat
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the folder should be")
-    with Fetcher(tmp_path / "models") as fetcher, pytest.raises(SupplyError, match="models") as caught:
+    with Fetcher(tmp_path / "models") as fetcher, pytest.raises(ArtifactError, match="models") as caught:
         fetcher.ensure(entry(BODY, url=f"{DEAD}/x"))
     assert caught.value.code == "supply-folder"
 

@@ -24,7 +24,7 @@ from pipecatapp.artifacts.go_tool import GoFinder, is_at_least
 from pipecatapp.artifacts.mirror import publish as lay_out
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.artifacts.progress import SilentProgress, TextProgress
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from testing.integration.artifacts.entries import sha256
 from testing.integration.artifacts.go_modules import FILES, catalogue, our_sum, publish
 from testing.integration.artifacts.hub import Hub
@@ -142,14 +142,14 @@ def test_module_with_another_hash_is_never_built(
     changed = {**FILES, "quiet.go": FILES["quiet.go"].replace('quiet"', 'evil"')}
     monkeypatch.setenv("GOPROXY", publish(hub, changed))
     store = ArtifactStore(tmp_path / "artifacts", catalogue(tmp_path, go_sum=our_sum()))
-    with pytest.raises(SupplyError, match="checksum mismatch"):
+    with pytest.raises(ArtifactError, match="checksum mismatch"):
         store.ensure("hello")
     assert not store.is_present("hello")
 
 
 def test_pins_that_are_not_the_catalogues_are_refused(tmp_path: Path, go: Path) -> None:
     store = ArtifactStore(tmp_path / "artifacts", catalogue(tmp_path, sha256="a" * 64))
-    with pytest.raises(SupplyError, match="the catalogue says aaaa") as caught:
+    with pytest.raises(ArtifactError, match="the catalogue says aaaa") as caught:
         store.ensure("hello")
     assert "correct artifacts.yaml" in caught.value.hint
 
@@ -160,7 +160,7 @@ def test_failed_build_tells_what_go_said_and_is_taken_up_again(
     monkeypatch.setenv("GOPROXY", publish(hub))
     hub.pages["/proxy/example.org/hello/@v/v1.2.0.zip"].status = 503
     store = ArtifactStore(tmp_path / "artifacts", catalogue(tmp_path))
-    with pytest.raises(SupplyError, match="503") as caught:
+    with pytest.raises(ArtifactError, match="503") as caught:
         store.ensure("hello")
     assert "a program on PATH: there is no hello" in caught.value.message
     assert "build.log" in caught.value.hint
@@ -171,7 +171,7 @@ def test_failed_build_tells_what_go_said_and_is_taken_up_again(
 
 def test_full_disk_is_said_before_anything_is_fetched(tmp_path: Path, hub: Hub, go: Path) -> None:
     store = ArtifactStore(tmp_path / "artifacts", catalogue(tmp_path, disk_mb=10**9))
-    with pytest.raises(SupplyError, match="building hello 1.2.0 needs") as caught:
+    with pytest.raises(ArtifactError, match="building hello 1.2.0 needs") as caught:
         store.ensure("hello")
     assert caught.value.code == "disk-full"
     assert hub.requests == []
@@ -227,7 +227,7 @@ def test_every_way_that_failed_is_listed_with_its_reason(
     body = zipped({"hello": HELLO.format(tone="vendor")})
     things = catalogue(tmp_path, releases=release(hub, body, "b" * 64), older="0.9")
     store = ArtifactStore(tmp_path / "artifacts", things, mirror_url=hub.url)
-    with pytest.raises(SupplyError) as caught:
+    with pytest.raises(ArtifactError) as caught:
         store.ensure("hello")
     lines = caught.value.message.splitlines()
     assert lines[0] == "hello 1.2.0 cannot be had. Tried:"
@@ -352,7 +352,7 @@ def test_go_that_is_new_enough_is_used_with_its_own_caches(tmp_path: Path, seale
 
 def test_without_any_go_the_error_says_which_is_needed(tmp_path: Path, sealed: Path) -> None:
     program(sealed, FAKE_GO.format(version="1.19"), "go")
-    with pytest.raises(SupplyError, match=r"needs Go 1.25.8 or newer: .*/go is 1.19") as caught:
+    with pytest.raises(ArtifactError, match=r"needs Go 1.25.8 or newer: .*/go is 1.19") as caught:
         GoFinder(tmp_path / "go", None, SilentProgress(), places=()).find("1.25.8")
     assert "newer `go` on PATH" in caught.value.hint
 
@@ -375,7 +375,7 @@ def test_program_that_is_stopped_may_clean_up_and_is_gone(tmp_path: Path) -> Non
 
 
 def test_program_that_falls_silent_is_stopped(tmp_path: Path) -> None:
-    with pytest.raises(SupplyError, match="sleep said nothing for"):
+    with pytest.raises(ArtifactError, match="sleep said nothing for"):
         run_logged(["sleep", "600"], tmp_path / "log", "it", silence_s=0.1)
 
 

@@ -13,7 +13,7 @@ from pipecatapp.artifacts.catalogue import load_catalogue
 from pipecatapp.artifacts.mirror import publish
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.cli import main
-from pipecatapp.errors import SupplyError
+from pipecatapp.errors import ArtifactError
 from testing.integration.artifacts.entries import payload, sha256
 from testing.integration.artifacts.hub import Hub
 
@@ -83,7 +83,7 @@ def command(tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_absent_model_comes_with_the_command_that_fetches_it(store: ModelStore) -> None:
-    with pytest.raises(SupplyError, match="model 'talk' is not on this machine") as caught:
+    with pytest.raises(ArtifactError, match="model 'talk' is not on this machine") as caught:
         store.path("talk")
     assert caught.value.hint == "Fetch it with: twin models fetch talk"
     assert not store.root.exists(), "asking made a folder"
@@ -101,16 +101,16 @@ def test_model_of_one_file_is_a_path_and_of_many_a_folder(store: ModelStore) -> 
 def test_flipped_byte_stops_the_start_and_names_the_file(store: ModelStore) -> None:
     store.ensure("hear")
     (store.root / "hear" / "config.json").write_bytes(b'{"a": 2}')
-    with pytest.raises(SupplyError, match=r"model 'hear' is damaged: the sha256 of hear/config.json"):
+    with pytest.raises(ArtifactError, match=r"model 'hear' is damaged: the sha256 of hear/config.json"):
         store.path("hear")
-    with pytest.raises(SupplyError, match="damaged"):
+    with pytest.raises(ArtifactError, match="damaged"):
         store.verify("hear")
     assert store.ensure("hear")
     store.verify("hear")
 
 
 def test_best_model_that_is_here_is_chosen(store: ModelStore) -> None:
-    with pytest.raises(SupplyError, match="no model for 'main'.*candidates: talk") as caught:
+    with pytest.raises(ArtifactError, match="no model for 'main'.*candidates: talk") as caught:
         store.choose("main", memory_mb=100)
     assert "twin models fetch --expert main" in caught.value.hint
     store.ensure("talk")
