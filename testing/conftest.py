@@ -6,9 +6,17 @@ It owns nothing itself; the fences are in `fences.py`.
 from testing.fences import (
     _empty_home,
     fixed_seed,
+    leftovers_named,
     pytest_collection_modifyitems,
     pytest_configure,
     unit_fence,
 )
 
-__all__ = ["_empty_home", "fixed_seed", "pytest_collection_modifyitems", "pytest_configure", "unit_fence"]
+__all__ = [
+    "_empty_home",
+    "fixed_seed",
+    "leftovers_named",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "unit_fence",
+]
