@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import Api, ApiError
+from ansible.module_utils.hashi_api import CA_ARGUMENT, Api, ApiError
 
 DOCUMENTATION = """
 module: acl_bootstrap
@@ -19,7 +19,7 @@ options:
   url: {type: str, required: true, description: Where its agent listens.}
   ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   secret: {type: str, required: true, description: "The token, a UUID."}
-  wait_s: {type: int, default: 120, description: Longest wait for a leader, in seconds.}
+  timeout_s: {type: int, default: 120, description: Longest wait for a leader, in seconds.}
 """
 
 ANONYMOUS = {"consul": ("anonymous",), "nomad": ("anonymous", "Anonymous Token")}
@@ -55,15 +55,15 @@ def main() -> None:
         argument_spec={
             "system": {"type": "str", "required": True, "choices": ["consul", "nomad"]},
             "url": {"type": "str", "required": True},
-            "ca": {"type": "str", "default": ""},
+            **CA_ARGUMENT,
             "secret": {"type": "str", "required": True, "no_log": True},
-            "wait_s": {"type": "int", "default": 120},
+            "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        Api(given["system"], given["url"], ca=given["ca"]).wait_for_leader(given["wait_s"])
+        Api(given["system"], given["url"], ca=given["ca"]).wait_for_leader(given["timeout_s"])
         known = is_known(Api(given["system"], given["url"], given["secret"], given["ca"]))
         if not known and not module.check_mode:
             bootstrap(Api(given["system"], given["url"], ca=given["ca"]), given["secret"])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
+from ansible.module_utils.hashi_api import BOTH_SYSTEMS, POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: cluster_leave
@@ -29,8 +29,8 @@ options:
   consul_token: {type: str, required: true, description: A token that may do everything.}
   nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
   nomad_token: {type: str, required: true, description: A token that may do everything.}
-  ca: {type: str, required: true, description: File with the authority that signed Nomad's certificate.}
-  wait_s: {type: int, default: 60, description: "Longest wait for another leader, in seconds."}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
+  timeout_s: {type: int, default: 60, description: "Longest wait for another leader, in seconds."}
 """
 RAFT = "/v1/operator/raft"
 STEADY_S = 3.0
@@ -44,13 +44,13 @@ def server_of(raft: dict[str, Any], node: str) -> dict[str, Any] | None:
     return next((server for server in raft["Servers"] if server["Node"].split(".")[0] == node), None)
 
 
-def hand_over(api: Api, node: str, wait_s: float) -> None:
+def hand_over(api: Api, node: str, timeout_s: float) -> None:
     """Have another server lead when this one does.
 
     Raises:
         ApiError: No other leads in time.
     """
-    deadline_s = time.monotonic() + wait_s
+    deadline_s = time.monotonic() + timeout_s
     why: Any = "there is no other server"
     while time.monotonic() < deadline_s:
         raft = api.get(f"{RAFT}/configuration")
@@ -89,7 +89,7 @@ def drop_vote(api: Api, node: str) -> bool:
     return True
 
 
-def expel(nomad: Api, node: str, wait_s: float) -> bool:
+def expel(nomad: Api, node: str, timeout_s: float) -> bool:
     """Have Nomad's servers count a stopped one out; return whether anything was done.
 
     The leader looks at its members every minute and at each change, and gives a vote to whoever seems alive
@@ -100,7 +100,7 @@ def expel(nomad: Api, node: str, wait_s: float) -> bool:
         ApiError: The servers do not agree to it in time.
     """
     name, changed, out_since_s = f"{node}.global", False, None
-    deadline_s = time.monotonic() + wait_s
+    deadline_s = time.monotonic() + timeout_s
     while True:
         members = nomad.get("/v1/agent/members")["Members"]
         is_out = all(member["Status"] in GONE for member in members if member["Name"] == name)
@@ -113,7 +113,7 @@ def expel(nomad: Api, node: str, wait_s: float) -> bool:
         if out_since_s is not None and now_s - out_since_s >= STEADY_S:
             return changed
         if now_s > deadline_s:
-            raise ApiError(f"Nomad's servers still count {node} in after {wait_s:.0f} s")
+            raise ApiError(f"Nomad's servers still count {node} in after {timeout_s:.0f} s")
         time.sleep(POLL_S / 4)
 
 
@@ -132,7 +132,7 @@ def others_of(nomad: Api, node: str) -> list[Api]:
     return [nomad.at(f"{scheme}://{host}:{port}") for host in hosts]
 
 
-def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
+def expel_by_any(others: list[Api], node: str, timeout_s: float) -> bool:
     """Have the first server that answers see to it; return whether anything was done.
 
     Raises:
@@ -141,7 +141,7 @@ def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
     why: ApiError | None = None
     for other in others:
         try:
-            return expel(other, node, wait_s)
+            return expel(other, node, timeout_s)
         except ApiError as exc:
             why = exc
     if why is not None:
@@ -149,7 +149,7 @@ def expel_by_any(others: list[Api], node: str, wait_s: float) -> bool:
     return False
 
 
-def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait_s: float) -> bool:
+def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, timeout_s: float) -> bool:
     """Give up both votes and stop the agents; what one system refuses does not keep the other's vote.
 
     Raises:
@@ -160,12 +160,12 @@ def give_up_vote(module: AnsibleModule, consul: Api, nomad: Api, node: str, wait
     for api in (nomad, consul):
         try:
             others = others_of(api, node) if api is nomad else []
-            hand_over(api, node, wait_s)
+            hand_over(api, node, timeout_s)
             changed = drop_vote(api, node) or changed
             if api is consul:
                 api.call("PUT", "/v1/agent/leave")
             module.run_command(["systemctl", "stop", f"{api.system}.service"], check_rc=True)
-            expel_by_any(others, node, wait_s)
+            expel_by_any(others, node, timeout_s)
         except ApiError as exc:
             refusals.append(exc)
     if refusals:
@@ -205,12 +205,8 @@ def main() -> None:
         argument_spec={
             "action": {"type": "str", "required": True, "choices": ["vote", "forget"]},
             "node": {"type": "str", "required": True},
-            "consul_url": {"type": "str", "required": True},
-            "consul_token": {"type": "str", "required": True, "no_log": True},
-            "nomad_url": {"type": "str", "required": True},
-            "nomad_token": {"type": "str", "required": True, "no_log": True},
-            "ca": {"type": "str", "required": True},
-            "wait_s": {"type": "int", "default": 60},
+            **BOTH_SYSTEMS,
+            "timeout_s": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
     )
@@ -221,7 +217,7 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         if given["action"] == "vote":
-            changed = give_up_vote(module, consul, nomad, given["node"], given["wait_s"])
+            changed = give_up_vote(module, consul, nomad, given["node"], given["timeout_s"])
         else:
             changed = forget(consul, nomad, given["node"])
     except ApiError as exc:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+from ansible.module_utils.hashi_api import BOTH_SYSTEMS, POLL_S, Api, ApiError
 
 DOCUMENTATION = """
 module: cluster_servers
@@ -22,9 +22,9 @@ options:
   consul_token: {type: str, required: true, description: A token that may see the servers.}
   nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
   nomad_token: {type: str, required: true, description: A token that may see the servers.}
-  ca: {type: str, required: true, description: File with the authority that signed Nomad's certificate.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   servers: {type: list, elements: str, required: true, description: Names of the machines that have a vote.}
-  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+  timeout_s: {type: int, default: 120, description: "Longest wait, in seconds."}
 """
 
 
@@ -73,13 +73,9 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "consul_url": {"type": "str", "required": True},
-            "consul_token": {"type": "str", "required": True, "no_log": True},
-            "nomad_url": {"type": "str", "required": True},
-            "nomad_token": {"type": "str", "required": True, "no_log": True},
-            "ca": {"type": "str", "required": True},
+            **BOTH_SYSTEMS,
             "servers": {"type": "list", "elements": "str", "required": True},
-            "wait_s": {"type": "int", "default": 120},
+            "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
@@ -88,10 +84,10 @@ def main() -> None:
         Api("consul", given["consul_url"], given["consul_token"]),
         Api("nomad", given["nomad_url"], given["nomad_token"], given["ca"]),
     ]
-    deadline_s = time.monotonic() + given["wait_s"]
+    deadline_s = time.monotonic() + given["timeout_s"]
     while fault := look(apis, set(given["servers"])):
         if time.monotonic() >= deadline_s:
-            module.fail_json(msg=f"{fault} (waited {given['wait_s']} s).")
+            module.fail_json(msg=f"{fault} (waited {given['timeout_s']} s).")
         time.sleep(POLL_S)
     module.exit_json(changed=False)
 

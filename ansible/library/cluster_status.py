@@ -14,8 +14,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import Api, ApiError
-from ansible.module_utils.nomad_api import takes_jobs
+from ansible.module_utils.hashi_api import BOTH_SYSTEMS, Api, ApiError, takes_jobs
 
 DOCUMENTATION = """
 module: cluster_status
@@ -26,7 +25,7 @@ options:
   consul_token: {type: str, required: true, description: A token that may see everything.}
   nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
   nomad_token: {type: str, required: true, description: A token that may see everything.}
-  ca: {type: str, required: true, description: File with the authority that signed Nomad's certificate.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   certificate: {type: str, required: true, description: File with a certificate of this node's.}
   inventory: {type: dict, required: true, description: "Nodes of the inventory: name and role."}
 """
@@ -216,16 +215,10 @@ def ask(given: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    secret = {"type": "str", "required": True, "no_log": True}
-    text = {"type": "str", "required": True}
     module = AnsibleModule(
         argument_spec={
-            "consul_url": text,
-            "consul_token": secret,
-            "nomad_url": text,
-            "nomad_token": secret,
-            "ca": text,
-            "certificate": text,
+            **BOTH_SYSTEMS,
+            "certificate": {"type": "str", "required": True},
             "inventory": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

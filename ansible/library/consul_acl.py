@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import Api, ApiError
+from ansible.module_utils.hashi_api import ONE_SYSTEM, Api, ApiError
 
 DOCUMENTATION = """
 module: consul_acl
@@ -96,8 +96,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": True},
+            **ONE_SYSTEM,
             "kind": {"type": "str", "required": True, "choices": sorted(KEYS)},
             "body": {"type": "dict", "required": True},
         },

@@ -11,7 +11,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError
+from ansible.module_utils.hashi_api import ONE_SYSTEM, POLL_S, Api, ApiError
 
 DOCUMENTATION = """
 module: node_in_catalogue
@@ -21,7 +21,7 @@ options:
   url: {type: str, required: true, description: Where the agent listens.}
   token: {type: str, required: true, description: The node's own token.}
   node: {type: str, required: true, description: The node's name.}
-  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+  timeout_s: {type: int, default: 120, description: "Longest wait, in seconds."}
 """
 
 
@@ -29,16 +29,15 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": True},
+            **ONE_SYSTEM,
             "node": {"type": "str", "required": True},
-            "wait_s": {"type": "int", "default": 120},
+            "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     given = module.params
     api = Api("consul", given["url"], given["token"])
-    deadline_s = time.monotonic() + given["wait_s"]
+    deadline_s = time.monotonic() + given["timeout_s"]
     why = "it has not told them of itself"
     while time.monotonic() < deadline_s:
         try:
@@ -49,7 +48,7 @@ def main() -> None:
             why = str(exc)
         time.sleep(POLL_S)
     module.fail_json(
-        msg=f"Consul's servers do not know {given['node']} after {given['wait_s']} s: {why}. "
+        msg=f"Consul's servers do not know {given['node']} after {given['timeout_s']} s: {why}. "
         "Look at: journalctl -u consul"
     )
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: nomad_drain
@@ -23,7 +23,7 @@ description:
   - Without, it is eligible for jobs again.
 options:
   url: {type: str, required: true, description: Where an agent listens.}
-  ca: {type: str, required: true, description: File with the authority that signed its certificate.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   token: {type: str, required: true, description: A token that may write nodes.}
   node: {type: str, required: true, description: The node's name.}
   drained: {type: bool, required: true, description: Whether it is to be empty.}
@@ -101,9 +101,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "ca": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": True},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
             "node": {"type": "str", "required": True},
             "drained": {"type": "bool", "required": True},
             "keep_system": {"type": "bool", "default": False},

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import POLL_S, Api, ApiError, nodes_named
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, POLL_S, Api, ApiError, nodes_named
 
 DOCUMENTATION = """
 module: nomad_node_ready
@@ -19,11 +19,11 @@ short_description: Wait until Nomad has a node that is ready for jobs
 description: Asks a server; fails with what the node's state is instead.
 options:
   url: {type: str, required: true, description: Where an agent listens.}
-  ca: {type: str, required: true, description: File with the authority that signed its certificate.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   token: {type: str, required: true, description: A token that may see nodes.}
   node: {type: str, required: true, description: The node's name.}
   version: {type: str, default: "", description: "Version of Nomad that it runs; '' for any."}
-  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+  timeout_s: {type: int, default: 120, description: "Longest wait, in seconds."}
 """
 
 
@@ -36,18 +36,17 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
-            "ca": {"type": "str", "required": True},
-            "token": {"type": "str", "required": True, "no_log": True},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
             "node": {"type": "str", "required": True},
             "version": {"type": "str", "default": ""},
-            "wait_s": {"type": "int", "default": 120},
+            "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
     given = module.params
     api = Api("nomad", given["url"], given["token"], given["ca"])
-    deadline_s = time.monotonic() + given["wait_s"]
+    deadline_s = time.monotonic() + given["timeout_s"]
     state = "it has not come"
     while time.monotonic() < deadline_s:
         try:
@@ -60,7 +59,7 @@ def main() -> None:
             state = str(exc)
         time.sleep(POLL_S)
     module.fail_json(
-        msg=f"Nomad has no node {given['node']} that is ready after {given['wait_s']} s: {state}. "
+        msg=f"Nomad has no node {given['node']} that is ready after {given['timeout_s']} s: {state}. "
         f"Look there at: journalctl -u nomad"
     )
 

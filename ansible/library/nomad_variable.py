@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, Api, ApiError
 
 DOCUMENTATION = """
 module: nomad_variable
@@ -20,9 +20,9 @@ options:
   path: {type: str, required: true, description: The variable, such as nomad/jobs/pipecat-app.}
   items: {type: dict, default: {}, description: Names and values; others are removed. None removes it.}
   namespace: {type: str, default: default, description: The namespace it is in.}
-  address: {type: str, required: true, description: Nomad's address, such as https://127.0.0.1:4646.}
-  ca: {type: path, description: Certificate of the house's authority.}
-  token_file: {type: path, description: File with the token.}
+  url: {type: str, required: true, description: Where Nomad's agent listens.}
+  token: {type: str, required: true, description: A token that may write variables.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
 """
 
 
@@ -33,23 +33,22 @@ def main() -> None:
             "path": {"type": "str", "required": True},
             "items": {"type": "dict", "default": {}, "no_log": True},
             "namespace": {"type": "str", "default": "default"},
-            "address": {"type": "str", "required": True},
-            "ca": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
         },
         supports_check_mode=True,
     )
     given = module.params
     wanted = {name: str(value) for name, value in given["items"].items()}
     try:
-        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        nomad = Api("nomad", given["url"], given["token"], given["ca"])
         path = f"/v1/var/{given['path']}?namespace={quote(given['namespace'])}"
         there = nomad.find(path)
         changed = (there or {}).get("Items", {}) != wanted
         if changed and not module.check_mode:
             body = {"Namespace": given["namespace"], "Path": given["path"], "Items": wanted}
-            nomad.call(*(("PUT", path, body) if wanted else ("DELETE", path)))
-    except NomadError as exc:
+            nomad.request(*(("PUT", path, body) if wanted else ("DELETE", path)))
+    except ApiError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=changed)
 

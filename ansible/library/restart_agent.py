@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.control_plane import Api, ApiError
+from ansible.module_utils.hashi_api import CA_ARGUMENT, Api, ApiError
 
 DOCUMENTATION = """
 module: restart_agent
@@ -18,7 +18,7 @@ options:
   system: {type: str, required: true, choices: [consul, nomad], description: Which of the two.}
   url: {type: str, required: true, description: Where the agent listens.}
   ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
-  wait_s: {type: int, default: 120, description: "Longest wait, in seconds."}
+  timeout_s: {type: int, default: 120, description: "Longest wait, in seconds."}
 """
 
 
@@ -28,8 +28,8 @@ def main() -> None:
         argument_spec={
             "system": {"type": "str", "required": True, "choices": ["consul", "nomad"]},
             "url": {"type": "str", "required": True},
-            "ca": {"type": "str", "default": ""},
-            "wait_s": {"type": "int", "default": 120},
+            **CA_ARGUMENT,
+            "timeout_s": {"type": "int", "default": 120},
         },
         supports_check_mode=True,
     )
@@ -41,7 +41,7 @@ def main() -> None:
         ):
             module.run_command(command, check_rc=True)
         try:
-            Api(given["system"], given["url"], ca=given["ca"]).wait_for_leader(given["wait_s"])
+            Api(given["system"], given["url"], ca=given["ca"]).wait_for_leader(given["timeout_s"])
         except ApiError as exc:
             module.fail_json(msg=str(exc))
     module.exit_json(changed=True)

@@ -19,7 +19,7 @@ __all__ = ["consul_agent", "nomad_agent"]
 
 pytestmark = pytest.mark.integration
 
-control_plane = load_library("control_plane")
+hashi_api = load_library("hashi_api")
 cluster_leave = load_library("cluster_leave")
 RAFT = "/v1/operator/raft/configuration"
 VOTE_TIMEOUT_S = 60.0
@@ -32,7 +32,7 @@ UNDERSTOOD = (200, 500)
 def api(request: pytest.FixtureRequest) -> Any:
     """Where to ask, as the management token."""
     agent: ConsulAgent | NomadAgent = request.getfixturevalue(f"{request.param}_agent")
-    return control_plane.Api(request.param, agent.url, agent.token)
+    return hashi_api.Api(request.param, agent.url, agent.token)
 
 
 def test_the_question_to_hand_over_is_understood(api: Any) -> None:
@@ -44,7 +44,7 @@ def test_the_question_to_hand_over_is_understood(api: Any) -> None:
 def test_a_leader_without_another_server_stays_and_says_so(api: Any) -> None:
     [server] = api.get(RAFT)["Servers"]
     name = server["Node"].split(".")[0]
-    with pytest.raises(control_plane.ApiError, match="there is no other server"):
+    with pytest.raises(hashi_api.ApiError, match="there is no other server"):
         cluster_leave.hand_over(api, name, 1.5)
 
 
@@ -58,7 +58,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, NomadA
     folder = tmp_path_factory.mktemp("pair")
     with NomadAgent(folder / "first", node="first") as first:
         first.start()
-        nomad = control_plane.Api("nomad", first.url, first.token)
+        nomad = hashi_api.Api("nomad", first.url, first.token)
         with NomadAgent(folder / "second", beside=first, node="second") as second:
             second.start()
             deadline_s = time.monotonic() + VOTE_TIMEOUT_S

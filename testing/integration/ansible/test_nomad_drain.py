@@ -15,7 +15,7 @@ __all__ = ["nomad_agent"]
 
 pytestmark = pytest.mark.integration
 
-control_plane = load_library("control_plane")
+hashi_api = load_library("hashi_api")
 nomad_drain = load_library("nomad_drain")
 DEADLINE_S = 30
 START_TIMEOUT_S = 60.0
@@ -53,7 +53,7 @@ def wait_until_running(api: Any, *names: str) -> None:
 
 
 def test_a_node_is_emptied_and_takes_jobs_again(nomad_agent: NomadAgent) -> None:
-    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    api = hashi_api.Api("nomad", nomad_agent.url, nomad_agent.token)
     [name] = {node["Name"] for node in api.get("/v1/nodes")}
     for kind in ("service", "system"):
         api.call("PUT", "/v1/jobs", job(f"a-{kind}", kind))
@@ -79,13 +79,13 @@ def test_a_node_is_emptied_and_takes_jobs_again(nomad_agent: NomadAgent) -> None
 
 
 def test_a_node_that_is_not_there_is_none(nomad_agent: NomadAgent) -> None:
-    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    api = hashi_api.Api("nomad", nomad_agent.url, nomad_agent.token)
     assert nomad_drain.node_named(api, "attic") is None
 
 
 def test_a_token_that_may_not_is_told(nomad_agent: NomadAgent) -> None:
-    api = control_plane.Api("nomad", nomad_agent.url, nomad_agent.token)
+    api = hashi_api.Api("nomad", nomad_agent.url, nomad_agent.token)
     [node] = api.get("/v1/nodes")
-    stranger = control_plane.Api("nomad", nomad_agent.url, "11111111-2222-3333-4444-555555555555")
-    with pytest.raises(control_plane.ApiError, match="answers 403 to a drain"):
+    stranger = hashi_api.Api("nomad", nomad_agent.url, "11111111-2222-3333-4444-555555555555")
+    with pytest.raises(hashi_api.ApiError, match="answers 403 to a drain"):
         nomad_drain.change(stranger, node, True, False, DEADLINE_S)

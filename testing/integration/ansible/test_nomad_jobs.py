@@ -12,7 +12,7 @@ import pytest
 from testing.ansible_code import ROOT
 from testing.cluster_agents import NomadAgent, cluster_binary
 from testing.cluster_fixtures import nomad_agent
-from testing.nomad_modules import nomad_api, nomad_job
+from testing.nomad_modules import hashi_api, nomad_job
 
 __all__ = ["nomad_agent"]
 
@@ -64,15 +64,13 @@ job "%s" {
 
 
 @pytest.fixture
-def nomad(nomad_agent: NomadAgent, tmp_path: Path) -> Any:
-    token = tmp_path / "token"
-    token.write_text(nomad_agent.token + "\n", encoding="utf-8")
-    return nomad_api.Nomad(nomad_agent.url, ca=None, token_file=str(token))
+def nomad(nomad_agent: NomadAgent) -> Any:
+    return hashi_api.Api("nomad", nomad_agent.url, nomad_agent.token)
 
 
 def parse(nomad: Any, text: str, **values: object) -> dict[str, Any]:
     order = {"JobHCL": text, "Variables": nomad_job.variables_text(values), "Canonicalize": True}
-    job: dict[str, Any] = nomad.call("POST", "/v1/jobs/parse", order)
+    job: dict[str, Any] = nomad.request("POST", "/v1/jobs/parse", order)
     return job
 
 
@@ -111,14 +109,14 @@ def test_a_batch_job_is_waited_for_until_its_end(nomad: Any) -> None:
 
 def test_a_batch_job_that_fails_is_told_with_its_task(nomad: Any) -> None:
     with pytest.raises(
-        nomad_api.NomadError,
+        hashi_api.ApiError,
         match="The job 'wrong' failed. On nomad-test .*task t failed: .*invalid time interval",
     ):
         run(nomad, without(JOB % ("wrong", "batch"), "update"), seconds="no number")
 
 
 def test_a_service_that_does_not_stay_up_is_told(nomad: Any) -> None:
-    with pytest.raises(nomad_api.NomadError, match="'falls' did not become well"):
+    with pytest.raises(hashi_api.ApiError, match="'falls' did not become well"):
         run(nomad, JOB % ("falls", "service"), seconds="0", command="/bin/false")
 
 
@@ -127,18 +125,18 @@ def test_what_failed_before_and_runs_now_is_well(nomad: Any, tmp_path: Path) -> 
     program.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     program.chmod(0o755)
     text = JOB % ("recovers", "service")
-    with pytest.raises(nomad_api.NomadError, match="'recovers' did not become well"):
+    with pytest.raises(hashi_api.ApiError, match="'recovers' did not become well"):
         run(nomad, text, seconds="600", command=str(program))
     program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
 
     assert run(nomad, text, seconds="600", command=str(program)) is True
-    assert nomad.call("GET", "/v1/job/recovers/summary")["Summary"]["g"]["Running"] == 1
+    assert nomad.request("GET", "/v1/job/recovers/summary")["Summary"]["g"]["Running"] == 1
     assert run(nomad, text, seconds="600", command=str(program)) is False
 
 
 def test_a_job_is_ended_before_it_is_forgotten(nomad: Any) -> None:
     run(nomad, JOB % ("leaves", "service"), seconds="600")
-    [allocation] = nomad.call("GET", "/v1/job/leaves/allocations")
+    [allocation] = nomad.request("GET", "/v1/job/leaves/allocations")
 
     assert nomad_job.purge(nomad, "leaves", TIMEOUT_S) is True
     assert nomad.find("/v1/job/leaves") is None
@@ -148,12 +146,12 @@ def test_a_job_is_ended_before_it_is_forgotten(nomad: Any) -> None:
 
 
 def test_a_job_of_another_namespace_is_forgotten_too(nomad: Any) -> None:
-    nomad.call("PUT", "/v1/namespace/creative", {"Name": "creative"})
+    nomad.request("PUT", "/v1/namespace/creative", {"Name": "creative"})
     text = JOB.replace('job "%s" {', 'job "%s" {\n  namespace = "creative"') % ("muse/1", "service")
-    nomad.call(
+    nomad.request(
         "PUT",
         "/v1/jobs?namespace=creative",
-        {"Job": nomad.call("POST", "/v1/jobs/parse", {"JobHCL": text, "Variables": 'seconds = "600"'})},
+        {"Job": nomad.request("POST", "/v1/jobs/parse", {"JobHCL": text, "Variables": 'seconds = "600"'})},
     )
 
     assert nomad_job.purge(nomad, "muse/1", TIMEOUT_S) is False
@@ -161,12 +159,10 @@ def test_a_job_of_another_namespace_is_forgotten_too(nomad: Any) -> None:
     assert nomad.find("/v1/job/muse%2F1?namespace=creative") is None
 
 
-def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("11111111-2222-3333-4444-555555555555", encoding="utf-8")
-    stranger = nomad_api.Nomad(nomad_agent.url, ca=None, token_file=str(token))
-    with pytest.raises(nomad_api.NomadError, match="refused GET /v1/nodes") as caught:
-        stranger.call("GET", "/v1/nodes")
+def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent) -> None:
+    stranger = hashi_api.Api("nomad", nomad_agent.url, "11111111-2222-3333-4444-555555555555")
+    with pytest.raises(hashi_api.ApiError, match="refused GET /v1/nodes") as caught:
+        stranger.request("GET", "/v1/nodes")
     assert "2222" not in str(caught.value)
 
 
@@ -176,7 +172,7 @@ def test_a_shipped_job_is_valid_and_laid_out_by_nomads_own_word(path: Path, noma
     text = path.read_text(encoding="utf-8")
     needed = {name: value for name, value in NEEDED.items() if f'variable "{name}"' in text}
     job = parse(nomad, text, **needed)
-    answer = nomad.call("PUT", "/v1/validate/job", {"Job": job})
+    answer = nomad.request("PUT", "/v1/validate/job", {"Job": job})
     assert answer["ValidationErrors"] is None, answer
     for group in job["TaskGroups"]:
         assert all(task["Resources"]["MemoryMB"] for task in group["Tasks"])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError, takes_jobs
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, Api, ApiError, takes_jobs
 
 DOCUMENTATION = """
 module: expert_order
@@ -30,9 +30,9 @@ options:
   memory_mb: {type: int, default: 0, description: What the server may take (MiB); 0 reckons it.}
   worker_memory_mb: {type: int, default: 0, description: What each worker lends (MiB); 0 reckons it.}
   tokens: {type: int, required: true, description: Context of all slots together (tokens).}
-  address: {type: str, required: true, description: Nomad's address.}
-  ca: {type: path, description: Certificate of the house's authority.}
-  token_file: {type: path, description: File with the token.}
+  url: {type: str, required: true, description: Where Nomad's agent listens.}
+  token: {type: str, required: true, description: A token that may see nodes and jobs.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
 """
 
 PREFIX = "llama-api-"
@@ -197,18 +197,17 @@ def main() -> None:
             "memory_mb": {"type": "int", "default": 0},
             "worker_memory_mb": {"type": "int", "default": 0},
             "tokens": {"type": "int", "required": True},
-            "address": {"type": "str", "required": True},
-            "ca": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
         },
         supports_check_mode=True,
     )
     given = module.params
     try:
-        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
-        there = nomad.call("GET", "/v1/nodes?resources=true")
+        nomad = Api("nomad", given["url"], given["token"], given["ca"])
+        there = nomad.request("GET", "/v1/nodes?resources=true")
         job = nomad.find(f"/v1/job/{quote(given['job_name'], safe='')}?namespace={quote(given['namespace'])}")
-    except NomadError as exc:
+    except ApiError as exc:
         module.fail_json(msg=str(exc))
         return
     nodes = [int(node["NodeResources"]["Memory"]["MemoryMB"]) for node in there if takes_jobs(node)]

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from typing import Any
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError
+from ansible.module_utils.hashi_api import BOTH_SYSTEMS, POLL_S, Api, ApiError, send
 
 DOCUMENTATION = """
 module: expert_report
@@ -27,34 +25,38 @@ options:
   namespace: {type: str, required: true, description: The namespace of both.}
   service_name: {type: str, required: true, description: Its service in Consul.}
   key: {type: str, required: true, description: The key that callers show.}
-  consul_url: {type: str, required: true, description: Consul's address.}
+  consul_url: {type: str, required: true, description: Where Consul's agent listens.}
   consul_token: {type: str, required: true, description: A token that may see services.}
-  address: {type: str, required: true, description: Nomad's address.}
-  ca: {type: path, description: Certificate of the house's authority.}
-  token_file: {type: path, description: File with the token.}
+  nomad_url: {type: str, required: true, description: Where Nomad's agent listens.}
+  nomad_token: {type: str, required: true, description: A token that may see allocations.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   timeout_s: {type: int, default: 900, description: How long the answer may take to come.}
 """
 
 QUESTION = "What is water? Answer in one short sentence."
 ANSWER_TOKENS = 32
 ANSWER_TIMEOUT_S = 120.0
-POLL_S = 1.0
 NUMBERS_S = 10.0
 """How long Nomad's numbers of a task are waited for (seconds); it measures about once a second."""
 MIB = 1 << 20
 
 
-def fetch(url: str, headers: dict[str, str], body: Any = None, timeout_s: float = 10.0) -> Any:
-    """Return what a URL answers with, JSON.
+def complete(url: str, key: str) -> tuple[str, str]:
+    """Return which model completes the question, and with what.
 
     Raises:
         OSError: It refused or does not answer.
-        ValueError: It is no JSON.
+        ValueError: Its answer is no JSON.
+        KeyError, IndexError, TypeError: Its answer is not that of a chat.
     """
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    with urllib.request.urlopen(request, timeout=timeout_s) as answer:
-        return json.loads(answer.read())
+    body = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": ANSWER_TOKENS}
+    headers = {"Authorization": f"Bearer {key}"}
+    path = "/v1/chat/completions"
+    status, found = send(url + path, "POST", headers, body, timeout_s=ANSWER_TIMEOUT_S)
+    if status != 200:
+        raise ConnectionError(f"it answers {status}")
+    answer = json.loads(found)
+    return str(answer.get("model", "")), str(answer["choices"][0]["message"]["content"] or "").strip()
 
 
 def ask(given: dict[str, Any]) -> tuple[str, str]:
@@ -64,21 +66,18 @@ def ask(given: dict[str, Any]) -> tuple[str, str]:
         TimeoutError: It does not; the message says what stood in the way last.
     """
     deadline_s = time.monotonic() + given["timeout_s"]
-    health = f"{given['consul_url']}/v1/health/service/{quote(given['service_name'])}?passing"
-    body = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": ANSWER_TOKENS}
+    consul = Api("consul", given["consul_url"], given["consul_token"])
     last = "Consul lists none that passes its check"
     while time.monotonic() < deadline_s:
         try:
-            for entry in fetch(health, {"X-Consul-Token": given["consul_token"]}):
+            for entry in consul.get(f"/v1/health/service/{quote(given['service_name'])}?passing"):
                 service = entry["Service"]
-                url = f"http://{service['Address'] or entry['Node']['Address']}:{service['Port']}"
-                key = {"Authorization": f"Bearer {given['key']}"}
-                answer = fetch(f"{url}/v1/chat/completions", key, body, ANSWER_TIMEOUT_S)
-                text = str(answer["choices"][0]["message"]["content"] or "").strip()
+                host = service["Address"] or entry["Node"]["Address"]
+                model, text = complete(f"http://{host}:{service['Port']}", given["key"])
                 if text:
-                    return str(answer.get("model", "")), text
+                    return model, text
                 last = "it answered with nothing"
-        except (OSError, ValueError, KeyError, IndexError) as exc:
+        except (ApiError, OSError, ValueError, KeyError, IndexError, TypeError) as exc:
             last = f"{type(exc).__name__}: {exc}"
         time.sleep(POLL_S)
     raise TimeoutError(
@@ -86,7 +85,7 @@ def ask(given: dict[str, Any]) -> tuple[str, str]:
     )
 
 
-def parts(nomad: Nomad, job: str, namespace: str) -> list[tuple[str, str, int]]:
+def parts(nomad: Api, job: str, namespace: str) -> list[tuple[str, str, int]]:
     """Return the task, the node and the resident memory (MiB) of each task of a job that runs.
 
     Nomad has no numbers of a task in its first seconds; they are waited for, and are 0 when they do not come.
@@ -123,14 +122,9 @@ def main() -> None:
     words = {"type": "str", "required": True}
     module = AnsibleModule(
         argument_spec={
-            **{
-                name: words
-                for name in ("job_name", "rpc_job_name", "namespace", "service_name", "consul_url", "address")
-            },
+            **{name: words for name in ("job_name", "rpc_job_name", "namespace", "service_name")},
             "key": {"type": "str", "required": True, "no_log": True},
-            "consul_token": {"type": "str", "required": True, "no_log": True},
-            "ca": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
+            **BOTH_SYSTEMS,
             "timeout_s": {"type": "int", "default": 900},
         },
         supports_check_mode=True,
@@ -138,13 +132,13 @@ def main() -> None:
     given = module.params
     try:
         model, text = ask(given)
-        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        nomad = Api("nomad", given["nomad_url"], given["nomad_token"], given["ca"])
         rows = [
             row
             for job in (given["job_name"], given["rpc_job_name"])
             for row in parts(nomad, job, given["namespace"])
         ]
-    except (NomadError, TimeoutError) as exc:
+    except (ApiError, TimeoutError) as exc:
         module.fail_json(msg=str(exc))
         return
     module.exit_json(changed=False, model=model, table=table(rows, model, text))

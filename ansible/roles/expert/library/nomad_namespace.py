@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, Api, ApiError
 
 DOCUMENTATION = """
 module: nomad_namespace
@@ -19,9 +19,9 @@ description: A namespace that still has jobs stays when it is to go.
 options:
   name: {type: str, required: true, description: Its name.}
   state: {type: str, choices: [present, absent], default: present, description: Whether it is to be there.}
-  address: {type: str, required: true, description: Nomad's address.}
-  ca: {type: path, description: Certificate of the house's authority.}
-  token_file: {type: path, description: File with the token.}
+  url: {type: str, required: true, description: Where Nomad's agent listens.}
+  token: {type: str, required: true, description: A token that may write namespaces.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
 """
 
 MARK = "Experts"
@@ -34,32 +34,31 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "address": {"type": "str", "required": True},
-            "ca": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
         },
         supports_check_mode=True,
     )
     given = module.params
     path = f"/v1/namespace/{quote(given['name'], safe='')}"
     try:
-        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        nomad = Api("nomad", given["url"], given["token"], given["ca"])
         there = nomad.find(path)
         if given["state"] == "present":
             changed = there is None
             if changed and not module.check_mode:
-                nomad.call("PUT", path, {"Name": given["name"], "Description": MARK})
+                nomad.request("PUT", path, {"Name": given["name"], "Description": MARK})
         else:
             changed = bool(there) and there["Description"] == MARK and not _jobs(nomad, given["name"])
             if changed and not module.check_mode:
-                nomad.call("DELETE", path)
-    except NomadError as exc:
+                nomad.request("DELETE", path)
+    except ApiError as exc:
         module.fail_json(msg=str(exc))
     module.exit_json(changed=changed)
 
 
-def _jobs(nomad: Nomad, namespace: str) -> bool:
-    return bool(nomad.call("GET", f"/v1/jobs?namespace={quote(namespace)}"))
+def _jobs(nomad: Api, namespace: str) -> bool:
+    return bool(nomad.request("GET", f"/v1/jobs?namespace={quote(namespace)}"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible.module_utils.nomad_api import Nomad, NomadError, takes_jobs
+from ansible.module_utils.hashi_api import CA_ARGUMENT, ONE_SYSTEM, POLL_S, Api, ApiError, takes_jobs
 
 DOCUMENTATION = """
 module: nomad_job
@@ -25,17 +25,15 @@ description: Changes nothing when Nomad's own plan finds no difference.
 options:
   text: {type: str, description: "The job, HCL2."}
   values: {type: dict, default: {}, description: Values of the file's variables.}
-  address: {type: str, required: true, description: Nomad's address, such as https://127.0.0.1:4646.}
-  ca: {type: path, description: Certificate of the house's authority.}
-  token_file: {type: path, description: File with the token.}
+  url: {type: str, required: true, description: Where Nomad's agent listens.}
+  token: {type: str, required: true, description: A token that may run jobs.}
+  ca: {type: str, default: "", description: "Authority's file; '' for plain HTTP."}
   timeout_s: {type: int, default: 300, description: How long the job may take to be well.}
   purge: {type: bool, default: false, description: Stop the job and forget it instead.}
   job_id: {type: str, default: "", description: With purge, the job's name.}
   namespace: {type: str, default: default, description: With purge, the job's namespace.}
 """
 
-POLL_S = 1.0
-"""Seconds between two looks; a deployment takes at least its `min_healthy_time`."""
 PATIENCE_S = 15.0
 """How long a job that needs no change may take to show that it runs (seconds); a restart takes a few."""
 RETRY = "tried_again"
@@ -129,7 +127,7 @@ def blocked_reason(evaluation: dict[str, Any]) -> str:
 class JobRun:
     """One job on its way to what its file says."""
 
-    def __init__(self, nomad: Nomad, job: dict[str, Any], timeout_s: int) -> None:
+    def __init__(self, nomad: Api, job: dict[str, Any], timeout_s: int) -> None:
         self._nomad = nomad
         self._job = job
         self._id = job["ID"]
@@ -143,12 +141,14 @@ class JobRun:
 
     def differs(self) -> bool:
         """Whether running it would change anything."""
-        plan = self._nomad.call("PUT", self._path("/plan"), {"Job": self._job, "Diff": True})
+        plan = self._nomad.request("PUT", self._path("/plan"), {"Job": self._job, "Diff": True})
         return bool(plan["Diff"]["Type"] != "None")
 
     def run(self) -> str:
         """Register it; return the evaluation that places it."""
-        answer = self._nomad.call("PUT", f"/v1/jobs?namespace={quote(self._namespace)}", {"Job": self._job})
+        answer = self._nomad.request(
+            "PUT", f"/v1/jobs?namespace={quote(self._namespace)}", {"Job": self._job}
+        )
         return str(answer.get("EvalID", ""))
 
     def keep(self) -> bool:
@@ -161,9 +161,9 @@ class JobRun:
             Whether it had to be run anew.
 
         Raises:
-            NomadError: It does not become well in time.
+            ApiError: It does not become well in time.
         """
-        version = self._nomad.call("GET", self._path())["Version"]
+        version = self._nomad.request("GET", self._path())["Version"]
         patience_s = min(self._deadline_s, time.monotonic() + PATIENCE_S)
         while time.monotonic() < patience_s:
             if self._allocations_well(version, counts_verdict=False):
@@ -177,9 +177,9 @@ class JobRun:
         """Wait until the version that is registered now is well.
 
         Raises:
-            NomadError: It failed, found no place, or took too long.
+            ApiError: It failed, found no place, or took too long.
         """
-        version = self._nomad.call("GET", self._path())["Version"]
+        version = self._nomad.request("GET", self._path())["Version"]
         is_service = self._job["Type"] == "service"
         look = self._deployment_ended if is_service else self._allocations_well
         self._until_well(evaluation_id, lambda: look(version))
@@ -188,16 +188,16 @@ class JobRun:
         reason = ""
         while time.monotonic() < self._deadline_s:
             if evaluation_id:
-                evaluation = self._nomad.call("GET", self._in_namespace(f"/v1/evaluation/{evaluation_id}"))
+                evaluation = self._nomad.request("GET", self._in_namespace(f"/v1/evaluation/{evaluation_id}"))
                 reason = blocked_reason(evaluation) or reason
             if is_done():
                 return
             time.sleep(POLL_S)
         told = reason or self._story(self._allocations())
-        raise NomadError(f"The job '{self._id}' is not well after {self._timeout_s} s. {told}")
+        raise ApiError(f"The job '{self._id}' is not well after {self._timeout_s} s. {told}")
 
     def _allocations(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._nomad.call("GET", self._path("/allocations"))
+        found: list[dict[str, Any]] = self._nomad.request("GET", self._path("/allocations"))
         return found
 
     def _story(self, allocations: list[dict[str, Any]]) -> str:
@@ -208,12 +208,12 @@ class JobRun:
         try:
             path = self._in_namespace(f"/v1/client/fs/logs/{allocation_id}")
             lines = self._nomad.text(path + where).splitlines()
-        except NomadError:
+        except ApiError:
             return ""
         return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip())
 
     def _deployment_ended(self, version: int) -> bool:
-        deployments = self._nomad.call("GET", self._path("/deployments")) or []
+        deployments = self._nomad.request("GET", self._path("/deployments")) or []
         ours = [item for item in deployments if item["JobVersion"] == version]
         if not ours:
             # A change that needs no new allocation has no deployment.
@@ -226,7 +226,7 @@ class JobRun:
         failed = sum(item["ClientStatus"] == "failed" for item in ours)
         if ended or failed >= GIVE_UP:
             why = ended or f"{failed} tries have failed"
-            raise NomadError(f"The job '{self._id}' did not become well: {why}. {self._story(ours)}")
+            raise ApiError(f"The job '{self._id}' did not become well: {why}. {self._story(ours)}")
         return False
 
     def _allocations_well(self, version: int, *, counts_verdict: bool = True) -> bool:
@@ -234,7 +234,7 @@ class JobRun:
         live = [item for item in latest_per_place(self._allocations()) if item["JobVersion"] == version]
         failed = [item for item in live if item["ClientStatus"] == "failed"]
         if failed and job_type in ("batch", "sysbatch"):
-            raise NomadError(f"The job '{self._id}' failed. {self._story(failed)}")
+            raise ApiError(f"The job '{self._id}' failed. {self._story(failed)}")
         if job_type == "system":
             return len(live) >= self._ready_nodes() and all(
                 is_well(item, job_type, counts_verdict) for item in live
@@ -249,7 +249,7 @@ class JobRun:
         return f"{path}?namespace={quote(self._namespace)}"
 
     def _ready_nodes(self) -> int:
-        return sum(map(takes_jobs, self._nomad.call("GET", "/v1/nodes")))
+        return sum(map(takes_jobs, self._nomad.request("GET", "/v1/nodes")))
 
 
 def main() -> None:
@@ -258,9 +258,8 @@ def main() -> None:
         argument_spec={
             "text": {"type": "str"},
             "values": {"type": "dict", "default": {}},
-            "address": {"type": "str", "required": True},
-            "ca": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
+            **ONE_SYSTEM,
+            **CA_ARGUMENT,
             "timeout_s": {"type": "int", "default": 300},
             "purge": {"type": "bool", "default": False},
             "job_id": {"type": "str", "default": ""},
@@ -271,19 +270,19 @@ def main() -> None:
     )
     given = module.params
     try:
-        nomad = Nomad(given["address"], ca=given["ca"], token_file=given["token_file"])
+        nomad = Api("nomad", given["url"], given["token"], given["ca"])
         if given["purge"]:
             _purge(module, nomad)
         else:
             _run(module, nomad)
-    except NomadError as exc:
+    except ApiError as exc:
         module.fail_json(msg=str(exc))
 
 
-def _run(module: AnsibleModule, nomad: Nomad) -> None:
+def _run(module: AnsibleModule, nomad: Api) -> None:
     given = module.params
     order = {"JobHCL": given["text"], "Variables": variables_text(given["values"]), "Canonicalize": True}
-    job = nomad.call("POST", "/v1/jobs/parse", order)
+    job = nomad.request("POST", "/v1/jobs/parse", order)
     run = JobRun(nomad, job, given["timeout_s"])
     changed = run.differs()
     if not module.check_mode:
@@ -294,26 +293,26 @@ def _run(module: AnsibleModule, nomad: Nomad) -> None:
     module.exit_json(changed=changed, job_id=job["ID"])
 
 
-def purge(nomad: Nomad, job_id: str, timeout_s: int, namespace: str = "default") -> bool:
+def purge(nomad: Api, job_id: str, timeout_s: int, namespace: str = "default") -> bool:
     """Stop a job, wait until its tasks have ended, and forget it; False when there was none.
 
     Forgotten at once, Nomad takes the tasks' tokens away while their services are still being taken out of
     Consul, and Consul may list what is gone.
 
     Raises:
-        NomadError: Its tasks do not end.
+        ApiError: Its tasks do not end.
     """
     path = _path(job_id, namespace)
     if nomad.find(path) is None:
         return False
-    nomad.call("DELETE", path)
+    nomad.request("DELETE", path)
     deadline_s = time.monotonic() + timeout_s
     allocations = _path(job_id, namespace, "/allocations")
-    while any(a["ClientStatus"] in ("running", "pending") for a in nomad.call("GET", allocations)):
+    while any(a["ClientStatus"] in ("running", "pending") for a in nomad.request("GET", allocations)):
         if time.monotonic() > deadline_s:
-            raise NomadError(f"The tasks of '{job_id}' have not ended after {timeout_s} s.")
+            raise ApiError(f"The tasks of '{job_id}' have not ended after {timeout_s} s.")
         time.sleep(POLL_S)
-    nomad.call("DELETE", f"{path}&purge=true")
+    nomad.request("DELETE", f"{path}&purge=true")
     return True
 
 
@@ -321,7 +320,7 @@ def _path(job_id: str, namespace: str, part: str = "") -> str:
     return f"/v1/job/{quote(job_id, safe='')}{part}?namespace={quote(namespace)}"
 
 
-def _purge(module: AnsibleModule, nomad: Nomad) -> None:
+def _purge(module: AnsibleModule, nomad: Api) -> None:
     given = module.params
     job_id, namespace = given["job_id"], given["namespace"]
     if module.check_mode:
