@@ -15,32 +15,14 @@ is_alone() { # whether the inventory names no machine yet but this one: nothing 
     {other = 1} END {exit !(found && !other)}' "$ROOT/inventory.yaml"
 }
 
-wanted_version() { # wanted_version PROGRAM: the version that the catalogue means by its name
-  entry_of "$1" | awk '$1 == "version:" {print $2; exit}'
+catalogue() { # catalogue PROGRAM version|mirror-path|release-url: nothing where there is no such thing
+  command -v python3 >/dev/null || return 1 # a dry run on a bare machine
+  python3 -I -S -B "$ROOT/pipecatapp/artifacts/artifact_key.py" "$ROOT/group_vars/artifacts.yaml" "$@"
 }
 
 has_wanted() { # has_wanted PROGRAM: whether it is on PATH in the wanted version
-  command -v "$1" >/dev/null && "$1" version 2>/dev/null | grep -qF "v$(wanted_version "$1")"
-}
-
-entry_of() { # entry_of PROGRAM: the lines of the catalogue about the version that is meant by its name
-  awk -v name="$1" '/^  - / {if (found) exit; found = ($2 == "name:" && $3 == name)} found' "$ROOT/group_vars/artifacts.yaml"
-}
-
-mirror_path() { # mirror_path PROGRAM: where a mirror lists it; pipecatapp/artifacts/manifest.py makes the same name
-  local entry package parts words
-  entry="$(entry_of "$1")"
-  package="$(awk '$1 == "package:" {print $2}' <<<"$entry")"
-  mapfile -t parts < <(awk '$1 == "go:" {go = 1} go && $1 == "sha256:" {print $2; exit}' <<<"$entry")
-  parts+=("$package")
-  read -r -a words < <(awk '$1 == "tags:" {gsub(/[][,]|tags:/, " "); print}' <<<"$entry") || true
-  parts+=("${words[@]}" "$(uname -m)")
-  printf 'artifacts/%s/%s-%.12s.json' "$1" "$(wanted_version "$1")" \
-    "$(printf '%s\n' "${parts[@]}" | head -c -1 | sha256sum)"
-}
-
-release_url() { # release_url PROGRAM: the vendor's archive of it for this CPU; nothing where there is none
-  entry_of "$1" | awk -v machine="$(uname -m)" '$2 == "machine:" {on = ($3 == machine)} on && $1 == "url:" {print $2; exit}'
+  local version
+  command -v "$1" >/dev/null && version="$(catalogue "$1" version)" && "$1" version 2>/dev/null | grep -qF "v$version"
 }
 
 answers() { # answers URL: whether it can be had; a host that says nothing is waited for for five seconds
@@ -53,8 +35,8 @@ answers() { # answers URL: whether it can be had; a host that says nothing is wa
   fi
 }
 
-can_ask() { # a bare Debian may have none of the three; python3 is needed anyway
-  command -v curl >/dev/null || command -v wget >/dev/null || command -v python3 >/dev/null || install_packages
+can_ask() { # python3 reads the catalogue, and is needed anyway; a bare Debian may have none
+  command -v python3 >/dev/null || install_packages
 }
 
 quick_source() { # where Nomad and Consul come from within minutes, in words; fails when from nowhere
@@ -62,9 +44,9 @@ quick_source() { # where Nomad and Consul come from within minutes, in words; fa
   mirror="${mirror%/}"
   if has_wanted nomad && has_wanted consul; then
     printf 'Nomad and Consul are at hand'
-  elif [[ -n "$mirror" ]] && answers "$mirror/$(mirror_path nomad)" && answers "$mirror/$(mirror_path consul)"; then
+  elif [[ -n "$mirror" ]] && answers "$mirror/$(catalogue nomad mirror-path)" && answers "$mirror/$(catalogue consul mirror-path)"; then
     printf 'the mirror %s has Nomad and Consul' "$mirror"
-  elif answers "$(release_url nomad)" && answers "$(release_url consul)"; then
+  elif answers "$(catalogue nomad release-url)" && answers "$(catalogue consul release-url)"; then
     printf "the vendor's releases of Nomad and Consul can be had"
   else
     return 1

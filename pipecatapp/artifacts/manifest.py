@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
 
+from pipecatapp.artifacts import artifact_key as keys
 from pipecatapp.artifacts.artifact_schema import AnyArtifact, ArtifactEntry, CmakeArtifact, GoArtifact
 from pipecatapp.artifacts.disk import sha256_of
 from pipecatapp.artifacts.model_schema import Entry, Name, RelativePath, Sha256
@@ -68,11 +68,10 @@ def artifact_key(artifact: AnyArtifact, machine: str = "") -> str:
         left_out = [line for lines in artifact.build.left_out.values() for line in lines]
         parts = [artifact.source.sha256, *artifact.build.cmake_flags, *artifact.build.targets, *left_out]
     elif isinstance(artifact, GoArtifact):
-        parts = [artifact.go.sha256, artifact.go.package, *artifact.go.tags]
+        parts = keys.go_parts(artifact.go.sha256, artifact.go.package, artifact.go.tags)
     else:
         parts = [artifact.source.sha256, *sorted(artifact.members.values())]
-    digest = hashlib.sha256("\n".join([*parts, machine or platform.machine()]).encode()).hexdigest()
-    return f"{artifact.version}-{digest[:12]}"
+    return keys.artifact_key(artifact.version, parts, machine)
 
 
 def describe_folder(artifact: AnyArtifact, bin_dir: Path, origin: str = "") -> Manifest:

@@ -39,7 +39,7 @@ have_programs() { # Nomad and Consul are on PATH in the wanted versions
     record "${name,,}" 0 "$name v$(awk -v name="${name,,}" '$2 == "name:" {on = ($3 == name)} on && /version:/ {print $2; exit}' "$ROOT/group_vars/artifacts.yaml")"
   done
 }
-with_network() { ln -s "$(command -v curl)" "$(command -v sha256sum)" "$BIN"; }
+with_network() { ln -s "$(command -v curl)" "$BIN"; }
 serve() { # a real server of the folder SERVED, on SERVER_PORT
   SERVED="$BATS_TEST_TMPDIR/served"
   mkdir "$SERVED"
@@ -50,7 +50,7 @@ serve() { # a real server of the folder SERVED, on SERVER_PORT
 use_mirror() { export TWIN_MIRROR_URL="$1"; }
 offer() { # offer PROGRAM: the server has it in the wanted version, as `twin models mirror` lays it out
   local path
-  path="$(ROOT="$ROOT" bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; mirror_path "$1"' - "$1")"
+  path="$(ROOT="$ROOT" bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; catalogue "$1" mirror-path' - "$1")"
   mkdir -p "$SERVED/$(dirname "$path")"
   touch "$SERVED/$path"
 }
@@ -201,15 +201,41 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   offer nomad
   offer consul
   use_mirror "http://127.0.0.1:$SERVER_PORT"
-  local name
-  ln -s "$(command -v sha256sum)" "$BIN"
+  ln -s "$(command -v wget)" "$BIN"
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: the mirror"* ]]
+  rm "$BIN/wget" "$BIN/python3"
+  ln -s "$(command -v python3)" "$BIN"
+  run bootstrap --dry-run
+  [[ "$output" == *"Mode: cluster, because: the mirror"* ]]
+}
+
+@test "a dry run on a machine without Python says that it would be installed, and starts alone" {
+  with_systemd
+  named den
+  record nomad 0 "Nomad v0.0.1"
+  record consul 0 "Consul v0.0.1"
+  with_network
+  record dpkg-query 1
   rm "$BIN/python3"
-  for name in wget python3; do
-    ln -s "$(command -v "$name")" "$BIN"
-    run bootstrap --dry-run
-    rm "$BIN/$name"
-    [[ "$output" == *"Mode: cluster, because: the mirror"* ]]
+  run bootstrap --dry-run
+  [[ "$output" == *"would run: apt-get install -y --no-install-recommends python3 "* ]]
+  [[ "$output" == *"Mode: standalone, because: no cluster software"* ]]
+}
+
+@test "the catalogue is read by the system's Python alone, without a package" {
+  local name
+  ln -sf "$(command -v python3)" "$BIN/python3"
+  # shellcheck disable=SC2016 # for the shell that is started
+  for name in nomad consul; do
+    run sealed bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; catalogue "$1" version; catalogue "$1" mirror-path' - "$name"
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]]
+    [[ "${lines[1]}" =~ ^artifacts/$name/${lines[0]}-[0-9a-f]{12}\.json$ ]]
   done
+  # shellcheck disable=SC2016
+  run sealed bash -c 'source "$ROOT/initial-setup/bootstrap/mode.sh"; catalogue abacus version'
+  [ "$status" -ne 0 ]
 }
 
 @test "the vendor's releases make a cluster too, when both can be had" {
@@ -221,7 +247,8 @@ need_root() { [ "$EUID" -eq 0 ] || skip "needs root"; }
   mkdir -p "$copy/initial-setup"
   cp -r "$ROOT/initial-setup/bootstrap" "$copy/initial-setup"
   cp -r "$ROOT/bootstrap.sh" "$ROOT/inventory.yaml" "$ROOT/playbook.yaml" "$ROOT/requirements-bootstrap.txt" "$copy"
-  mkdir "$copy/group_vars"
+  mkdir -p "$copy/group_vars" "$copy/pipecatapp/artifacts"
+  cp "$ROOT/pipecatapp/artifacts/artifact_key.py" "$copy/pipecatapp/artifacts"
   sed "s|https://releases.hashicorp.com|http://127.0.0.1:$SERVER_PORT|" "$ROOT/group_vars/artifacts.yaml" >"$copy/group_vars/artifacts.yaml"
   local url urls
   mapfile -t urls < <(sed -n "s|.*url: http://127.0.0.1:[0-9]*/||p" "$copy/group_vars/artifacts.yaml" | grep linux_amd64)

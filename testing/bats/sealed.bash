@@ -40,9 +40,9 @@ seal_bootstrap() {
   export TWIN_PREFIX="$BATS_TEST_TMPDIR/opt" TWIN_CACHE="$BATS_TEST_TMPDIR/cache"
   mkdir -p "$TWIN_PREFIX/bootstrap/bin" "$TWIN_CACHE"
   for name in apt-get ip; do record "$name"; done
-  # shellcheck disable=SC2016 # for the programs that are written; a Python that will do, and has no network
-  printf '#!%s\n[[ "$1" != -I ]] || { printf 3.11; exit; }\nprintf "%%s\n" "python3 $*" >>"%s"\n[[ "$1" == -m ]]\n' \
-    "$(command -v bash)" "$CALLS" >"$BIN/python3"
+  # shellcheck disable=SC2016 # for the programs that are written; a Python that will do, reads the catalogue, and has no network
+  printf '#!%s\n[[ "$*" != *artifact_key.py* ]] || exec %s "$@"\n[[ "$1" != -I ]] || { printf 3.11; exit; }\nprintf "%%s\n" "python3 $*" >>"%s"\n[[ "$1" == -m ]]\n' \
+    "$(command -v bash)" "$(command -v python3)" "$CALLS" >"$BIN/python3"
   # shellcheck disable=SC2016 # as whoever it is now, for bats' folders are root's alone
   printf '#!%s\nuntil [[ "$1" == -- ]]; do shift; done\nshift\nexec "$@"\n' "$(command -v bash)" >"$BIN/setpriv"
   chmod +x "$BIN/setpriv" "$BIN/python3"
