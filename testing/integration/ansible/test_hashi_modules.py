@@ -37,9 +37,13 @@ class Listener(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.heard: list[tuple[str, dict[str, str]]] = []
+        self.first: list[tuple[int, Any]] = []
+        """Answers that come before the usual ones."""
 
     def answer(self, path: str) -> tuple[int, Any]:
         """An expert that answers; all else is refused, which ends a module at once."""
+        if self.first:
+            return self.first.pop(0)
         if path.startswith("/v1/health/service/"):
             host, port = self.server_address[:2]
             return 200, [{"Service": {"Address": host, "Port": port}, "Node": {"Address": host}}]
@@ -169,3 +173,41 @@ def test_a_request_over_tls_goes_through_no_proxy_either(
         assert api.call("GET", "/v1/status/leader") == (200, "hello")
         assert api.find("/v1/status/leader") == "hello"
     assert proxy.heard == []
+
+
+NO_LEADER = (500, "rpc error: No cluster leader")
+
+
+def test_an_election_is_waited_for_and_a_refusal_is_not(
+    listeners: tuple[Listener, Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, _ = listeners
+    hashi_api = load_library("hashi_api")
+    monkeypatch.setattr(hashi_api, "POLL_S", 0.01)
+    nomad = hashi_api.Api("nomad", agent.url)
+
+    agent.first = [NO_LEADER, NO_LEADER, (200, {"Name": "den"})]
+    assert nomad.request("GET", "/v1/node/x") == {"Name": "den"}
+    agent.first = [NO_LEADER, (404, "not found")]
+    assert nomad.find("/v1/node/x") is None
+    agent.first = [(404, "not found")]
+    with pytest.raises(hashi_api.ApiError, match="Nomad knows no /v1/node/x"):
+        nomad.request("GET", "/v1/node/x")
+    agent.heard.clear()
+    with pytest.raises(hashi_api.ApiError, match="Nomad refused GET /v1/node/x: .*Permission denied"):
+        nomad.request("GET", "/v1/node/x")
+    assert len(agent.heard) == 1
+
+
+def test_an_agent_that_does_not_answer_is_told_with_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashi_api = load_library("hashi_api")
+    monkeypatch.setattr(hashi_api, "POLL_S", 0.01)
+    monkeypatch.setattr(hashi_api, "ELECTION_S", 0.05)
+    gone = Listener()
+    gone.server_close()
+    nomad = hashi_api.Api("nomad", gone.url, TOKEN)
+    with pytest.raises(hashi_api.ApiError, match="Connection refused. Look at: journalctl -u nomad") as told:
+        nomad.find("/v1/nodes")
+    assert TOKEN not in str(told.value)
+    with pytest.raises(hashi_api.ApiError, match=f"Nomad at {gone.url} does not answer"):
+        nomad.call("GET", "/v1/nodes")
