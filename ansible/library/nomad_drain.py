@@ -116,6 +116,7 @@ def main() -> None:
         node = node_named(api, given["node"])
         if node is None:
             module.fail_json(msg=f"Nomad has no node {given['node']}. Look there at: journalctl -u nomad")
+            return
         changed = not is_as_wanted(node, given["drained"])
         if changed and not module.check_mode:
             change(api, node, given["drained"], given["keep_system"], given["deadline_s"])

@@ -173,7 +173,7 @@ def _is_empty(node: yaml.Node) -> bool:
 
 
 def _words(node: yaml.Node) -> str:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else f"a {getattr(node, 'id', 'value')}"
 
 
 def _refuse_twice(node: yaml.Node | None) -> None:

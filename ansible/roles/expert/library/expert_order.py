@@ -102,7 +102,7 @@ def token_bytes(model: Mapping[str, Any]) -> int:
 
 def with_context(model: Mapping[str, Any], tokens: int) -> int:
     """Return what a model of the whole list takes with so much context (MiB)."""
-    more = max(0, tokens - BASE_TOKENS) * model.get("token_bytes", 0)
+    more = max(0, tokens - BASE_TOKENS) * int(model.get("token_bytes", 0))
     return int(model["memory_mb"]) + math.ceil(more / 2**20)
 
 

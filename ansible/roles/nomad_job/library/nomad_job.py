@@ -86,7 +86,7 @@ def is_well(allocation: dict[str, Any], job_type: str, counts_verdict: bool = Tr
         counts_verdict: A deployment's verdict that it was not healthy counts, however it is now.
     """
     if job_type in ("batch", "sysbatch"):
-        return allocation["ClientStatus"] == "complete"
+        return bool(allocation["ClientStatus"] == "complete")
     health = (allocation.get("DeploymentStatus") or {}).get("Healthy")
     return allocation["ClientStatus"] == "running" and (health is not False or not counts_verdict)
 
