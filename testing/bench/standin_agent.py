@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipecatapp import __version__
@@ -20,12 +20,10 @@ from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.app.core import runner_of
 from pipecatapp.app.logs import set_up_logging
-from pipecatapp.ports import CheckResult, Transcript
-from pipecatapp.settings import load_settings
+from pipecatapp.ports import CallManager, CheckResult, Clock, Transcript
+from pipecatapp.settings import Settings, load_settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
-from pipecatapp.voice.call import VoiceEngines
-from pipecatapp.voice.call_manager import WebRtcCallManager
 from pipecatapp.web.dependencies import AgentContext
 from pipecatapp.web.serving import Listener, Serving, bind
 from pipecatapp.workflow.loader import shipped_prompts
@@ -79,15 +77,27 @@ async def _silence(_text: str) -> bytes:
     return b""
 
 
-async def run() -> None:
-    """Serve until told to stop."""
+def voice_calls(service: TwinService, settings: Settings, clock: Clock) -> CallManager:
+    """Return voice with stand-in engines; to import it takes longer than all the rest."""
+    from pipecatapp.voice.call import VoiceEngines
+    from pipecatapp.voice.call_manager import WebRtcCallManager
+
+    engines = VoiceEngines(PacedStt((HEARD,)), FakeTts(delay_s=TTS_S, sleep=_pace))
+    return WebRtcCallManager(service, engines, settings, clock)
+
+
+async def run(calls_of: Callable[[TwinService, Settings, Clock], CallManager] = voice_calls) -> None:
+    """Serve until told to stop.
+
+    Args:
+        calls_of: Makes voice.
+    """
     settings, clock = load_settings(), SystemClock()
     set_up_logging(settings.log_level)
     services, memory = _services(clock)
     states = StateFolder(settings.data_dir / "states")
     service = TwinService(runner_of(settings, services).run, memory, clock, settings, states)
-    engines = VoiceEngines(PacedStt((HEARD,)), FakeTts(delay_s=TTS_S, sleep=_pace))
-    calls = WebRtcCallManager(service, engines, settings, clock)
+    calls = calls_of(service, settings, clock)
 
     def describe() -> Mapping[str, Any]:
         return {"version": __version__, "engines": "stand-ins", "tasks": len(asyncio.all_tasks())}
