@@ -5,3 +5,4 @@ own the machines, which are Ansible's.
 """
 
 __version__ = "0.1.0"
+"""As in pyproject.toml; `scripts/release.py` writes both."""
