@@ -18,13 +18,15 @@ from collections.abc import Sequence
 
 from testing.run.ledger import Ledger, table
 from testing.run.load import MARK, LoadWatch
-from testing.run.report import Outcome, budget, closing, count
+from testing.run.report import Outcome, budget, closing, count, covered
 from testing.run.report import table as closing_table
 from testing.run.schedule import Schedule, Step, say
 from testing.run.suites import ROOT, Suite, Suites, changed_since, digest, read
 
 REPORTS = ROOT / "build" / "reports"
 LOGS = ROOT / "build" / "logs"
+COVERAGE = REPORTS / "coverage.json"
+"""What the unit suite leaves of the lines that it ran."""
 MADE_AFTER: dict[str, tuple[str, ...]] = {
     "packages": (),
     "images": ("packages",),
@@ -87,6 +89,8 @@ def run(chosen: Sequence[Suite], *, judges_budget: bool) -> int:
     is_within, said = budget(outcomes, whole_s, load.share)
     if judges_budget:
         lines += [f"time: {said}"]
+    if any(suite.name == "unit" for suite in chosen) and (share := covered(COVERAGE)):
+        lines += [f"coverage: {share}"]
     lines += [closing(_with_budget(outcomes, is_within or not judges_budget))]
     say("\n".join(lines))
     return 1 if failed or (judges_budget and not is_within) else 0

@@ -1,10 +1,11 @@
-"""What a run of suites tells at its end: a table, what the budget says, and the line that counts tests.
+"""What a run of suites tells at its end: a table, the budget, what was covered, how many tests failed.
 
 It owns counting tests in a suite's report or log, and the budget; running is `schedule`'s.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -102,6 +103,19 @@ def budget(outcomes: Sequence[Outcome], whole_s: float, others: float) -> tuple[
         False,
         f"{said}: over the budget by more than a quarter. Make it quicker, or move what is slow to `full`",
     )
+
+
+def covered(report: Path) -> str:
+    """Return how much of the product was run, in words; "" where it was not measured.
+
+    Args:
+        report: What slipcover wrote, if it did.
+    """
+    if not report.is_file():
+        return ""
+    summary = json.loads(report.read_text(encoding="utf-8"))["summary"]
+    lines = summary["covered_lines"] + summary["missing_lines"]
+    return f"{summary['percent_covered']:.1f}% of {lines} lines of pipecatapp, by the unit tests"
 
 
 def closing(outcomes: Sequence[Outcome]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testing.run.report import BUSY_FROM, COLD_S, WARM_S, Outcome, budget, closing, count, table
+from testing.run.report import BUSY_FROM, COLD_S, WARM_S, Outcome, budget, closing, count, covered, table
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,14 @@ def test_a_junit_report_counts_before_the_log(tmp_path: Path) -> None:
     report = tmp_path / "unit.xml"
     report.write_text(JUNIT, encoding="utf-8")
     assert count(report, "1..58") == (12, 3)
+
+
+def test_what_was_covered_is_a_number_or_nothing(tmp_path: Path) -> None:
+    report = tmp_path / "coverage.json"
+    assert covered(report) == ""
+    summary = '{"summary": {"covered_lines": 813, "missing_lines": 187, "percent_covered": 81.26}}'
+    report.write_text(summary, encoding="utf-8")
+    assert covered(report) == "81.3% of 1000 lines of pipecatapp, by the unit tests"
 
 
 def test_the_table_has_a_row_for_each_suite_and_what_was_made_and_names_what_failed() -> None:
