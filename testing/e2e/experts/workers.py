@@ -146,7 +146,7 @@ class Cable:
 
 
 def make_identity(folder: Path) -> TlsIdentity:
-    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "bundle.pem"
+    certificate, key, bundle = folder / "certificate.pem", folder / "key.pem", folder / "combined.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     command += ["-subj", "/CN=rpc.creative", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
