@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -61,10 +62,11 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> TlsIdentity:
 @pytest.fixture
 def workers(identity: TlsIdentity) -> Iterator[list[Worker]]:
     """Two workers."""
-    made = [Worker(number, identity, identity.certificate.parent) for number in (1, 2)]
-    yield made
-    for worker in made:
-        worker.close()
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(contextlib.closing(Worker(number, identity, identity.certificate.parent)))
+            for number in (1, 2)
+        ]
 
 
 class Expert:
@@ -261,10 +263,12 @@ async def test_a_worker_that_falls_silent_is_not_waited_for(
 async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_directory_says(
     tmp_path: Path, identity: TlsIdentity
 ) -> None:
-    cable = Cable()
-    here, far = Worker(1, identity, identity.certificate.parent), None
-    try:
-        far = Worker(2, identity, identity.certificate.parent, cable.address, cable.within)
+    with contextlib.ExitStack() as stack:
+        here = stack.enter_context(contextlib.closing(Worker(1, identity, identity.certificate.parent)))
+        cable = stack.enter_context(contextlib.closing(Cable()))
+        far = stack.enter_context(
+            contextlib.closing(Worker(2, identity, identity.certificate.parent, cable.address, cable.within))
+        )
         directory = StaticDirectory(SystemClock(), [here.endpoint, far.endpoint])
         async with expert(tmp_path, [listed()], directory, workers=2, identity=identity) as creative:
             await creative.ready()
@@ -274,13 +278,7 @@ async def test_a_cut_cable_ends_the_connections_of_both_sides_whatever_the_direc
             took_s = await creative.lose_the_second_worker(cable.cut)
             say(f"  a cable cut: served again after {took_s:.1f} s")
             # The worker has only one place, and it is free for who comes next.
-            port = far.inner
-            await eventually(lambda: not cable.is_talking_to(port), READY_TIMEOUT_S)
-    finally:
-        for worker in (here, far):
-            if worker is not None:
-                worker.close()
-        cable.close()
+            await eventually(lambda: not cable.is_talking_to(far.inner), READY_TIMEOUT_S)
 
 
 async def test_a_worker_that_comes_is_taken_when_nobody_is_being_answered(

@@ -62,9 +62,13 @@ class Worker:
         settings.write_text(self._door(), encoding="utf-8")
         self.door = subprocess.Popen([*within, "/usr/sbin/haproxy", "-db", "-f", str(settings)])
         end_s = time.monotonic() + START_TIMEOUT_S
-        while not self._listens(within):
-            assert time.monotonic() < end_s, "a worker does not listen"
-            time.sleep(0.02)
+        try:
+            while not self._listens(within):
+                assert time.monotonic() < end_s, "a worker does not listen"
+                time.sleep(0.02)
+        except BaseException:
+            self.close()
+            raise
 
     def _listens(self, within: tuple[str, ...]) -> bool:
         if not within:
