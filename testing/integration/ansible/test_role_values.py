@@ -168,4 +168,6 @@ def test_jobs_ask_consul_where_they_are_told_to(name: str) -> None:
 )
 def test_jobs_are_told_the_registrys_port_of_consul(given: str) -> None:
     text = (ROOT / "ansible/roles" / given).read_text(encoding="utf-8")
-    assert 'consul_url: "http://127.0.0.1:{{ twin_ports.consul }}"' in text
+    facts = yaml.safe_load((ROOT / "group_vars/all.yaml").read_text(encoding="utf-8"))
+    assert 'consul_url: "{{ twin_consul_url }}"' in text
+    assert facts["twin_consul_url"] == "http://127.0.0.1:{{ twin_ports.consul }}"
