@@ -1,16 +1,16 @@
 """Every setting, with its unit, its default and its environment variable.
 
 Only it and `environment` read the environment. A wrong value stops the start with a sentence that says
-what is valid; which engine a name stands for is decided in `app`.
+what is valid; which engines may be named is in their tables (`app/configuration`).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,10 +18,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipecatapp.environment import DEFAULT_PORT
 from pipecatapp.errors import ConfigError
 
-SttService = Literal["auto", "embedded", "faster-whisper", "realtimestt", "pocketsphinx", "openai"]
-TtsService = Literal["auto", "piper", "kokoro", "espeak", "openai"]
-LlmService = Literal["auto", "xllamacpp", "llama-server", "openai"]
-EmbedderService = Literal["auto", "minilm", "openai"]
 Profile = Literal["auto", "embedded", "hub"]
 MemoryChoice = Literal["local", "remote"]
 
@@ -65,7 +61,7 @@ class Settings(BaseSettings):
     profile: Profile = Field("auto", alias="TWIN_PROFILE")
     """Which models: `embedded` from package registries, `hub` from the model hub, `auto` what is present."""
 
-    stt_service: SttService = Field("auto", alias="STT_SERVICE")
+    stt_service: str = Field("auto", alias="STT_SERVICE")
     """Speech to text; `auto` is `embedded`, or `pocketsphinx` on a CPU without SSE4.1."""
     stt_model: str = Field("", alias="STT_MODEL")
     """Model name in `models.yaml`, or the OpenAI-compatible server's; "" for the profile's own."""
@@ -73,7 +69,7 @@ class Settings(BaseSettings):
     """OpenAI-compatible server, ending in /v1, for `STT_SERVICE=openai`."""
     stt_threads: int = Field(1, alias="STT_THREADS", ge=1, le=64)
     """CPU threads of a transcription; one is as quick as two on a short window."""
-    tts_service: TtsService = Field("auto", alias="TTS_SERVICE")
+    tts_service: str = Field("auto", alias="TTS_SERVICE")
     """Text to speech; `auto` is `piper`, or `espeak` when its voice is absent."""
     tts_model: str = Field("", alias="TTS_MODEL")
     """Model name in `models.yaml`, or the server's."""
@@ -85,13 +81,13 @@ class Settings(BaseSettings):
     """Language of the voice of `TTS_SERVICE=openai`, as in BCP 47; the other voices tell it themselves."""
     tts_threads: int = Field(2, alias="TTS_THREADS", ge=1, le=64)
     """CPU threads of a synthesis."""
-    embedder_service: EmbedderService = Field("auto", alias="EMBEDDER_SERVICE")
+    embedder_service: str = Field("auto", alias="EMBEDDER_SERVICE")
     """Embeddings for memory and the router; `auto` is `minilm`."""
     embedder_model: str = Field("", alias="EMBEDDER_MODEL")
     """Model name in `models.yaml`, or the server's."""
     embedder_base_url: str = Field("", alias="EMBEDDER_BASE_URL")
     """OpenAI-compatible server, ending in /v1, for `EMBEDDER_SERVICE=openai`."""
-    llm_service: LlmService = Field("auto", alias="LLM_SERVICE")
+    llm_service: str = Field("auto", alias="LLM_SERVICE")
     """Engine of the child LLM server; `openai` starts none and needs LLM_BASE_URL."""
     llm_base_url: str = Field("", alias="LLM_BASE_URL")
     """OpenAI-compatible server, ending in /v1; set, no child server is started."""
@@ -210,20 +206,39 @@ class Settings(BaseSettings):
         return self.models_dir or self.cache_dir / "models"
 
 
-def load_settings() -> Settings:
+def read_settings(choices: Mapping[str, Sequence[str]]) -> Settings:
     """Read the environment.
+
+    Args:
+        choices: Valid values of the variables whose values are decided elsewhere, such as engines' names.
 
     Raises:
         ConfigError: A variable has a wrong value; the message names it and what is valid.
     """
+    faults = [
+        f"{name}={given!r}: Input should be {_alternatives(valid)}"
+        for name, valid in choices.items()
+        if (given := os.environ.get(name)) is not None and given not in valid
+    ]
     try:
-        return Settings()  # type: ignore[call-arg]
+        settings = Settings()  # type: ignore[call-arg]
     except ValidationError as exc:
-        lines = []
         for problem in exc.errors():
             name = str(problem["loc"][0]) if problem["loc"] else "environment"
-            lines.append(f"{name}={problem.get('input')!r}: {problem['msg']}")
-        raise ConfigError("settings", "; ".join(lines), hint="Correct the variable and start again.") from exc
+            faults.append(f"{name}={problem.get('input')!r}: {problem['msg']}")
+        raise _wrong_values(faults) from exc
+    if faults:
+        raise _wrong_values(faults)
+    return settings
+
+
+def _alternatives(valid: Sequence[str]) -> str:
+    *others, last = map(repr, valid)
+    return f"{', '.join(others)} or {last}"
+
+
+def _wrong_values(faults: Sequence[str]) -> ConfigError:
+    return ConfigError("settings", "; ".join(faults), hint="Correct the variable and start again.")
 
 
 def secret_variables() -> tuple[str, ...]:
@@ -241,13 +256,3 @@ def child_environment(*, without: Iterable[str] = ()) -> dict[str, str]:
 def set_for_libraries(environment: Mapping[str, str]) -> None:
     """Set variables that libraries of this process read when they are imported (`app.trials`)."""
     os.environ.update(environment)
-
-
-STT_SERVICES: tuple[str, ...] = get_args(SttService)
-"""Valid values of STT_SERVICE."""
-TTS_SERVICES: tuple[str, ...] = get_args(TtsService)
-"""Valid values of TTS_SERVICE."""
-EMBEDDER_SERVICES: tuple[str, ...] = get_args(EmbedderService)
-"""Valid values of EMBEDDER_SERVICE."""
-LLM_SERVICES: tuple[str, ...] = get_args(LlmService)
-"""Valid values of LLM_SERVICE."""

@@ -1,22 +1,27 @@
-"""Picks the engine behind each port on this machine, with the reason.
+"""Picks the engine behind each port from the tables of engines, with the reason.
 
-It owns the rules by name, CPU and what is present; an engine itself is an adapter. Every choice comes
-with a sentence for the log and the status page.
+It owns the rule: by name, CPU, trial and what is present. Every choice comes with a sentence for the log and
+the status page. Not here: which engines there are (`adapters/*/engines.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from pipecatapp.adapters.embed.engines import ENGINES as EMBEDDER_ENGINES
+from pipecatapp.adapters.engine import Default, EngineOptions, EngineSpec, LoadableEngine, feature_names
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.adapters.llm.api_key import ensure_llm_key, is_loopback_url
 from pipecatapp.adapters.llm.openai_chat import OpenAiLlm
 from pipecatapp.adapters.llm.server_process import LlmServerProcess
+from pipecatapp.adapters.stt.engines import ENGINES as STT_ENGINES
+from pipecatapp.adapters.tts.engines import ENGINES as TTS_ENGINES
+from pipecatapp.app.configuration import AUTO
 from pipecatapp.app.local_llm import LocalLlm
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.artifacts.model_store import ModelStore
@@ -25,13 +30,6 @@ from pipecatapp.ports import Embedder, LlmClient, SpeechToText, TextToSpeech
 from pipecatapp.settings import Settings
 
 log = logging.getLogger(__name__)
-
-WHISPER_FLAGS = ("sse4_1",)
-"""What CTranslate2's wheels need; without it transcription ends in SIGILL."""
-WHISPER_SERVICES = ("embedded", "faster-whisper", "realtimestt")
-"""Values of STT_SERVICE that run on CTranslate2."""
-VOICE_PREFIXES = {"piper": "piper-", "kokoro": "kokoro"}
-"""Values of TTS_SERVICE that run on ONNX Runtime, and how their models' names begin."""
 
 
 class Closable(Protocol):
@@ -42,7 +40,17 @@ class Closable(Protocol):
         ...
 
 
+class NamedEngine(Closable, Protocol):
+    """An engine that says what it is."""
+
+    @property
+    def name(self) -> str:
+        """Engine and model."""
+        ...
+
+
 E_co = TypeVar("E_co", bound=Closable, covariant=True)
+C = TypeVar("C", bound="NamedEngine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +90,207 @@ class PickedLlm:
             await self.server.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineKind(Generic[E_co]):
+    """A port of which the settings name the engine.
+
+    Args:
+        variable: The setting.
+        engines: What it may name.
+        expert: The list of the port's models in `models.yaml`.
+        noun: What a person calls a model of it.
+        verb: What its engine does, as "pocketsphinx listens".
+        use: What cannot be without it, as a sentence ends.
+    """
+
+    variable: str
+    engines: Mapping[str, LoadableEngine[E_co]]
+    expert: str
+    noun: str
+    verb: str
+    use: str
+
+    def base_url_variable(self) -> str:
+        """Return the setting of the server's address."""
+        return self.variable.replace("_SERVICE", "_BASE_URL")
+
+    def valid(self, cpu: CpuInfo) -> str:
+        """Return the names that work on this CPU for certain."""
+        sure = (
+            name
+            for name, spec in self.engines.items()
+            if spec.trial is None and cpu.supports(spec.requires_cpu)
+        )
+        return ", ".join((AUTO, *sure))
+
+
+STT = EngineKind(
+    variable="STT_SERVICE",
+    engines=STT_ENGINES,
+    expert="stt",
+    noun="model",
+    verb="listens",
+    use="calls need it",
+)
+TTS = EngineKind(
+    variable="TTS_SERVICE",
+    engines=TTS_ENGINES,
+    expert="tts",
+    noun="voice",
+    verb="speaks",
+    use="calls need it",
+)
+EMBEDDER = EngineKind(
+    variable="EMBEDDER_SERVICE",
+    engines=EMBEDDER_ENGINES,
+    expert="embedding",
+    noun="model",
+    verb="embeds",
+    use="the memory and the choice of an expert need it",
+)
+KINDS: tuple[EngineKind[Closable], ...] = (STT, TTS, EMBEDDER)
+
+
+def engine_choice(
+    kind: EngineKind[E_co],
+    wanted: str,
+    cpu: CpuInfo,
+    has_model: Callable[[EngineSpec], bool] = lambda _spec: True,
+) -> tuple[str, str]:
+    """Return an engine's name, and why it is this one.
+
+    Args:
+        kind: The port.
+        wanted: The setting.
+        cpu: This machine's.
+        has_model: Whether a model of an engine is here.
+
+    Raises:
+        ConfigError: The one that is asked for cannot run on this CPU, or none can.
+    """
+    if wanted != AUTO:
+        missing = cpu.missing(kind.engines[wanted].requires_cpu)
+        if missing:
+            raise ConfigError(
+                "cpu-too-old",
+                f"{kind.variable}={wanted} needs {', '.join(missing)}, which this CPU lacks; valid here: "
+                f"{kind.valid(cpu)}",
+            )
+        return wanted, f"{kind.variable}={wanted}"
+    reason = ""
+    for name, spec in kind.engines.items():
+        if spec.default is Default.NEVER:
+            continue
+        missing = cpu.missing(spec.requires_cpu)
+        if missing:
+            reason = f"this CPU lacks {', '.join(missing)}, which {spec.label}'s runtime needs"
+        elif spec.default is Default.WITH_MODEL and not has_model(spec):
+            fetch = f"`twin models fetch --expert {kind.expert}`"
+            reason = f"no {spec.label} {kind.noun} is here ({fetch})"
+        else:
+            return name, reason or _merit(kind, spec)
+    raise ConfigError("no-engine", f"{reason}; name another: {kind.variable} is one of {kind.valid(cpu)}")
+
+
+def _merit(kind: EngineKind[E_co], spec: EngineSpec) -> str:
+    if spec.default is Default.WITH_MODEL:
+        return f"its {kind.noun} is here"
+    if spec.requires_cpu:
+        return f"this CPU has {feature_names(spec.requires_cpu)}"
+    return "it runs on every CPU"
+
+
+async def _pick(
+    kind: EngineKind[C],
+    wanted: str,
+    options: EngineOptions,
+    settings: Settings,
+    store: ModelStore,
+    cpu: CpuInfo,
+) -> Picked[C]:
+    """Return the engine of a port, its model found and, the first time, tried.
+
+    Args:
+        kind: The port.
+        wanted: Its setting.
+        options: What it is loaded with, but for the model's path.
+        settings: For the profile and the trials.
+        store: This machine's models.
+        cpu: Its processor.
+
+    Raises:
+        AgentError: It cannot be had; the message says what to do.
+    """
+    name, reason = engine_choice(kind, wanted, cpu, lambda spec: bool(_present(kind, spec, store)))
+    spec = kind.engines[name]
+    path = _model_path(kind, spec, options.model_name, settings, store, cpu)
+    if spec.trial is not None:
+        fault = await EngineTrials(settings, cpu).ask(spec.trial.name, path)
+        if fault:
+            name, reason = _substitute(kind, wanted, cpu, fault), fault
+            spec, path = kind.engines[name], Path()
+    if spec.needs_server:
+        _needed(options.base_url, kind.base_url_variable(), f"{kind.variable}={name}")
+    engine = await spec.load(replace(options, model=path))
+    return Picked(engine, f"{engine.name}, because {reason}")
+
+
+def _substitute(kind: EngineKind[E_co], wanted: str, cpu: CpuInfo, fault: str) -> str:
+    """Return the engine that takes the place of one that dies on this CPU.
+
+    Raises:
+        ConfigError: It was asked for by name, or there is none.
+    """
+    others = [
+        name
+        for name, spec in kind.engines.items()
+        if spec.default is Default.ALWAYS and spec.trial is None and cpu.supports(spec.requires_cpu)
+    ]
+    if not others:
+        way_out = (
+            f"{kind.variable}=openai with {kind.base_url_variable()} has another machine do it. {REMEDY}"
+        )
+        raise ConfigError("engine-dies", f"{fault}; {kind.use}.", hint=way_out)
+    if wanted != AUTO:
+        raise ConfigError(
+            "engine-dies", f"{kind.variable}={wanted}: {fault}; valid here: {kind.valid(cpu)}", hint=REMEDY
+        )
+    return others[0]
+
+
+def _model_path(
+    kind: EngineKind[E_co], spec: EngineSpec, name: str, settings: Settings, store: ModelStore, cpu: CpuInfo
+) -> Path:
+    """Return the model's file or folder; an empty path for an engine that has none here.
+
+    Raises:
+        ArtifactError: It is not here; the hint is the command that fetches it.
+    """
+    if not spec.models:
+        return Path()
+    names = model_names(kind, spec, store)
+    if not name and len(names) == len(store.catalogue.expert(kind.expert)):
+        # Every model of the kind is this engine's: profile and CPU decide among them.
+        name = store.choose(kind.expert, profile=settings.profile, cpu_flags=cpu.flags).name
+    return store.path(name or next(iter(_present(kind, spec, store)), names[0]))
+
+
+def model_names(kind: EngineKind[E_co], spec: EngineSpec, store: ModelStore) -> list[str]:
+    """Return the names of an engine's models in `models.yaml`."""
+    return [model.name for model in store.catalogue.expert(kind.expert) if model.name.startswith(spec.models)]
+
+
+def _present(kind: EngineKind[E_co], spec: EngineSpec, store: ModelStore) -> list[str]:
+    return [name for name in model_names(kind, spec, store) if store.is_present(name)]
+
+
 def stt_choice(settings: Settings, cpu: CpuInfo) -> tuple[str, str]:
     """Return the recogniser's name in STT_SERVICE, and why it is this one.
 
     Raises:
         ConfigError: The one that is asked for cannot run on this CPU.
     """
-    name = settings.stt_service
-    missing = cpu.missing(WHISPER_FLAGS)
-    if name == "auto" and missing:
-        return "pocketsphinx", f"this CPU lacks {', '.join(missing)}, which Whisper's runtime needs"
-    if name == "auto":
-        return "embedded", "this CPU has SSE4.1"
-    if name in WHISPER_SERVICES and missing:
-        raise ConfigError(
-            "cpu-too-old",
-            f"STT_SERVICE={name} needs {', '.join(missing)}, which this CPU lacks; valid here: "
-            "auto, pocketsphinx, openai",
-        )
-    return name, f"STT_SERVICE={name}"
+    return engine_choice(STT, settings.stt_service, cpu)
 
 
 async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picked[SpeechToText]:
@@ -109,41 +299,13 @@ async def pick_stt(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    name, reason = stt_choice(settings, cpu)
-    path = Path()
-    if name in WHISPER_SERVICES:
-        model = settings.stt_model or store.choose("stt", profile=settings.profile, cpu_flags=cpu.flags).name
-        path = store.path(model)
-        fault = await EngineTrials(settings, cpu).ask("whisper", path)
-        if fault:
-            _refuse("STT_SERVICE", settings.stt_service, fault, "auto, pocketsphinx, openai")
-            name, reason = "pocketsphinx", fault
-    if name in WHISPER_SERVICES:
-        engine = await _whisper(name, path, settings)
-    elif name == "openai":
-        from pipecatapp.adapters.stt.openai import OpenAiStt
-
-        base_url = _needed(settings.stt_base_url, "STT_BASE_URL", "STT_SERVICE=openai")
-        engine = OpenAiStt(base_url, settings.stt_model or "whisper-1", _key(settings))
-    else:
-        from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
-
-        engine = await PocketSphinxStt.load()
-    return Picked(engine, f"{engine.name}, because {reason}")
-
-
-async def _whisper(name: str, model: Path, settings: Settings) -> SpeechToText:
-    if name == "embedded":
-        from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
-
-        return await ShortWindowWhisper.load(model, threads=settings.stt_threads)
-    if name == "faster-whisper":
-        from pipecatapp.adapters.stt.faster_whisper import FasterWhisperStt
-
-        return await FasterWhisperStt.load(model, threads=settings.stt_threads)
-    from pipecatapp.adapters.stt.realtimestt import RealtimeStt
-
-    return await RealtimeStt.load(model)
+    options = EngineOptions(
+        model_name=settings.stt_model,
+        threads=settings.stt_threads,
+        base_url=settings.stt_base_url,
+        api_key=_key(settings),
+    )
+    return await _pick(STT, settings.stt_service, options, settings, store, cpu)
 
 
 async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picked[TextToSpeech]:
@@ -152,45 +314,15 @@ async def pick_tts(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picke
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    name, reason = settings.tts_service, f"TTS_SERVICE={settings.tts_service}"
-    if name == "auto":
-        voices = [model.name for model in store.catalogue.expert("tts") if store.is_present(model.name)]
-        has_piper = any(voice.startswith("piper-") for voice in voices)
-        name = "piper" if has_piper else "espeak"
-        reason = (
-            "its voice is here" if has_piper else "no Piper voice is here (`twin models fetch --expert tts`)"
-        )
-    path = Path()
-    if name in VOICE_PREFIXES:
-        path = store.path(settings.tts_model or _first(store, "tts", VOICE_PREFIXES[name]))
-        fault = await EngineTrials(settings, cpu).ask(name, path)
-        if fault:
-            _refuse("TTS_SERVICE", settings.tts_service, fault, "auto, espeak, openai")
-            name, reason = "espeak", fault
-    if name == "piper":
-        from pipecatapp.adapters.tts.piper import PiperTts
-
-        engine: TextToSpeech = await PiperTts.load(path, threads=settings.tts_threads)
-    elif name == "kokoro":
-        from pipecatapp.adapters.tts.kokoro import KokoroTts
-
-        engine = await KokoroTts.load(path, voice=settings.tts_voice, threads=settings.tts_threads)
-    elif name == "openai":
-        from pipecatapp.adapters.tts.openai import OpenAiTts
-
-        base_url = _needed(settings.tts_base_url, "TTS_BASE_URL", "TTS_SERVICE=openai")
-        engine = OpenAiTts(
-            base_url,
-            settings.tts_model or "tts-1",
-            settings.tts_voice or "alloy",
-            _key(settings),
-            language=settings.tts_language,
-        )
-    else:
-        from pipecatapp.adapters.tts.espeak import EspeakTts
-
-        engine = await EspeakTts.load(voice=settings.tts_voice or "en-us")
-    return Picked(engine, f"{engine.name}, because {reason}")
+    options = EngineOptions(
+        model_name=settings.tts_model,
+        voice=settings.tts_voice,
+        language=settings.tts_language,
+        threads=settings.tts_threads,
+        base_url=settings.tts_base_url,
+        api_key=_key(settings),
+    )
+    return await _pick(TTS, settings.tts_service, options, settings, store, cpu)
 
 
 async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> Picked[Embedder]:
@@ -199,26 +331,10 @@ async def pick_embedder(settings: Settings, store: ModelStore, cpu: CpuInfo) -> 
     Raises:
         AgentError: It cannot be had; the message says what to do.
     """
-    if settings.embedder_service == "openai":
-        from pipecatapp.adapters.embed.openai import OpenAiEmbedder
-
-        base_url = _needed(settings.embedder_base_url, "EMBEDDER_BASE_URL", "EMBEDDER_SERVICE=openai")
-        model = settings.embedder_model or "text-embedding-3-small"
-        served = await OpenAiEmbedder.load(base_url, model, _key(settings))
-        return Picked(served, f"{served.name}, because EMBEDDER_SERVICE=openai")
-    name = settings.embedder_model
-    if not name:
-        name = store.choose("embedding", profile=settings.profile, cpu_flags=cpu.flags).name
-    await EngineTrials(settings, cpu).require(
-        "minilm",
-        "the memory and the choice of an expert need it",
-        store.path(name),
-        way_out="EMBEDDER_SERVICE=openai with EMBEDDER_BASE_URL has another machine do it.",
+    options = EngineOptions(
+        model_name=settings.embedder_model, base_url=settings.embedder_base_url, api_key=_key(settings)
     )
-    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
-
-    engine = await MiniLmEmbedder.load(store.path(name))
-    return Picked(engine, f"{engine.name}, because it runs on every CPU")
+    return await _pick(EMBEDDER, settings.embedder_service, options, settings, store, cpu)
 
 
 async def pick_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> PickedLlm:
@@ -270,21 +386,6 @@ def llm_key(settings: Settings, base_url: str) -> str:
     if not key and settings.llm_service != "openai" and is_loopback_url(base_url):
         return ensure_llm_key(settings.data_dir)
     return key or _key(settings)
-
-
-def _refuse(variable: str, value: str, fault: str, valid: str) -> None:
-    """Refuse an engine that is asked for by name and dies here.
-
-    Raises:
-        ConfigError: It was asked for.
-    """
-    if value != "auto":
-        raise ConfigError("engine-dies", f"{variable}={value}: {fault}; valid here: {valid}", hint=REMEDY)
-
-
-def _first(store: ModelStore, expert: str, prefix: str) -> str:
-    names = [model.name for model in store.catalogue.expert(expert) if model.name.startswith(prefix)]
-    return next((name for name in names if store.is_present(name)), names[0])
 
 
 def _needed(value: str, variable: str, because: str) -> str:

@@ -10,8 +10,9 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
-from pipecatapp.adapters.llm.server_process import CommandBuilder, llama_server_command, xllamacpp_command
+from pipecatapp.adapters.host.cpu import CpuInfo
+from pipecatapp.adapters.llm.engines import ENGINES, ServerOptions
+from pipecatapp.adapters.llm.server_process import CommandBuilder
 from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.catalogue import Catalogue
@@ -19,7 +20,9 @@ from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
 
-LLAMA_CPP = "llama.cpp"
+PREBUILT, BUILT = "xllamacpp", "llama-server"
+"""This machine's own engines in the table."""
+LLAMA_CPP = ENGINES[BUILT].artifact
 """Name of the built engine in `artifacts.yaml`."""
 MEMORY_SHARE = 0.5
 """Part of the machine's memory that the language model may take."""
@@ -52,8 +55,8 @@ class LocalLlm:
 
     def doubt(self, how: str) -> None:
         """Have the engine tried anew at the next start, for its process ended at an illegal instruction."""
-        if self._engine == "xllamacpp" or self._binary is None:
-            self._trials.doubt("xllamacpp", how)
+        if self._engine == PREBUILT or self._binary is None:
+            self._trials.doubt(PREBUILT, how)
         else:
             self._trials.llama.doubt(self._binary, how)
 
@@ -69,27 +72,36 @@ class LocalLlm:
     @property
     def doubted(self) -> str:
         """What `doubt` is about, as `twin trials --doubt` takes it."""
-        if self._engine == "xllamacpp" or self._binary is None:
-            return "xllamacpp"
+        if self._engine == PREBUILT or self._binary is None:
+            return PREBUILT
         return str(self._binary)
 
     def _decide(self) -> tuple[str, CommandBuilder, str]:
         settings, cpu = self._settings, self._cpu
         has_wheel, has_binary = _has_wheel(), self._binary is not None
         fault = ""
-        if has_wheel and settings.llm_service != "llama-server" and not cpu.missing(LLAMA_WHEEL_FLAGS):
-            fault = self._trials.engine_fault("xllamacpp", self._path)
+        if has_wheel and settings.llm_service != BUILT and cpu.supports(ENGINES[PREBUILT].requires_cpu):
+            fault = self._trials.engine_fault(PREBUILT, self._path)
         engine, reason = llm_choice(
             settings, cpu, has_wheel=has_wheel, has_binary=has_binary, wheel_fault=fault
         )
-        threads = settings.llm_threads or max(1, cpu.cores - 1)
-        context, slots = settings.llm_context, settings.llm_slots
-        if engine == "xllamacpp" or self._binary is None:
-            command = xllamacpp_command(self._path, threads=threads, context=context, slots=slots)
-        else:
-            binary = self._trials.llama.fitted(self._binary, self._path)
-            command = llama_server_command(binary, self._path, threads=threads, context=context, slots=slots)
+        options = ServerOptions(
+            model=self._path,
+            binary=self._fitted(engine),
+            threads=settings.llm_threads or max(1, cpu.cores - 1),
+            context=settings.llm_context,
+            slots=settings.llm_slots,
+        )
+        serve = ENGINES[engine].command
+        assert serve is not None
+        command = serve(options)
         return engine, command, f"{self.model} in {engine}, because {reason}"
+
+    def _fitted(self, engine: str) -> Path:
+        """Return the built program, without the CPU libraries that die here; an empty path for the wheel."""
+        if engine == PREBUILT or self._binary is None:
+            return Path()
+        return self._trials.llama.fitted(self._binary, self._path)
 
 
 def default_llm(settings: Settings, store: ModelStore, cpu: CpuInfo) -> str:
@@ -121,18 +133,21 @@ def llm_choice(
         ConfigError: The one that is asked for, or any, cannot run here; the hint says how to get one.
     """
     wants = settings.llm_service
-    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
+    others = ", ".join(("auto", *(name for name, spec in ENGINES.items() if spec.trial is None)))
+    missing = cpu.missing(ENGINES[PREBUILT].requires_cpu)
     lacks = f"this CPU lacks {', '.join(missing)}, which the prebuilt engine needs"
     if wants == "xllamacpp" and missing:
-        raise ConfigError(
-            "cpu-too-old", f"LLM_SERVICE=xllamacpp: {lacks}; valid here: auto, llama-server, openai"
-        )
+        raise ConfigError("cpu-too-old", f"LLM_SERVICE=xllamacpp: {lacks}; valid here: {others}")
     if wants == "xllamacpp" and not has_wheel:
-        raise ConfigError("engine-missing", "xllamacpp is not installed", hint="pip install 'twin[voice]'")
+        raise ConfigError(
+            "engine-missing",
+            "xllamacpp is not installed",
+            hint=f"pip install 'twin[{ENGINES[PREBUILT].extra}]'",
+        )
     if wants == "xllamacpp" and wheel_fault:
         raise ConfigError(
             "engine-dies",
-            f"LLM_SERVICE=xllamacpp: {wheel_fault}; valid here: auto, llama-server, openai",
+            f"LLM_SERVICE=xllamacpp: {wheel_fault}; valid here: {others}",
             hint=REMEDY,
         )
     if wants != "llama-server" and has_wheel and not missing and not wheel_fault:
@@ -151,10 +166,10 @@ def llm_choice(
 
 
 def _has_wheel() -> bool:
-    return importlib.util.find_spec("xllamacpp") is not None
+    return importlib.util.find_spec(PREBUILT) is not None
 
 
 def built_llama_server(settings: Settings, catalogue: Catalogue) -> Path | None:
     """Return this machine's whole, built `llama-server`, or None."""
     artifacts = ArtifactStore(settings.cache_dir / "artifacts", catalogue)
-    return artifacts.path(LLAMA_CPP, "llama-server") if artifacts.is_present(LLAMA_CPP) else None
+    return artifacts.path(LLAMA_CPP, BUILT) if artifacts.is_present(LLAMA_CPP) else None

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from pipecatapp.adapters.embed.engines import ENGINES as EMBEDDER_ENGINES
+from pipecatapp.adapters.engine import EngineOptions, LoadableEngine
+from pipecatapp.adapters.stt.engines import ENGINES as STT_ENGINES
+from pipecatapp.adapters.tts.engines import ENGINES as TTS_ENGINES
 from pipecatapp.environment import disable_telemetry, let_openmp_wait_idly
 from pipecatapp.errors import AgentError
+from pipecatapp.ports import Embedder, SpeechToText, TextToSpeech
 from pipecatapp.units import SPEECH_RATE_HZ
+
+E = TypeVar("E")
 
 NOISE_S = 1.0
 
@@ -27,30 +36,19 @@ def _noise() -> bytes:
     return bytes((np.random.default_rng(1).normal(0, 2000, count)).astype(np.int16).tobytes())
 
 
-async def _whisper(model: Path) -> None:
-    from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
-
-    engine = await ShortWindowWhisper.load(model)
+async def _hear(spec: LoadableEngine[SpeechToText], model: Path) -> None:
+    engine = await spec.load(EngineOptions(model=model))
     await engine.transcribe(_noise(), final=True)
     await engine.close()
 
 
-async def _piper(voice: Path) -> None:
-    from pipecatapp.adapters.tts.piper import PiperTts
-
-    await (await PiperTts.load(voice, threads=1)).close()
-
-
-async def _kokoro(voice: Path) -> None:
-    from pipecatapp.adapters.tts.kokoro import KokoroTts
-
-    await (await KokoroTts.load(voice, voice="", threads=1)).close()
+async def _speak(spec: LoadableEngine[TextToSpeech], voice: Path) -> None:
+    # Loading ends with a sentence that warms the voice up.
+    await (await spec.load(EngineOptions(model=voice))).close()
 
 
-async def _minilm(model: Path) -> None:
-    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
-
-    embedder = await MiniLmEmbedder.load(model)
+async def _embed(spec: LoadableEngine[Embedder], model: Path) -> None:
+    embedder = await spec.load(EngineOptions(model=model))
     await embedder.embed(["one", "a sentence of some more words than the other"])
     await embedder.close()
 
@@ -78,16 +76,30 @@ async def _xllamacpp(model: Path) -> None:
     compute_once(model)
 
 
-OPERATIONS: dict[str, Callable[[Path], Coroutine[None, None, None]]] = {
-    "whisper": _whisper,
-    "piper": _piper,
-    "kokoro": _kokoro,
-    "minilm": _minilm,
+Operation = Callable[[Path], Coroutine[None, None, None]]
+
+
+def _of_engines(
+    engines: Mapping[str, LoadableEngine[E]],
+    use: Callable[[LoadableEngine[E], Path], Coroutine[None, None, None]],
+) -> dict[str, Operation]:
+    """Return the operation of each trial of a table; of engines that share one, the first does it."""
+    operations: dict[str, Operation] = {}
+    for spec in engines.values():
+        if spec.trial is not None:
+            operations.setdefault(spec.trial.name, partial(use, spec))
+    return operations
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    **_of_engines(STT_ENGINES, _hear),
+    **_of_engines(TTS_ENGINES, _speak),
+    **_of_engines(EMBEDDER_ENGINES, _embed),
     "silero": _silero,
     "faiss": _faiss,
     "xllamacpp": _xllamacpp,
 }
-"""What can be tried: name to operation; its argument is the model's file or folder."""
+"""What can be tried, by the names of `app.trials.NATIVES`; the argument is the model's file or folder."""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,8 +1,8 @@
 """What native code this machine can run: before the agent depends on an engine, a child has used it.
 
-It owns which engines there are, what helps each on a CPU that shows more than it may use, and asking once;
-children are `child_trial`'s, what came of them is kept by `adapters/host/trial_results`, llama.cpp's own
-libraries are `llama_variants`'.
+It owns asking once; which engines there are, and what helps each on a CPU that shows more than it may use, is
+in the tables of engines. Children are `child_trial`'s, what came of them is kept by
+`adapters/host/trial_results`, llama.cpp's own libraries are `llama_variants`'.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from pipecatapp.adapters.embed.engines import ENGINES as EMBEDDER_ENGINES
+from pipecatapp.adapters.engine import EngineSpec, NativeTrial
 from pipecatapp.adapters.host.child_trial import run_child
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.host.trial_results import FOLDER, Outcome, TrialResults, this_machine
+from pipecatapp.adapters.llm.engines import ENGINES as LLM_ENGINES
 from pipecatapp.adapters.llm.llama_variants import LlamaVariants, is_of_a_build_here
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
+from pipecatapp.adapters.stt.engines import ENGINES as STT_ENGINES
+from pipecatapp.adapters.tts.engines import ENGINES as TTS_ENGINES
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings, set_for_libraries
 
@@ -32,55 +36,31 @@ REMEDY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Native:
-    """An engine that runs in a process of Python.
-
-    Args:
-        label: What a person calls it.
-        part: The part of the agent that it stands behind, as `GET /health` names it.
-        libraries: Packages with native code, as they are imported and as they are installed; another version
-            of
-            one is tried anew.
-        steps: Variables that forbid it instruction sets, tried one after the other once it has died.
-    """
-
-    label: str
-    part: str
-    libraries: Mapping[str, str]
-    steps: tuple[Mapping[str, str], ...] = ()
-
-
-# CTranslate2: docs, "Environment variables"; its wheels bring MKL and oneDNN, which have switches of their
-# own (Intel oneMKL developer guide, "Instruction set specific dispatching"; oneDNN, "CPU dispatcher
-# control").
-_CTRANSLATE2 = (
-    {"CT2_FORCE_CPU_ISA": "AVX512", "MKL_ENABLE_INSTRUCTIONS": "AVX512", "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
-    {"CT2_FORCE_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
-    {"CT2_FORCE_CPU_ISA": "GENERIC", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"},
-)
 # faiss/python/loader.py
 _FAISS = ({"FAISS_OPT_LEVEL": "avx2"}, {"FAISS_OPT_LEVEL": "generic"})
 
-_ONNX = {"onnxruntime": "onnxruntime"}
+_TABLES: tuple[Iterable[EngineSpec], ...] = (
+    STT_ENGINES.values(),
+    TTS_ENGINES.values(),
+    EMBEDDER_ENGINES.values(),
+    LLM_ENGINES.values(),
+)
+_OTHERS = (
+    NativeTrial(
+        name="silero",
+        label="the voice detector Silero (ONNX Runtime)",
+        part="stt",
+        libraries={"onnxruntime": "onnxruntime", "pipecat": "pipecat-ai"},
+    ),
+    NativeTrial(name="faiss", label="FAISS", part="memory", libraries={"faiss": "faiss-cpu"}, steps=_FAISS),
+)
 
-NATIVES: Mapping[str, Native] = {
-    "whisper": Native(
-        "Whisper (CTranslate2)",
-        "stt",
-        {"ctranslate2": "ctranslate2", "faster_whisper": "faster-whisper"},
-        _CTRANSLATE2,
-    ),
-    "piper": Native("Piper (ONNX Runtime)", "tts", {**_ONNX, "piper": "piper-tts"}),
-    "kokoro": Native("Kokoro (ONNX Runtime)", "tts", {**_ONNX, "kokoro_onnx": "kokoro-onnx"}),
-    "minilm": Native("MiniLM (ONNX Runtime)", "memory", {**_ONNX, "tokenizers": "tokenizers"}),
-    "silero": Native("the voice detector Silero (ONNX Runtime)", "stt", {**_ONNX, "pipecat": "pipecat-ai"}),
-    "faiss": Native("FAISS", "memory", {"faiss": "faiss-cpu"}, _FAISS),
-    "xllamacpp": Native(
-        "the prebuilt language model's engine (xllamacpp)", "llm", {"xllamacpp": "xllamacpp"}
-    ),
+NATIVES: Mapping[str, NativeTrial] = {
+    trial.name: trial
+    for trial in (*(spec.trial for table in _TABLES for spec in table), *_OTHERS)
+    if trial is not None
 }
-"""By the names of `app.trial_child`."""
+"""Everything that is tried, by name: what the tables of engines want, and what no setting names."""
 LLAMA = "llama.cpp"
 
 
@@ -196,7 +176,7 @@ class EngineTrials:
                 log.warning(what)
         return outcome
 
-    def _lived(self, native: Native, build: str, environment: Mapping[str, str], first: str) -> Outcome:
+    def _lived(self, native: NativeTrial, build: str, environment: Mapping[str, str], first: str) -> Outcome:
         if not environment:
             return Outcome(build=build)
         limits = ", ".join(f"{name}={value}" for name, value in environment.items())

@@ -17,6 +17,7 @@ from pipecatapp.adapters.host.cpu import parallel_jobs, read_cpu
 from pipecatapp.adapters.host.process_shim import exec_with_shim
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.llm.server_process import WAITING_VARIABLES
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.llama_build import llama_program, trial_model
 from pipecatapp.app.local_llm import LLAMA_CPP
 from pipecatapp.app.models import model_store
@@ -26,7 +27,7 @@ from pipecatapp.artifacts.catalogue import Catalogue, load_catalogue
 from pipecatapp.artifacts.progress import TextProgress
 from pipecatapp.cli.models import EXIT_WRONG, add_change_options
 from pipecatapp.errors import ConfigError
-from pipecatapp.settings import child_environment, load_settings
+from pipecatapp.settings import child_environment
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipecatapp.adapters.llm.llama_bench import BenchSize
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.ops.node_profile import Benchmark, benchmark
-from pipecatapp.settings import load_settings
 
 DEFAULT = BenchSize()
 MOST_TOKENS = 4096

@@ -10,10 +10,10 @@ import asyncio
 import json
 from dataclasses import asdict
 
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.cli.agent_client import agent_url
 from pipecatapp.ops.expert_check import CheckRequest, Verdict, check_experts, expected_experts, names_of
-from pipecatapp.settings import load_settings
 
 TIMEOUT_S = 60.0
 """A sentence takes a Core 2 Duo that is busy with a call up to half of it (seconds)."""

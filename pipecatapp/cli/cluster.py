@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from pipecatapp.app.cluster import consul_of, nomad_of
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.ops.cluster_status import ClusterStatus, fetch
 from pipecatapp.ports import JobGroup
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 EXIT_ILL = 1
 """Something of the cluster cannot be told, or is not as it should be."""

@@ -12,11 +12,14 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 
-from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.engine import Default, feature_names
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llm.engines import ENGINES as LLM_ENGINES
 from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.discovery import memory_urls, open_directory
-from pipecatapp.app.engines import WHISPER_FLAGS
+from pipecatapp.app.engines import KINDS, Closable, EngineKind
 from pipecatapp.app.local_llm import built_llama_server
 from pipecatapp.app.memory import LOCAL_FILE, memory_http
 from pipecatapp.app.models import model_store
@@ -24,12 +27,14 @@ from pipecatapp.app.trials import REMEDY, EngineTrials
 from pipecatapp.errors import AgentError
 from pipecatapp.experts.service_names import MEMORY_SERVICE, expert_names
 from pipecatapp.ports import ServiceDirectory
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 LEAST_MEMORY_MB = 2000
 """The embedded models, the service and the system need this much (mebibytes)."""
 LEAST_DISK_MB = 2000
 """The embedded models and their downloads need this much (mebibytes)."""
+PROGRAMS = {"bubblewrap": "bwrap"}
+"""Debian packages whose program has another name."""
 
 Finding = tuple[str, str, str]
 """Level (ok, warn or bad), what was found, and what to do about it ("" when nothing)."""
@@ -62,16 +67,26 @@ def _findings(check: Callable[[Settings], Iterator[Finding]], settings: Settings
 
 def _machine(_settings: Settings) -> Iterator[Finding]:
     cpu = read_cpu()
-    missing = cpu.missing(LLAMA_WHEEL_FLAGS)
+    missing = cpu.missing(LLM_ENGINES["xllamacpp"].requires_cpu)
     engine = (
         "the prebuilt LLM engine runs" if not missing else f"lacks {', '.join(missing)} for the prebuilt LLM"
     )
     yield "ok", f"CPU {cpu.model}, {cpu.cores} cores: {engine}", ""
-    if not cpu.supports(WHISPER_FLAGS):
-        yield "warn", "this CPU lacks SSE4.1: pocketsphinx listens instead of Whisper", ""
+    for kind in KINDS:
+        yield from _replaced(kind, cpu)
     level = "ok" if cpu.memory_mb >= LEAST_MEMORY_MB else "bad"
     advice = "" if level == "ok" else f"Twin needs {LEAST_MEMORY_MB} MB; use a bigger machine."
     yield level, f"memory {cpu.memory_mb} MB, {cpu.available_mb} MB free", advice
+
+
+def _replaced(kind: EngineKind[Closable], cpu: CpuInfo) -> Iterator[Finding]:
+    """Tell which engine of a port this CPU cannot run, and what does its work."""
+    defaults = [spec for spec in kind.engines.values() if spec.default is not Default.NEVER]
+    first, runs = defaults[0], [spec for spec in defaults if cpu.supports(spec.requires_cpu)]
+    missing = cpu.missing(first.requires_cpu)
+    if missing and runs:
+        lacks = f"this CPU lacks {feature_names(missing)}"
+        yield "warn", f"{lacks}: {runs[0].label} {kind.verb} instead of {first.label}", ""
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
@@ -88,7 +103,7 @@ def _engine(settings: Settings) -> Iterator[Finding]:
     binary = built_llama_server(settings, model_store(settings).catalogue)
     if binary is not None:
         yield "ok", f"llama-server is built: {binary}", ""
-    elif read_cpu().missing(LLAMA_WHEEL_FLAGS):
+    elif read_cpu().missing(LLM_ENGINES["xllamacpp"].requires_cpu):
         yield (
             "bad",
             "llama-server is not built, and this CPU cannot run the prebuilt one",
@@ -134,9 +149,14 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _programs(_settings: Settings) -> Iterator[Finding]:
-    for program, use in (("espeak-ng", "the fallback voice"), ("bwrap", "running code in a sandbox")):
+    engines = {spec.package: f"the voice {spec.label}" for kind in KINDS for spec in kind.engines.values()}
+    used = {**engines, "bubblewrap": "running code in a sandbox"}
+    for package, use in used.items():
+        if not package:
+            continue
+        program = PROGRAMS.get(package, package)
         found = shutil.which(program)
-        advice = "" if found else f"apt-get install {'bubblewrap' if program == 'bwrap' else program}"
+        advice = "" if found else f"apt-get install {package}"
         yield "ok" if found else "warn", f"{program} ({use}): {found or 'not installed'}", advice
 
 

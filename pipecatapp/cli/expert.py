@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipecatapp.adapters.consul.directory import ConsulDirectory
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.discovery import consul_http
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.trials import EngineTrials
@@ -23,7 +24,7 @@ from pipecatapp.ops.expert_supervisor import (
     check_program,
     read_order,
 )
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pipecatapp.app.api_keys import open_api_keys
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.gateway.api_keys import by_age, create_key
-from pipecatapp.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,9 +12,10 @@ from pipecatapp.adapters.host.child_trial import guard
 from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.host.process_shim import exec_with_shim
 from pipecatapp.adapters.llm.api_key import ensure_llm_key
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.local_llm import LocalLlm
 from pipecatapp.app.models import model_store
-from pipecatapp.settings import child_environment, load_settings
+from pipecatapp.settings import child_environment
 
 DEFAULT_PORT = 8080
 """Loopback port when LLM_PORT is not set; llama.cpp's own."""

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.ops.node_profile import kept_profile, measure, profile_path
 from pipecatapp.ops.planner import publish
 from pipecatapp.planning.profile import NodeProfile, parse_profile, read_profile
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 UNKNOWN = "unknown"
 

@@ -19,6 +19,7 @@ from typing import TypeVar
 from pipecatapp.adapters.memory.database import MemoryDatabase
 from pipecatapp.adapters.memory.remote import RemoteMemoryStore
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.discovery import memory_urls, open_directory
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.app.memory import LOCAL_FILE, memory_http, memory_service, read_file
@@ -27,7 +28,7 @@ from pipecatapp.memory.state_file import decode_state, encode_state
 from pipecatapp.ops.memory_migration import collect_local, seed_cluster
 from pipecatapp.ports import MemoryState
 from pipecatapp.ports.event_log import verify
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 from pipecatapp.web.memory_api import create_memory_app
 from pipecatapp.web.serving import Listener, Servers, bind
 

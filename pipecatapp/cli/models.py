@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.catalogue import DEFAULT_EXPERTS, Catalogue, load_catalogue
 from pipecatapp.artifacts.mirror import publish
@@ -21,7 +22,7 @@ from pipecatapp.artifacts.model_schema import ModelEntry
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.artifacts.progress import TextProgress, megabytes
 from pipecatapp.errors import ArtifactError
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 EXIT_WRONG = 1
 """Something is absent, damaged or could not be had."""

@@ -12,6 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.artifacts.catalogue import load_catalogue
 from pipecatapp.errors import ConfigError
 from pipecatapp.ops.planner import (
@@ -26,7 +27,6 @@ from pipecatapp.ops.planner import (
 from pipecatapp.planning.profile import read_profiles
 from pipecatapp.planning.report import format_plan
 from pipecatapp.ports import MAIN_EXPERT
-from pipecatapp.settings import load_settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

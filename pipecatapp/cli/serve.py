@@ -12,10 +12,11 @@ import logging
 import signal
 
 from pipecatapp.adapters.tls.local_ca import ensure_certificates, local_names
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.logs import quiet_pipecat, set_up_logging
 from pipecatapp.app.trials import EngineTrials
 from pipecatapp.environment import let_openmp_wait_idly
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 from pipecatapp.web.serving import Listener, Serving, bind
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from pipecatapp.adapters.tls.local_ca import (
     local_names,
     sign_csr,
 )
-from pipecatapp.settings import load_settings
+from pipecatapp.app.configuration import load_settings
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

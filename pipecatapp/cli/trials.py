@@ -10,16 +10,19 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, read_cpu
+from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
+from pipecatapp.adapters.llm.engines import ENGINES as LLM_ENGINES
 from pipecatapp.adapters.llm.llama_variants import BENCH
 from pipecatapp.adapters.memory.vector_index import FAISS_FLAGS
-from pipecatapp.app.engines import VOICE_PREFIXES, WHISPER_FLAGS
+from pipecatapp.app.configuration import load_settings
+from pipecatapp.app.engines import KINDS, Closable, EngineKind, model_names
 from pipecatapp.app.llama_build import llama_program, trial_model
 from pipecatapp.app.local_llm import default_llm
 from pipecatapp.app.models import model_store
 from pipecatapp.app.trials import NATIVES, EngineTrials
+from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import AgentError
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 
 Line = tuple[str, str]
 """What was tried, and why it is set aside; "" when it works."""
@@ -75,22 +78,31 @@ def _tried(settings: Settings, trials: EngineTrials) -> Iterator[Line]:
     yield NATIVES["silero"].label, trials.engine_fault("silero")
     if cpu.supports(FAISS_FLAGS):
         yield NATIVES["faiss"].label, trials.engine_fault("faiss")
-    models = {"minilm": ("embedding", "", ()), "whisper": ("stt", "", WHISPER_FLAGS)}
-    models |= {name: ("tts", prefix, ()) for name, prefix in VOICE_PREFIXES.items()}
-    for name, (expert, prefix, flags) in models.items():
-        found = [model.name for model in store.catalogue.expert(expert) if model.name.startswith(prefix)]
-        here = next((name for name in found if store.is_present(name)), "")
-        if here and cpu.supports(flags):
-            yield NATIVES[name].label, trials.engine_fault(name, store.path(here))
+    for kind in KINDS:
+        yield from _tried_kind(kind, store, trials, cpu)
     try:
         main = store.path(default_llm(settings, store, cpu))
     except AgentError:
         main = None
-    if main is not None and cpu.supports(LLAMA_WHEEL_FLAGS):
+    if main is not None and cpu.supports(LLM_ENGINES["xllamacpp"].requires_cpu):
         yield NATIVES["xllamacpp"].label, trials.engine_fault("xllamacpp", main)
     bench, model = llama_program(settings, store, BENCH), trial_model(settings, store, cpu)
     if bench is not None and model is not None:
         yield from _llama(trials, bench, model)
+
+
+def _tried_kind(
+    kind: EngineKind[Closable], store: ModelStore, trials: EngineTrials, cpu: CpuInfo
+) -> Iterator[Line]:
+    """Try the native engines of a port of which a model is here, each native code once."""
+    done = set()
+    for spec in kind.engines.values():
+        if spec.trial is None or spec.trial.name in done or not cpu.supports(spec.requires_cpu):
+            continue
+        here = next((name for name in model_names(kind, spec, store) if store.is_present(name)), "")
+        if here:
+            done.add(spec.trial.name)
+            yield spec.trial.label, trials.engine_fault(spec.trial.name, store.path(here))
 
 
 def _llama(trials: EngineTrials, bench: Path, model: Path) -> Iterator[Line]:

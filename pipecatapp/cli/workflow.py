@@ -14,9 +14,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.errors import ConfigError, WorkflowDefinitionError
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 from pipecatapp.workflow.draw import draw_dot, draw_text
 from pipecatapp.workflow.loader import load_workflow
 from pipecatapp.workflow.node import NodeConfig, ports_of

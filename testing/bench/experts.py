@@ -27,6 +27,7 @@ import httpx
 from pipecatapp.adapters.host.cpu import CpuInfo, read_cpu
 from pipecatapp.adapters.http.stream_client import HttpConnectionPool
 from pipecatapp.adapters.llm.server_process import LlmServerProcess, free_ports
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.models import model_store
 from pipecatapp.artifacts.catalogue import Catalogue
 from pipecatapp.artifacts.model_schema import ModelEntry
@@ -40,7 +41,6 @@ from pipecatapp.ops.expert_supervisor import (
     server_command,
     verify_model_file,
 )
-from pipecatapp.settings import load_settings
 from testing.bench.asking import Side
 from testing.bench.expert_figures import (
     AT_ONCE,

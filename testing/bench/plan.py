@@ -16,12 +16,12 @@ from pipecatapp.adapters.host.benchmark import memory_read_mb_s
 from pipecatapp.adapters.host.cpu import read_cpu
 from pipecatapp.adapters.llm.llama_bench import BenchSize, run_bench
 from pipecatapp.adapters.llm.llama_variants import BENCH
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.llama_build import SMALL_MODEL
 from pipecatapp.app.models import model_store
 from pipecatapp.ops.node_profile import find_bench
 from pipecatapp.planning.profile import NOTED_FLAGS, NodeProfile, ThreadSpeed
 from pipecatapp.planning.speed import code_path, expected_alone
-from pipecatapp.settings import load_settings
 from testing.bench.report import machine, write_json
 
 LARGER = ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b")

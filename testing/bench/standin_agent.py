@@ -18,10 +18,11 @@ from pipecatapp import __version__
 from pipecatapp.adapters.memory.state_folder import StateFolder
 from pipecatapp.agent.service import TwinService
 from pipecatapp.app.clock import SystemClock
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.core import runner_of
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.ports import CallManager, CheckResult, Clock, Transcript
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.web.dependencies import AgentContext

@@ -1,6 +1,6 @@
 """Runs one engine once and prints what it gave, as JSON; `test_old_cpu.py` runs it in an emulated CPU.
 
-It owns no claim; those are the test's. Usage: python -m testing.old_cpu.engines NAME
+It owns no claim; those are the test's. Usage: python -m testing.old_cpu.engines NAME [ENGINE]
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipecatapp.adapters.engine import EngineOptions, EngineSpec
 from pipecatapp.adapters.host.cpu import read_cpu
+from pipecatapp.app.engines import EMBEDDER, STT, TTS, EngineKind, model_names, pick_stt
+from pipecatapp.app.models import model_store
+from pipecatapp.settings import Settings
 from testing.conformance.stt_suite import recordings
-from testing.e2e.engine_models import MINILM, PIPER, WHISPER, model
 
 SENTENCE = "know-france.flac"
 
 
 async def pick() -> dict[str, Any]:
-    from pipecatapp.app.engines import pick_stt
     from pipecatapp.app.local_llm import llm_choice
-    from pipecatapp.app.models import model_store
-    from pipecatapp.settings import Settings
 
     cpu, settings = read_cpu(), Settings()  # type: ignore[call-arg]
     picked = await pick_stt(settings, model_store(settings), cpu)
@@ -32,40 +32,36 @@ async def pick() -> dict[str, Any]:
     return {"stt": picked.reason, "llm": llm_choice(settings, cpu, has_wheel=True, has_binary=True)}
 
 
-async def piper() -> dict[str, Any]:
-    from pipecatapp.adapters.tts.piper import PiperTts
+async def hear(engine: str) -> dict[str, Any]:
+    spec = STT.engines[engine]
+    loaded = await spec.load(options_of(STT, spec))
+    heard = await loaded.transcribe(recordings(SENTENCE)[0].pcm, final=spec.trial is None)
+    await loaded.close()
+    return {"text": heard.text}
 
-    voice = await PiperTts.load(model(PIPER), threads=1)
+
+async def speak(engine: str) -> dict[str, Any]:
+    spec = TTS.engines[engine]
+    voice = await spec.load(options_of(TTS, spec))
     pcm = b"".join([chunk async for chunk in voice.synthesize("Hello.")])
     await voice.close()
     return {"seconds": len(pcm) / 2 / voice.sample_rate_hz}
 
 
-async def minilm() -> dict[str, Any]:
-    from pipecatapp.adapters.embed.minilm import MiniLmEmbedder
-
-    embedder = await MiniLmEmbedder.load(model(MINILM))
+async def embed(engine: str) -> dict[str, Any]:
+    spec = EMBEDDER.engines[engine]
+    embedder = await spec.load(options_of(EMBEDDER, spec))
     dog, puppy, bank = await embedder.embed(["dog", "puppy", "bank"])
     await embedder.close()
     return {"near": float(dog @ puppy), "far": float(dog @ bank)}
 
 
-async def pocketsphinx() -> dict[str, Any]:
-    from pipecatapp.adapters.stt.pocketsphinx import PocketSphinxStt
-
-    engine = await PocketSphinxStt.load()
-    heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=True)
-    await engine.close()
-    return {"text": heard.text}
-
-
-async def whisper() -> dict[str, Any]:
-    from pipecatapp.adapters.stt.whisper_short_window import ShortWindowWhisper
-
-    engine = await ShortWindowWhisper.load(model(WHISPER))
-    heard = await engine.transcribe(recordings(SENTENCE)[0].pcm, final=False)
-    await engine.close()
-    return {"text": heard.text}
+def options_of(kind: EngineKind[Any], spec: EngineSpec) -> EngineOptions:
+    """Return what an engine is loaded with: the first of its models that is here."""
+    store = model_store(Settings())  # type: ignore[call-arg]
+    here = [name for name in model_names(kind, spec, store) if store.is_present(name)]
+    assert here or not spec.models, f"no model {spec.models}* is here; bring it with: twin models fetch"
+    return EngineOptions(model=store.path(here[0]) if spec.models else Path())
 
 
 async def memory() -> dict[str, Any]:
@@ -124,10 +120,9 @@ async def requests() -> dict[str, Any]:
     return {"status": reply.status_code, "echo": reply.json()}
 
 
-PROGRAMS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
-    program.__name__: program
-    for program in (pick, piper, minilm, pocketsphinx, whisper, memory, media, requests)
+PROGRAMS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+    program.__name__: program for program in (pick, hear, speak, embed, memory, media, requests)
 }
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(PROGRAMS[sys.argv[1]]())) + "\n")
+    sys.stdout.write(json.dumps(asyncio.run(PROGRAMS[sys.argv[1]](*sys.argv[2:]))) + "\n")

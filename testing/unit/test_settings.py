@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pipecatapp.app.configuration import load_settings
 from pipecatapp.environment import disable_telemetry, own_port
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import (
     Settings,
     child_environment,
-    load_settings,
     secret_variables,
 )
 
@@ -28,6 +28,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
     [
         ("STT_SERVICE", "ears", "pocketsphinx"),
         ("TTS_SERVICE", "mouth", "piper"),
+        ("LLM_SERVICE", "brain", "'auto', 'xllamacpp', 'llama-server' or 'openai'"),
+        ("EMBEDDER_SERVICE", "heart", "minilm"),
         ("TWIN_PORT", "0", "greater"),
         ("TWIN_HOST_NAMES", "mypc.fritz.box, http://other:8000", "'http://other:8000' is no name"),
         ("TWIN_HOST_NAMES", "*", "no name"),
@@ -41,6 +43,14 @@ def test_a_wrong_value_names_the_variable_and_what_is_valid(
         load_settings()
     assert variable in caught.value.message
     assert valid in caught.value.message
+
+
+def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_SERVICE", "ears")
+    monkeypatch.setenv("TWIN_PORT", "0")
+    with pytest.raises(ConfigError, match="STT_SERVICE='ears': .*; TWIN_PORT='0': ") as caught:
+        load_settings()
+    assert caught.value.hint
 
 
 def test_further_names_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:

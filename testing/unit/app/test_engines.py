@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pipecatapp.adapters.host.cpu import LLAMA_WHEEL_FLAGS, CpuInfo
-from pipecatapp.app.engines import stt_choice
+from pipecatapp.app.configuration import ENGINE_NAMES
+from pipecatapp.app.engines import KINDS, STT, TTS, Closable, EngineKind, engine_choice, stt_choice
 from pipecatapp.app.local_llm import llm_choice
+from pipecatapp.app.trial_child import OPERATIONS
+from pipecatapp.app.trials import NATIVES
 from pipecatapp.errors import ConfigError
 from pipecatapp.settings import Settings
 
@@ -41,6 +44,36 @@ def test_whisper_is_refused_where_it_would_crash(service: str) -> None:
 
 def test_a_named_recogniser_is_taken() -> None:
     assert stt_choice(settings(stt_service="pocketsphinx"), MODERN)[0] == "pocketsphinx"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.variable)
+def test_every_cpu_has_an_engine_of_each_kind(kind: EngineKind[Closable]) -> None:
+    for cpu in (CORE2, PENRYN, MODERN):
+        name, reason = engine_choice(kind, "auto", cpu)
+        assert cpu.supports(kind.engines[name].requires_cpu)
+        assert reason
+
+
+def test_a_voice_that_is_not_here_gives_way_and_says_how_to_fetch_it() -> None:
+    choice = engine_choice(TTS, "auto", MODERN, lambda _spec: False)
+    assert choice == ("espeak", "no Piper voice is here (`twin models fetch --expert tts`)")
+    assert engine_choice(TTS, "auto", MODERN) == ("piper", "its voice is here")
+
+
+def test_what_is_named_as_valid_needs_no_trial_and_no_more_than_the_cpu_has() -> None:
+    assert STT.valid(CORE2) == STT.valid(MODERN) == "auto, pocketsphinx, openai"
+    assert TTS.valid(CORE2) == "auto, espeak, openai"
+
+
+def test_every_trial_has_an_operation() -> None:
+    assert OPERATIONS.keys() == NATIVES.keys()
+
+
+def test_the_tables_name_what_the_settings_may() -> None:
+    assert {kind.variable: ("auto", *kind.engines) for kind in KINDS}.items() <= ENGINE_NAMES.items()
+    defaults = {field.alias: field.default for field in Settings.model_fields.values()}
+    for variable, names in ENGINE_NAMES.items():
+        assert defaults[variable] in names
 
 
 @pytest.mark.parametrize(

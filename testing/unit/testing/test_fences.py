@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pipecatapp.settings import Settings, load_settings
+from pipecatapp.app.configuration import load_settings
+from pipecatapp.settings import Settings
 from testing.fences import SEED, ForbiddenInUnitTests
 
 pytestmark = pytest.mark.unit
