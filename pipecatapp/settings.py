@@ -6,14 +6,15 @@ what is valid; which engines may be named is in their tables (`app/configuration
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipecatapp.environment import DEFAULT_PORT
 from pipecatapp.errors import ConfigError
@@ -140,6 +141,8 @@ class Settings(BaseSettings):
     """Least serious level that is logged."""
     search_dir: Path = Field(_REPO, alias="TWIN_SEARCH_DIR")
     """Folder whose files the `search` tool may look through."""
+    tool_options: Annotated[dict[str, dict[str, Any]], NoDecode] = Field({}, alias="TWIN_TOOL_OPTIONS")
+    """Further options of tools, JSON by tool and option, such as `{"dice": {"sides": 20}}`."""
 
     memory: MemoryChoice = Field("local", alias="TWIN_MEMORY")
     """Long-term memory: `local` is this node's own file, `remote` the cluster's memory service."""
@@ -194,6 +197,16 @@ class Settings(BaseSettings):
             if not _HOST_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no name or address; write it without http:// and port")
         return given
+
+    @field_validator("tool_options", mode="before")
+    @classmethod
+    def _read_json(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given or "{}")
+        except ValueError as exc:
+            raise ValueError(f"this is no JSON: {exc}") from exc
 
     @property
     def expert_api_key(self) -> str:

@@ -29,7 +29,7 @@ from pipecatapp.experts.pool import ExpertPool
 from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.ports import Endpoint, ServiceDirectory
 from pipecatapp.settings import Settings
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.runner import WorkflowRunner
@@ -92,11 +92,13 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
         memory = pick_memory(settings, embedder, clock, memory_urls(directory), uses_faiss=uses_faiss)
         stack.push_async_callback(memory.store.close)
         reasons["memory"] = memory.reason
-        toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=settings.search_dir))
+        given = ToolDependencies(
+            system_clock=clock, search_dir=settings.search_dir, options=settings.tool_options
+        )
         services = NodeServices(
             llm=llm.client,
             experts=ExpertRegistry(directory, experts, well_known),
-            toolbox=toolbox,
+            toolbox=LocalToolBox(shipped_tools(given)),
             memory=memory.store,
             embedder=embedder,
             clock=clock,

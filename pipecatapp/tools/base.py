@@ -1,8 +1,8 @@
 """What a tool is: one async function with typed arguments, and the schema derived from it.
 
-It owns the `@tool` decorator, argument checking and the schema; limits are in `wrappers`, the list of
-tools in `registry`. A tool is written as a factory that takes deployment options and returns the function
-that a model calls:
+It owns the `@tool` decorator, argument checking and the schema; limits are in `wrappers`, how tools are
+found is in `registry`. A tool is written as a factory that takes deployment options and returns the
+function that a model calls:
 
     @tool(examples=("Roll a die",))
     def dice(sides: int = 6) -> ToolFunction:
@@ -75,6 +75,11 @@ class Tool:
     extract: Extract = field(default=_no_rule)
     timeout_s: float = DEFAULT_TIMEOUT_S
     output_chars: int = DEFAULT_OUTPUT_CHARS
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether a rule reads arguments from a user's words."""
+        return self.extract is not _no_rule
 
 
 def tool(

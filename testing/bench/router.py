@@ -36,7 +36,7 @@ from pipecatapp.experts.registry import ExpertRegistry
 from pipecatapp.experts.service_names import EXPERT_PREFIX, service_of
 from pipecatapp.ports import Embedder, Endpoint, LlmClient
 from pipecatapp.settings import Settings
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.expert_nodes import NEIGHBOURS, RouteToExpertConfig, RouteToExpertNode
@@ -91,7 +91,7 @@ def services_of(embedder: Embedder, profiles: Mapping[str, Profile], llm: LlmCli
     return NodeServices(
         llm=llm,
         experts=ExpertRegistry(house, FakeExperts(main=llm)),
-        toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=GROUP_VARS)),
+        toolbox=LocalToolBox(shipped_tools(ToolDependencies(system_clock=clock, search_dir=GROUP_VARS))),
         memory=FakeMemory(),
         embedder=embedder,
         clock=clock,

@@ -23,7 +23,7 @@ from pipecatapp.app.core import runner_of
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.ports import CallManager, CheckResult, Clock, Transcript
 from pipecatapp.settings import Settings
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.web.dependencies import AgentContext
 from pipecatapp.web.serving import Listener, Serving, bind
@@ -61,10 +61,11 @@ def _services(clock: SystemClock) -> tuple[NodeServices, FakeMemory]:
     embedder = FakeEmbedder()
     memory = FakeMemory(embedder)
     llm = FakeLlm((ANSWER,), token_delay_s=TOKEN_S, sleep=_pace)
+    given = ToolDependencies(system_clock=clock, search_dir=load_settings().search_dir)
     services = NodeServices(
         llm=llm,
         experts=FakeExperts(main=llm),
-        toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=load_settings().search_dir)),
+        toolbox=LocalToolBox(shipped_tools(given)),
         memory=memory,
         embedder=embedder,
         clock=clock,

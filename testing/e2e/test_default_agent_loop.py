@@ -21,7 +21,7 @@ from pipecatapp.adapters.memory.sqlite_faiss import SqliteFaissStore
 from pipecatapp.app.clock import SystemClock
 from pipecatapp.ports import Message
 from pipecatapp.settings import Settings
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.flow_nodes import RouteNode
@@ -78,7 +78,7 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[No
         clock = SystemClock()
         memory = SqliteFaissStore(tmp_path_factory.mktemp("memory") / "memory.sqlite", embedder, clock)
         stack.push_async_callback(memory.close)
-        toolbox = LocalToolBox(shipped_tools(system_clock=clock, search_dir=FOLDER))
+        toolbox = LocalToolBox(shipped_tools(ToolDependencies(system_clock=clock, search_dir=FOLDER)))
         experts = FakeExperts(main=llm)
         yield NodeServices(
             llm, experts, toolbox, memory, embedder, clock, shipped_prompts(), ExampleClassifier(embedder)

@@ -33,6 +33,8 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
         ("TWIN_PORT", "0", "greater"),
         ("TWIN_HOST_NAMES", "mypc.fritz.box, http://other:8000", "'http://other:8000' is no name"),
         ("TWIN_HOST_NAMES", "*", "no name"),
+        ("TWIN_TOOL_OPTIONS", "{dice", "JSON"),
+        ("TWIN_TOOL_OPTIONS", '{"dice": 6}', "dictionary"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_is_valid(
@@ -51,6 +53,13 @@ def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConfigError, match="STT_SERVICE='ears': .*; TWIN_PORT='0': ") as caught:
         load_settings()
     assert caught.value.hint
+
+
+def test_options_of_tools_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWIN_TOOL_OPTIONS", '{"dice": {"sides": 20}}')
+    assert load_settings().tool_options == {"dice": {"sides": 20}}
+    monkeypatch.setenv("TWIN_TOOL_OPTIONS", "")
+    assert load_settings().tool_options == {}
 
 
 def test_further_names_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:

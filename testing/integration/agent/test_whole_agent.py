@@ -18,7 +18,7 @@ from pipecatapp.agent.service import TwinService
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatRequest
 from pipecatapp.settings import Settings
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.runner import WorkflowRunner
@@ -48,7 +48,7 @@ async def agent(folder: Path, llm: FakeLlm) -> AsyncIterator[TwinService]:
         services = NodeServices(
             llm=llm,
             experts=FakeExperts(main=llm),
-            toolbox=LocalToolBox(shipped_tools(system_clock=clock, search_dir=folder)),
+            toolbox=LocalToolBox(shipped_tools(ToolDependencies(system_clock=clock, search_dir=folder))),
             memory=store,
             embedder=embedder,
             clock=clock,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from pipecatapp.errors import ConfigError
 from pipecatapp.ports import ToolResult, ToolSpec
 from pipecatapp.tools import registry
 from pipecatapp.tools.clock_tool import clock, read_question
-from pipecatapp.tools.registry import LocalToolBox, shipped_tools
+from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from testing.conformance.toolbox_suite import ToolBoxSuite
 from testing.fakes.fake_clock import FakeClock
 from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
@@ -20,9 +22,16 @@ from testing.fakes.fake_toolbox import FakeTool, FakeToolBox
 pytestmark = pytest.mark.unit
 
 
+def dependencies(*, search_dir: Path = Path(), **options: Mapping[str, Any]) -> ToolDependencies:
+    return ToolDependencies(system_clock=FakeClock(), search_dir=search_dir, options=options)
+
+
+RULED = [item.spec.name for item in shipped_tools(dependencies()) if item.has_rule]
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> LocalToolBox:
-    return LocalToolBox(shipped_tools(system_clock=FakeClock(), search_dir=tmp_path))
+    return LocalToolBox(shipped_tools(dependencies(search_dir=tmp_path)))
 
 
 class TestLocalToolBox(ToolBoxSuite):
@@ -45,6 +54,29 @@ def test_every_tool_file_is_in_the_list_and_named_alike(box: LocalToolBox) -> No
     }
 
 
+def test_the_final_tool_is_seen_first_and_the_others_by_the_alphabet(box: LocalToolBox) -> None:
+    first, *others = (spec.name for spec in box.specs())
+    assert first == "final_answer"
+    assert others == sorted(others)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"dice": {"sides": 20}}, "no tool 'dice'; known: final_answer, clock"),
+        ({"clock": {"zone": "UTC"}}, "'clock' has no option 'zone'; known: none"),
+        ({"clock": {"system_clock": "x"}}, "'clock' has no option 'system_clock'"),
+    ],
+)
+def test_a_wrong_option_says_what_is_valid(options: Mapping[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        shipped_tools(dependencies(**options))
+
+
+def test_what_is_ruled_is_known() -> None:
+    assert {"clock", "code_runner", "search"} <= set(RULED)
+
+
 def test_every_tool_has_examples_for_the_router(box: LocalToolBox) -> None:
     for spec in box.specs():
         assert 6 <= len(spec.examples) <= 10, spec.name
@@ -59,7 +91,7 @@ def test_every_argument_is_described(box: LocalToolBox) -> None:
             assert "title" not in argument
 
 
-@pytest.mark.parametrize("name", ["clock", "code_runner", "search"])
+@pytest.mark.parametrize("name", RULED)
 async def test_what_a_rule_reads_from_an_example_is_a_valid_call(box: LocalToolBox, name: str) -> None:
     spec = next(spec for spec in box.specs() if spec.name == name)
     for example in spec.examples:
