@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ type: notification
 short_description: Let one run at a time change the cluster
 description:
   - On a first controller, holds a lock on the folder /opt/twin while a playbook runs that changes something.
+  - A play that changes nothing says so by its variable twin_looks_only.
   - TWIN_RUN_LOCK names another folder; empty, no lock is taken, because who started the run has it.
 """
 
 FOLDER = Path("/opt/twin")
 PLAN = Path("/etc/twin/join.json")
 """What only a first controller has."""
-ONLY_LOOK = ("cluster_status", "run_health_check", "health", "inventory", "preflight")
-"""Playbooks that change nothing."""
+LOOKS_ONLY = "twin_looks_only"
+"""Variable of a play that changes nothing; a playbook of such plays takes no lock."""
 
 
 def folder_of(environment: dict[str, str]) -> Path | None:
@@ -59,6 +61,11 @@ def what_runs(process: str) -> str:
     return " ".join(Path(word).name if word.startswith("/") else word for word in words).strip()[:200]
 
 
+def looks_only(plays: Iterable[Any]) -> bool:
+    """Whether every play says that it changes nothing."""
+    return all(play.get_vars().get(LOOKS_ONLY) is True for play in plays)
+
+
 class CallbackModule(CallbackBase):
     """The notification callback."""
 
@@ -78,7 +85,7 @@ class CallbackModule(CallbackBase):
             SystemExit: Another run has it.
         """
         folder = folder_of(dict(os.environ))
-        if folder is None or self._descriptor >= 0 or Path(playbook._file_name).stem in ONLY_LOOK:
+        if folder is None or self._descriptor >= 0 or looks_only(playbook.get_plays()):
             return
         self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

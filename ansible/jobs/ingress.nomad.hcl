@@ -1,5 +1,6 @@
 # The front on every node: HTTP on 8000 and HTTPS on 8443, shared out to the agent's workers wherever they run.
 # HAProxy's configuration is written by Nomad from what Consul knows and is reloaded when a worker comes or goes.
+# House ports: http, https
 
 variable "datacenters" {
   description = "Consul's and Nomad's datacenters."

@@ -29,3 +29,10 @@ setup() {
   [ "$status" -eq 0 ]
   [ "$output" = "  would run: rm -rf /opt/twin" ]
 }
+
+@test "the jobs that go are those that are shipped" {
+  run bash -c "source '$ROOT/scripts/uninstall'; job_files"
+  [ "$status" -eq 0 ]
+  for file in "$ROOT"/ansible/jobs/*.nomad.hcl; do [[ "$output" == *"${file##*/}"* ]]; done
+  [[ "$output" == *$'\nbenchmark.nomad\n'* ]]
+}

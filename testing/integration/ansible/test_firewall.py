@@ -46,7 +46,8 @@ NODE = "203.0.113.12"
 def rules(folder: Path) -> dict[str, str]:
     """The rules of each machine."""
     template = ROOT / "ansible/roles/common/templates/firewall.nft.j2"
-    given = f"template_vars={{'ansible_facts': {FACTS}}}"
+    role = ROOT / "ansible/roles/common"
+    given = f"template_vars={{'ansible_facts': {FACTS}, 'role_path': '{role}'}}"
     wanted = {"text": f"{{{{ lookup('ansible.builtin.template', '{template}', {given}) }}}}"}
     found = values(folder, INVENTORY, ["common"], wanted)
     return {host: told["text"] for host, told in found.items()}

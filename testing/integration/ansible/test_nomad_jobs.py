@@ -19,8 +19,10 @@ __all__ = ["nomad_agent"]
 pytestmark = pytest.mark.integration
 
 JOBS = sorted((ROOT / "ansible" / "jobs").glob("*.nomad.hcl"))
-NEEDED: dict[str, Any] = {"configuration": "global\n", "image": "twin:1", "models": [], "memory_mb": 100}
-"""Values of variables that have no default."""
+NEEDED: dict[str, Any] = {"configuration": "global\n", "image": "twin:1", "memory_mb": 100}
+"""Values of variables that have no default, where any of their type will not do."""
+BY_TYPE: dict[str, Any] = {"string": "x", "number": 1, "bool": True, "list": [], "map": {}}
+VARIABLE = re.compile(r'^variable "(\w+)" {\n(.*?)^}', re.MULTILINE | re.DOTALL)
 TIMEOUT_S = 60
 JOB = """
 variable "seconds" {
@@ -72,6 +74,16 @@ def parse(nomad: Any, text: str, **values: object) -> dict[str, Any]:
     order = {"JobHCL": text, "Variables": nomad_job.variables_text(values), "Canonicalize": True}
     job: dict[str, Any] = nomad.request("POST", "/v1/jobs/parse", order)
     return job
+
+
+def needed_by(text: str) -> dict[str, Any]:
+    """A value for each variable of a job file that has no default."""
+    values = {}
+    for name, body in VARIABLE.findall(text):
+        if not re.search(r"^  default\b", body, re.MULTILINE):
+            kind = re.search(r"^  type\s*= (\w+)", body, re.MULTILINE)
+            values[name] = NEEDED.get(name, BY_TYPE[kind[1] if kind else "string"])
+    return values
 
 
 def without(text: str, block: str) -> str:
@@ -170,8 +182,7 @@ def test_a_wrong_token_is_told_and_not_shown(nomad_agent: NomadAgent) -> None:
 def test_a_shipped_job_is_valid_and_laid_out_by_nomads_own_word(path: Path, nomad: Any) -> None:
     subprocess.run([cluster_binary("nomad"), "fmt", "-check", str(path)], check=True, capture_output=True)
     text = path.read_text(encoding="utf-8")
-    needed = {name: value for name, value in NEEDED.items() if f'variable "{name}"' in text}
-    job = parse(nomad, text, **needed)
+    job = parse(nomad, text, **needed_by(text))
     answer = nomad.request("PUT", "/v1/validate/job", {"Job": job})
     assert answer["ValidationErrors"] is None, answer
     for group in job["TaskGroups"]:
@@ -183,7 +194,7 @@ def test_a_shipped_job_is_valid_and_laid_out_by_nomads_own_word(path: Path, noma
 @pytest.mark.parametrize("name", ["llama-expert", "llamacpp-rpc"])
 def test_nodes_that_are_named_are_preferred_and_not_demanded(name: str, nomad: Any) -> None:
     text = (ROOT / f"ansible/jobs/{name}.nomad.hcl").read_text(encoding="utf-8")
-    needed = {key: value for key, value in NEEDED.items() if f'variable "{key}"' in text}
+    needed = needed_by(text)
     [group] = parse(nomad, text, **needed, nodes=["den", "attic"])["TaskGroups"]
     [affinity] = group["Affinities"]
     assert affinity["LTarget"] == "${node.unique.name}"
