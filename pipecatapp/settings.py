@@ -33,9 +33,15 @@ def _home_dir(kind: str) -> Path:
 
 
 class Settings(BaseSettings):
-    """The agent's settings; each field is the environment variable named by its alias."""
+    """The agent's settings; each field is the environment variable named by its alias.
+
+    A comment before fields is their section in docs/reference/settings.md, which is made from them
+    (`scripts/reference`).
+    """
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, case_sensitive=True)
+
+    # Where it listens and keeps things
 
     host: str = Field("0.0.0.0", alias="TWIN_HOST")  # noqa: S104 - the page is for the whole LAN
     """Address to listen on."""
@@ -53,14 +59,16 @@ class Settings(BaseSettings):
     """Models; `<cache_dir>/models` when not set."""
     catalogue_dir: Path = Field(_REPO / "group_vars", alias="TWIN_CATALOGUE_DIR")
     """Folder of `models.yaml`, `artifacts.yaml`, `experts.yaml` and `external_experts.yaml`."""
-    workflows_dir: Path = Field(Path(__file__).parent / "workflows", alias="TWIN_WORKFLOWS_DIR")
-    """Folder of the workflows."""
-    workflow: str = Field("default_agent_loop", alias="TWIN_WORKFLOW")
-    """Workflow that answers every turn."""
     mirror_url: str = Field("", alias="TWIN_MIRROR_URL")
     """Control node's mirror of models and binaries, tried first; "" for none."""
     profile: Profile = Field("auto", alias="TWIN_PROFILE")
     """Which models: `embedded` from package registries, `hub` from the model hub, `auto` what is present."""
+    worker: int = Field(0, alias="TWIN_WORKER", ge=0)
+    """Number of this worker behind a front; 0 alone."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="TWIN_LOG_LEVEL")
+    """Least serious level that is logged."""
+
+    # Hearing
 
     stt_service: str = Field("auto", alias="STT_SERVICE")
     """Speech to text; `auto` is `embedded`, or `pocketsphinx` on a CPU without SSE4.1."""
@@ -70,6 +78,9 @@ class Settings(BaseSettings):
     """OpenAI-compatible server, ending in /v1, for `STT_SERVICE=openai`."""
     stt_threads: int = Field(1, alias="STT_THREADS", ge=1, le=64)
     """CPU threads of a transcription; one is as quick as two on a short window."""
+
+    # Speaking
+
     tts_service: str = Field("auto", alias="TTS_SERVICE")
     """Text to speech; `auto` is `piper`, or `espeak` when its voice is absent."""
     tts_model: str = Field("", alias="TTS_MODEL")
@@ -82,6 +93,11 @@ class Settings(BaseSettings):
     """Language of the voice of `TTS_SERVICE=openai`, as in BCP 47; the other voices tell it themselves."""
     tts_threads: int = Field(2, alias="TTS_THREADS", ge=1, le=64)
     """CPU threads of a synthesis."""
+    greeting: str = Field("Hello, I am Twin. What can I do for you?", alias="TWIN_GREETING")
+    """Spoken when a call connects; "" for none."""
+
+    # Thinking
+
     embedder_service: str = Field("auto", alias="EMBEDDER_SERVICE")
     """Embeddings for memory and the router; `auto` is `minilm`."""
     embedder_model: str = Field("", alias="EMBEDDER_MODEL")
@@ -108,41 +124,20 @@ class Settings(BaseSettings):
     """Niceness of the child server: what follows the first clause is never urgent."""
     openai_api_key: SecretStr = Field(SecretStr(""), alias="OPENAI_API_KEY")
     """Key for the OpenAI-compatible servers named above."""
-
-    vad_stop_s: float = Field(0.2, alias="TWIN_VAD_STOP_S", gt=0, le=3)
-    """Silence after which voice activity has ended (seconds)."""
-    vad_start_s: float = Field(0.2, alias="TWIN_VAD_START_S", gt=0, le=3)
-    """Voice after which voice activity has begun (seconds)."""
-    turn_timeout_s: float = Field(0.3, alias="TWIN_TURN_TIMEOUT_S", ge=0, le=5)
-    """Further silence after which the turn is over (seconds); below 0.3 people are cut off."""
-    turn_detection: Literal["timeout", "smart"] = Field("timeout", alias="TWIN_TURN_DETECTION")
-    """`smart` also asks the turn model and waits longer when the sentence sounds unfinished."""
-    partial_s: float = Field(0.3, alias="TWIN_PARTIAL_S", ge=0, le=5)
-    """Time between interim transcripts (seconds); 0 for none."""
-    pause_s: float = Field(0.06, alias="TWIN_PAUSE_S", gt=0, le=1)
-    """Pause after which an answer is prepared in advance (seconds)."""
-    speculation: bool = Field(True, alias="TWIN_SPECULATION")
-    """Prepare the answer while the end of the turn is still being awaited."""
-    greeting: str = Field("Hello, I am Twin. What can I do for you?", alias="TWIN_GREETING")
-    """Spoken when a call connects; "" for none."""
-    max_calls: int = Field(4, alias="TWIN_MAX_CALLS", ge=1, le=64)
-    """Calls at once in this process; the next one is told "busy"."""
-    call_idle_s: float = Field(900, alias="TWIN_CALL_IDLE_S", gt=0)
-    """Silence of both sides after which a call is ended (seconds)."""
-    max_text_chars: int = Field(4000, alias="TWIN_MAX_TEXT_CHARS", ge=1)
-    """Longest text a user may send."""
+    workflow: str = Field("default_agent_loop", alias="TWIN_WORKFLOW")
+    """Workflow that answers every turn."""
+    workflows_dir: Path = Field(Path(__file__).parent / "workflows", alias="TWIN_WORKFLOWS_DIR")
+    """Folder of the workflows."""
     max_answer_tokens: int = Field(120, alias="TWIN_MAX_ANSWER_TOKENS", ge=1, le=4096)
     """Bound of one answer."""
-    worker: int = Field(0, alias="TWIN_WORKER", ge=0)
-    """Number of this worker behind a front; 0 alone."""
-    benchmark_mode: bool = Field(False, alias="BENCHMARK_MODE")
-    """Log every turn's latency and greet nobody."""
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="TWIN_LOG_LEVEL")
-    """Least serious level that is logged."""
+    max_text_chars: int = Field(4000, alias="TWIN_MAX_TEXT_CHARS", ge=1)
+    """Longest text a user may send."""
     search_dir: Path = Field(_REPO, alias="TWIN_SEARCH_DIR")
     """Folder whose files the `search` tool may look through."""
     tool_options: Annotated[dict[str, dict[str, Any]], NoDecode] = Field({}, alias="TWIN_TOOL_OPTIONS")
     """Further options of tools, JSON by tool and option, such as `{"dice": {"sides": 20}}`."""
+
+    # Memory and cluster
 
     memory: MemoryChoice = Field("local", alias="TWIN_MEMORY")
     """Long-term memory: `local` is this node's own file, `remote` the cluster's memory service."""
@@ -172,16 +167,37 @@ class Settings(BaseSettings):
     """Certificate authority (PEM) of Nomad; the system's when not set."""
     experts: str = Field("", alias="TWIN_EXPERTS")
     """Experts that `twin check-experts` expects, with commas between; "" is `main` and all in Consul."""
-
     expert_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_KEY")
     """Key that the house's experts want; LLM_API_KEY when not set."""
     external_keys: SecretStr = Field(SecretStr(""), alias="TWIN_EXTERNAL_KEYS")
     """Keys of experts elsewhere, YAML or JSON; `external_keys.yaml` in TWIN_DATA_DIR when not set."""
-
     expert_certificate: str = Field("", alias="TWIN_EXPERT_CERTIFICATE")
     """Certificate (PEM text) by which `twin expert` and its workers know each other."""
     expert_certificate_key: SecretStr = Field(SecretStr(""), alias="TWIN_EXPERT_CERTIFICATE_KEY")
     """Key (PEM text) of that certificate."""
+
+    # Calls and turns
+
+    vad_start_s: float = Field(0.2, alias="TWIN_VAD_START_S", gt=0, le=3)
+    """Voice after which voice activity has begun (seconds)."""
+    vad_stop_s: float = Field(0.2, alias="TWIN_VAD_STOP_S", gt=0, le=3)
+    """Silence after which voice activity has ended (seconds)."""
+    turn_timeout_s: float = Field(0.3, alias="TWIN_TURN_TIMEOUT_S", ge=0, le=5)
+    """Further silence after which the turn is over (seconds); below 0.3 people are cut off."""
+    turn_detection: Literal["timeout", "smart"] = Field("timeout", alias="TWIN_TURN_DETECTION")
+    """`smart` also asks the turn model and waits longer when the sentence sounds unfinished."""
+    partial_s: float = Field(0.3, alias="TWIN_PARTIAL_S", ge=0, le=5)
+    """Time between interim transcripts (seconds); 0 for none."""
+    pause_s: float = Field(0.06, alias="TWIN_PAUSE_S", gt=0, le=1)
+    """Pause after which an answer is prepared in advance (seconds)."""
+    speculation: bool = Field(True, alias="TWIN_SPECULATION")
+    """Prepare the answer while the end of the turn is still being awaited."""
+    max_calls: int = Field(4, alias="TWIN_MAX_CALLS", ge=1, le=64)
+    """Calls at once in this process; the next one is told "busy"."""
+    call_idle_s: float = Field(900, alias="TWIN_CALL_IDLE_S", gt=0)
+    """Silence of both sides after which a call is ended (seconds)."""
+    benchmark_mode: bool = Field(False, alias="BENCHMARK_MODE")
+    """Log every turn's latency and greet nobody."""
 
     @property
     def further_names(self) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ variable "llm_base_url" {
 }
 
 variable "settings" {
-  description = "Further settings of the agent, by the names in docs/settings.md; no secrets."
+  description = "Further settings of the agent, by the names in docs/reference/settings.md; no secrets."
   type        = map(string)
   default     = {}
 }

@@ -27,7 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "serve",
         help="run the agent",
-        description="Run the agent. Every setting is an environment variable; docs/settings.md lists them.",
+        description="Run the agent. Every setting is an environment variable; "
+        "docs/reference/settings.md lists them.",
     )
     parser.add_argument("--host", help="address to listen on (TWIN_HOST)")
     parser.add_argument("--port", type=int, help="HTTP port (TWIN_PORT)")

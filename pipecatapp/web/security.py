@@ -38,7 +38,7 @@ UNKNOWN_NAME = AgentError(
     "unknown-name",
     "No machine of this house is known by the name that you asked for.",
     hint="Use its address or its host name, or add this name to the setting TWIN_HOST_NAMES "
-    "(docs/settings.md).",
+    "(docs/reference/settings.md).",
     status=421,
 )
 """Answers who asks by another name; the front says the same (role `ingress`)."""

@@ -1,6 +1,6 @@
 """The settings and their page.
 
-It owns that a wrong value is told and that docs/settings.md names every variable.
+It owns that a wrong value is told and that docs/reference/settings.md names every variable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipecatapp.settings import (
 
 pytestmark = pytest.mark.unit
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md"
 
 
 @pytest.mark.parametrize(

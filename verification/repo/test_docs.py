@@ -122,9 +122,9 @@ def test_rooms_have_a_short_readme() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (REPO / "docs/README.md").read_text(encoding="utf-8")
     faults = [
-        f"docs/README.md does not link {path.name}"
-        for path in matching("docs/*.md")
-        if path.name != "README.md" and f"({path.name})" not in index
+        f"docs/README.md does not link {path}"
+        for path in matching("docs/**/*.md")
+        if path.name != "README.md" and f"({path.relative_to('docs')})" not in index
     ]
     assert not faults, report(faults)
 

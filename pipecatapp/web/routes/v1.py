@@ -122,6 +122,12 @@ class V1:
             "/models": ("GET", self._models),
         }
 
+    @property
+    def methods(self) -> dict[str, str]:
+        """The method of each path."""
+        calls = {PREFIX + path: method for path, (method, _) in self._routes.items()}
+        return {**calls, f"{PREFIX}/models/{{name}}": "GET"}
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or not scope["path"].startswith(f"{PREFIX}/"):
