@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipecatapp.cli import COMMANDS, module_of
 from verification.reference.markdown import code, page, paragraph, table
@@ -15,7 +16,7 @@ from verification.reference.markdown import code, page, paragraph, table
 HEADS = ("argument", "default", "meaning")
 
 
-def text() -> str:
+def text(_repo: Path) -> str:
     """Return the page."""
     parser = argparse.ArgumentParser(prog="twin")
     top = parser.add_subparsers(dest="command")

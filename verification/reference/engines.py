@@ -6,6 +6,7 @@ It owns the page's form and the default rule in words; the entries are the table
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from pipecatapp.adapters.embed.engines import ENGINES as EMBEDDERS
 from pipecatapp.adapters.engine import Default, EngineSpec, feature_names
@@ -23,7 +24,7 @@ TABLES: Mapping[str, tuple[str, Mapping[str, EngineSpec]]] = {
 }
 
 
-def text() -> str:
+def text(_repo: Path) -> str:
     """Return the page."""
     parts = [
         paragraph(

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from verification.reference.markdown import code, page, paragraph, table
 Schema = Mapping[str, Any]
 
 
-def text() -> str:
+def text(_repo: Path) -> str:
     """Return the page."""
     nothing = SimpleNamespace(gateway=None, allowed_hosts=frozenset)
     agent = create_app(cast("AgentContext", nothing))

@@ -5,28 +5,38 @@ It owns the list; each page's form is a module beside this one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from testing.run import suites
-from verification.reference import command_line, engines, http_api, jobs, roles, settings
-from verification.reference.markdown import with_blocks
 
 REPO = suites.ROOT
 FOLDER = Path("docs/reference")
+PAGES = {
+    "settings.md": "settings",
+    "command-line.md": "command_line",
+    "api.md": "http_api",
+    "engines.md": "engines",
+    "jobs.md": "jobs",
+    "roles.md": "roles",
+}
+"""Each page and the module beside this one that makes it, by `text(repo)`."""
+QUICK = frozenset(PAGES) - {"command-line.md", "api.md"}
+"""Those for which neither every command nor the web is imported."""
 
 
-def made(repo: Path) -> Mapping[Path, str]:
-    """Return every page of a checkout as it should be."""
-    written = (repo / FOLDER / "settings.md").read_text(encoding="utf-8")
-    source = (repo / "pipecatapp/settings.py").read_text(encoding="utf-8")
+def made(repo: Path, names: Collection[str] = PAGES.keys()) -> Mapping[Path, str]:
+    """Return pages of a checkout as they should be.
+
+    Args:
+        repo: The checkout.
+        names: Which.
+    """
     return {
-        FOLDER / "settings.md": with_blocks(written, settings.blocks(source)),
-        FOLDER / "command-line.md": command_line.text(),
-        FOLDER / "api.md": http_api.text(),
-        FOLDER / "engines.md": engines.text(),
-        FOLDER / "jobs.md": jobs.text(repo),
-        FOLDER / "roles.md": roles.text(repo),
+        FOLDER / name: importlib.import_module(f"verification.reference.{module}").text(repo)
+        for name, module in PAGES.items()
+        if name in names
     }
 
 

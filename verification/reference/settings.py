@@ -19,11 +19,17 @@ from pydantic_core import PydanticUndefined
 from pipecatapp import settings
 from pipecatapp.app.configuration import ENGINE_NAMES
 from pipecatapp.settings import Settings
-from verification.reference.markdown import code, table
+from verification.reference.markdown import code, table, with_blocks
 
 SOURCE = Path(settings.__file__)
 REPO = SOURCE.parents[1]
 SECTION = re.compile(r"^    # (.+)\n$")
+
+
+def text(repo: Path) -> str:
+    """Return the page of a checkout: its own words, and a table for each section."""
+    source = (repo / "pipecatapp/settings.py").read_text(encoding="utf-8")
+    return with_blocks((repo / "docs/reference/settings.md").read_text(encoding="utf-8"), blocks(source))
 
 
 def blocks(source: str) -> Mapping[str, str]:

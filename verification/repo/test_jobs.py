@@ -6,6 +6,7 @@ It owns what the files say at rest; that Nomad takes them is testing/integration
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_every_job_has_a_role_that_runs_it() -> None:
     assert not faults, report(faults)
 
 
+def test_a_role_is_found_by_the_file_that_it_names() -> None:
+    assert roles_of(Path("ansible/jobs/ingress.nomad.hcl")) == ["ingress"]
+    assert roles_of(Path("ansible/jobs/pipecatapp-docker.nomad.hcl")) == ["pipecatapp"]
+    assert roles_of(Path("ansible/jobs/docker.nomad.hcl")) == []
+
+
 def test_every_job_opens_with_its_purpose() -> None:
     faults = [
         f"{job} does not open with a comment" for job in JOBS if not (text_of(job) or "").startswith("# ")
@@ -41,15 +48,31 @@ def test_every_job_opens_with_its_purpose() -> None:
     assert not faults, report(faults)
 
 
+def port_faults(jobs: Mapping[str, str], known: Mapping[str, int]) -> list[str]:
+    """Return what is wrong with the ports that job files, by name, have for the house."""
+    faults, given = [], [str(port) for port in known.values()]
+    for name, text in jobs.items():
+        for word in (word for line in HOUSE_PORTS.findall(text) for word in line.split(", ")):
+            if word in given:
+                faults.append(f"{name}: port {word} is another's")
+            elif word.isdecimal():
+                given.append(word)
+            elif word not in known:
+                faults.append(f"{name}: '{word}' is no number and none of twin_ports: {', '.join(known)}")
+    return faults
+
+
 def test_ports_for_the_house_are_known_and_given_once() -> None:
     known = yaml.safe_load((REPO / "group_vars/all.yaml").read_text(encoding="utf-8"))["twin_ports"]
-    faults, given = [], [str(port) for port in known.values()]
-    for job in JOBS:
-        for port in HOUSE_PORTS.findall(text_of(job) or ""):
-            for word in port.split(", "):
-                if not word.isdecimal() and word not in known:
-                    faults.append(f"{job}: '{word}' is no number and none of twin_ports: {', '.join(known)}")
-                if word in given:
-                    faults.append(f"{job}: port {word} is another's")
-                given += [word] * word.isdecimal()
+    faults = port_faults({str(job): text_of(job) or "" for job in JOBS}, known)
     assert not faults, report(faults)
+
+
+def test_a_port_that_is_taken_or_unknown_is_told() -> None:
+    text = "# House ports: {}\n"
+    jobs = {"a": text.format("http, 8090"), "b": text.format("8090, 8000"), "c": text.format("tea")}
+    assert port_faults(jobs, {"http": 8000}) == [
+        "b: port 8090 is another's",
+        "b: port 8000 is another's",
+        "c: 'tea' is no number and none of twin_ports: http",
+    ]

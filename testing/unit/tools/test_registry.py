@@ -63,7 +63,7 @@ def test_the_final_tool_is_seen_first_and_the_others_by_the_alphabet(box: LocalT
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"dice": {"sides": 20}}, "no tool 'dice'; known: final_answer, clock"),
+        ({"teapot": {"litres": 2}}, "no tool 'teapot'; known: final_answer, clock"),
         ({"clock": {"zone": "UTC"}}, "'clock' has no option 'zone'; known: none"),
         ({"clock": {"system_clock": "x"}}, "'clock' has no option 'system_clock'"),
     ],
