@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     # Hearing
 
     stt_service: str = Field("auto", alias="STT_SERVICE")
-    """Speech to text; `auto` is `embedded`, or `pocketsphinx` on a CPU without SSE4.1."""
+    """Engine of speech to text; `auto` is the first default (docs/reference/engines.md) that runs here."""
     stt_model: str = Field("", alias="STT_MODEL")
     """Model name in `models.yaml`, or the OpenAI-compatible server's; "" for the profile's own."""
     stt_base_url: str = Field("", alias="STT_BASE_URL")
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     # Speaking
 
     tts_service: str = Field("auto", alias="TTS_SERVICE")
-    """Text to speech; `auto` is `piper`, or `espeak` when its voice is absent."""
+    """Engine of text to speech; `auto` likewise: a voice is taken when its model is here."""
     tts_model: str = Field("", alias="TTS_MODEL")
     """Model name in `models.yaml`, or the server's."""
     tts_voice: str = Field("", alias="TTS_VOICE")
@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     # Thinking
 
     embedder_service: str = Field("auto", alias="EMBEDDER_SERVICE")
-    """Embeddings for memory and the router; `auto` is `minilm`."""
+    """Engine of embeddings, for memory and the router; `auto` likewise."""
     embedder_model: str = Field("", alias="EMBEDDER_MODEL")
     """Model name in `models.yaml`, or the server's."""
     embedder_base_url: str = Field("", alias="EMBEDDER_BASE_URL")
