@@ -18,6 +18,7 @@ from pipecatapp.app.configuration import load_settings
 from pipecatapp.app.logs import set_up_logging
 from pipecatapp.errors import ConfigError, WorkflowDefinitionError
 from pipecatapp.settings import Settings
+from pipecatapp.workflow.deprecated_words import DeprecatedWord
 from pipecatapp.workflow.draw import draw_dot, draw_text
 from pipecatapp.workflow.loader import load_workflow
 from pipecatapp.workflow.node import NodeConfig, ports_of
@@ -74,13 +75,17 @@ def _path(name: str, folder: Path) -> Path:
     return path
 
 
+def _warn(word: DeprecatedWord) -> None:
+    print(word, file=sys.stderr)
+
+
 def _lint(options: argparse.Namespace) -> int:
     folder = load_settings().workflows_dir
     paths = [_path(name, folder) for name in options.files] or sorted(folder.glob("*.yaml"))
     wrong = 0
     for path in paths:
         try:
-            workflow = load_workflow(path)
+            workflow = load_workflow(path, warn=_warn)
         except WorkflowDefinitionError as exc:
             wrong += 1
             print(exc.message, file=sys.stderr)
@@ -90,7 +95,7 @@ def _lint(options: argparse.Namespace) -> int:
 
 
 def _draw(options: argparse.Namespace) -> int:
-    workflow = load_workflow(_path(options.name, load_settings().workflows_dir))
+    workflow = load_workflow(_path(options.name, load_settings().workflows_dir), warn=_warn)
     print(draw_dot(workflow) if options.dot else draw_text(workflow), end="")
     return 0
 
@@ -135,7 +140,7 @@ async def _app_services(settings: Settings) -> AsyncIterator[NodeServices]:
 
 
 async def _run_once(options: argparse.Namespace, settings: Settings, open_services: OpenServices) -> int:
-    workflow = load_workflow(_path(options.name, settings.workflows_dir))
+    workflow = load_workflow(_path(options.name, settings.workflows_dir), warn=_warn)
     context = RunContext(session_id="command-line", turn_id="1")
     if not options.speculative:
         context.confirmed.set()

@@ -59,13 +59,14 @@ In place of the keys `inputs` and `outputs` at the top, a file may have nodes of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
+from pipecatapp.workflow.deprecated_words import DeprecatedWord, current_keys, current_type, log_deprecated
 from pipecatapp.workflow.model import (
     INPUT_ID,
     LOOP_ID,
@@ -107,7 +108,11 @@ _COMPARISON = re.compile(
 
 
 def load_workflow(
-    path: Path, *, prompts: PromptLibrary | None = None, registry: NodeRegistry | None = None
+    path: Path,
+    *,
+    prompts: PromptLibrary | None = None,
+    registry: NodeRegistry | None = None,
+    warn: Callable[[DeprecatedWord], None] = log_deprecated,
 ) -> Workflow:
     """Read, normalise and check one workflow file.
 
@@ -115,12 +120,13 @@ def load_workflow(
         path: The file.
         prompts: The prompts that it may name; the shipped ones when None.
         registry: The node types that it may use; all there are when None.
+        warn: Is told each word that only this version still accepts.
 
     Raises:
         WorkflowDefinitionError: The file is wrong; the error names file, line, node and key.
         ConfigError: The prompts are wrong.
     """
-    reader = _Reader(prompts or shipped_prompts(), registry or default_registry())
+    reader = _Reader(prompts or shipped_prompts(), registry or default_registry(), warn)
     root, comment = read_yaml(Path(path))
     workflow = reader.workflow(root, Path(path).stem, comment)
     check_graph(workflow, reader.places, reader.registry, reader.prompts)
@@ -139,11 +145,15 @@ class _Reader:
     Args:
         prompts: The prompts that configurations may name.
         registry: The node types.
+        warn: Is told each deprecated word.
     """
 
-    def __init__(self, prompts: PromptLibrary, registry: NodeRegistry) -> None:
+    def __init__(
+        self, prompts: PromptLibrary, registry: NodeRegistry, warn: Callable[[DeprecatedWord], None]
+    ) -> None:
         self.prompts = prompts
         self.registry = registry
+        self.warn = warn
         self.places: dict[tuple[str, int], YamlNode] = {}
 
     def workflow(self, root: YamlNode, stem: str, comment: str) -> Workflow:
@@ -217,7 +227,7 @@ class _Reader:
             place = place.of_node(place.value["id"])
         keys = place.mapping(known=_NODE_KEYS, required=("id", "type"))
         kind = place.child("type")
-        cls = self.registry.get(kind.text())
+        cls = self.registry.get(current_type(kind, self.warn))
         if cls is None:
             raise kind.error(
                 f"unknown node type '{kind.value}'; known: {', '.join(self.registry.names())}", key="type"
@@ -255,10 +265,12 @@ class _Reader:
             raise place.error(f"'{name}' must be snake_case: a to z, 0 to 9 and _, a letter first")
 
     def _config(self, place: YamlNode, cls: type[Node[Any, Any, Any]]) -> NodeConfig:
-        given = cast(dict[str, object], place.value).get("config", {})
-        where = place.child("config") if "config" in cast(dict[str, object], place.value) else place
+        given: object = {}
+        where = place
         if "config" in cast(dict[str, object], place.value):
+            where = current_keys(place.child("config"), cls.type_name, self.warn)
             where.mapping(known=tuple(cls.config_type.model_fields))
+            given = where.value
         try:
             config = cls.config_type.model_validate(given)
             cls.check_config(config, self.prompts)

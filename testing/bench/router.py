@@ -1,11 +1,11 @@
 """Measures how often the right expert is chosen, how long that takes, and how soon a new one is known.
 
-Usage: scripts/bench router [--way examples|model] [--passes N] [--tune] [--no-consul]
+Usage: scripts/bench router [--strategy examples|model] [--passes N] [--tune] [--no-consul]
 
 The requests of `router_requests.yaml` go through the product's own node `route_to_expert`, with the real
 embedder and what the six well-known experts say of themselves. `--tune` takes `router_tuning.yaml` instead
-and compares numbers of neighbours: nothing is chosen by the test set. With `--way model` the embedded model
-chooses.
+and compares numbers of neighbours: nothing is chosen by the test set. With `--strategy model` the embedded
+model chooses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_to
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
 from pipecatapp.workflow.nodes.expert_nodes import NEIGHBOURS, RouteToExpertConfig, RouteToExpertNode
-from pipecatapp.workflow.nodes.flow_nodes import RouteNode
+from pipecatapp.workflow.nodes.flow_nodes import ClassifyIntentNode
 from pipecatapp.workflow.services import NodeServices
 from testing.bench.report import machine, quantile, table, write_json
 from testing.cluster_agents import ConsulAgent
@@ -100,14 +100,14 @@ def services_of(embedder: Embedder, profiles: Mapping[str, Profile], llm: LlmCli
     )
 
 
-def nodes_of_loop(way: str) -> tuple[RouteNode, RouteToExpertNode]:
-    """Return the two nodes of the shipped workflow that decide, the second one with this way of deciding."""
+def nodes_of_loop(strategy: str) -> tuple[ClassifyIntentNode, RouteToExpertNode]:
+    """Return the two nodes of the shipped workflow that decide, the second one with this strategy."""
     definitions = {node.id: node for node in load_workflow(LOOP).nodes}
     chooser = definitions["choose_expert"]
     config = chooser.config
     assert isinstance(config, RouteToExpertConfig)
-    chosen = replace(chooser, config=config.model_copy(update={"way": way}))
-    return RouteNode(definitions["route"]), RouteToExpertNode(chosen)
+    chosen = replace(chooser, config=config.model_copy(update={"strategy": strategy}))
+    return ClassifyIntentNode(definitions["route"]), RouteToExpertNode(chosen)
 
 
 async def choose_all(
@@ -126,7 +126,9 @@ async def choose_all(
     return choices
 
 
-async def taken_before(node: RouteNode, services: NodeServices, requests: Requests) -> dict[str, str]:
+async def taken_before(
+    node: ClassifyIntentNode, services: NodeServices, requests: Requests
+) -> dict[str, str]:
     """Return the requests that the workflow does not hand to an expert, and where they go instead."""
     await node.warm(services)
     routed = {text: await node.decide(text, services) for texts in requests.values() for text in texts}
@@ -220,9 +222,9 @@ async def appearances(folder: Path) -> list[float]:
 
 
 @asynccontextmanager
-async def language_model(way: str) -> AsyncIterator[LlmClient]:
+async def language_model(strategy: str) -> AsyncIterator[LlmClient]:
     """Give the embedded language model when it is to choose; else one that nobody asks."""
-    if way != "model":
+    if strategy != "model":
         yield FakeLlm()
         return
     async with AsyncExitStack() as stack:
@@ -239,7 +241,7 @@ async def run(args: argparse.Namespace) -> None:
     profiles = load_profiles(GROUP_VARS)
     requests = requests_of("router_tuning.yaml" if args.tune else "router_requests.yaml")
     embedder = await MiniLmEmbedder.load(model(MINILM))
-    result: dict[str, Any] = {"machine": machine(), "aim": AIM, "way": args.way}
+    result: dict[str, Any] = {"machine": machine(), "aim": AIM, "strategy": args.strategy}
     try:
         if args.tune:
             result["neighbours"] = await compare_neighbours(embedder, profiles, requests)
@@ -249,9 +251,9 @@ async def run(args: argparse.Namespace) -> None:
                 for row in result["neighbours"]
             ]  # fmt: skip
             print(table(["neighbours", "tuning requests", "examples, each left out"], rows), "\n")
-        async with language_model(args.way) as llm:
+        async with language_model(args.strategy) as llm:
             services = services_of(embedder, profiles, llm)
-            route, chooser = nodes_of_loop(args.way)
+            route, chooser = nodes_of_loop(args.strategy)
             result |= summary(await choose_all(chooser, services, requests, args.passes))
             show(result)
             before = await taken_before(route, services, requests)
@@ -269,7 +271,7 @@ async def run(args: argparse.Namespace) -> None:
             f"\nA new expert in Consul may be asked after {quantile(took_s, 0.5) * 1000:.0f} ms (p50), "
             f"{max(took_s) * 1000:.0f} ms (longest of {len(took_s)}; aim {AIM['appears_s']:g} s)"
         )
-    path = write_json("router_tuning" if args.tune else f"router_{args.way}", result)
+    path = write_json("router_tuning" if args.tune else f"router_{args.strategy}", result)
     load = result["machine"]["load_1_min"]
     print(f"\nload average {load} on {result['machine']['cores']} cores; written to {path}")
 
@@ -277,7 +279,7 @@ async def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description="How often, and how fast, is the right expert chosen?")
-    parser.add_argument("--way", choices=["examples", "model"], default="examples")
+    parser.add_argument("--strategy", choices=["examples", "model"], default="examples")
     parser.add_argument("--passes", type=int, default=3, help="how often each request is asked")
     parser.add_argument("--tune", action="store_true", help="the tuning requests, and numbers of neighbours")
     parser.add_argument("--no-consul", dest="consul", action="store_false", help="leave out the new experts")

@@ -24,7 +24,7 @@ from pipecatapp.settings import Settings
 from pipecatapp.tools.registry import LocalToolBox, ToolDependencies, shipped_tools
 from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.loader import load_workflow, shipped_prompts
-from pipecatapp.workflow.nodes.flow_nodes import RouteNode
+from pipecatapp.workflow.nodes.flow_nodes import ClassifyIntentNode
 from pipecatapp.workflow.run_events import EventRaised, RunFinished, TextPiece
 from pipecatapp.workflow.runner import WorkflowRunner
 from pipecatapp.workflow.services import NodeServices, RunContext
@@ -206,7 +206,7 @@ ROUTES = {
 
 async def test_assorted_questions_go_where_they_should(talk: Talk) -> None:
     definition = next(node for node in talk.runner.workflow.nodes if node.id == "route")
-    node = RouteNode(definition)
+    node = ClassifyIntentNode(definition)
     went, times_ms = {}, []
     for text in ROUTES:
         started_s = time.perf_counter()

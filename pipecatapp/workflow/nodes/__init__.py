@@ -10,29 +10,29 @@ from functools import lru_cache
 from pipecatapp.workflow.node import NodeRegistry
 from pipecatapp.workflow.nodes.edge_nodes import InputNode, NowNode, OutputNode
 from pipecatapp.workflow.nodes.expert_nodes import RouteToExpertNode
-from pipecatapp.workflow.nodes.flow_nodes import BranchNode, LoopNode, RouteNode
+from pipecatapp.workflow.nodes.flow_nodes import BranchNode, ClassifyIntentNode, LoopNode
 from pipecatapp.workflow.nodes.llm_nodes import LlmNode
-from pipecatapp.workflow.nodes.memory_nodes import FactNoticeNode, MemoryRecallNode, MemorySaveNode
-from pipecatapp.workflow.nodes.text_nodes import MatchNode, PromptNode, TemplateNode
-from pipecatapp.workflow.nodes.tool_nodes import ToolCallNode, ToolPlanNode
+from pipecatapp.workflow.nodes.memory_nodes import ExtractFactsNode, MemoryRecallNode, MemorySaveNode
+from pipecatapp.workflow.nodes.text_nodes import PromptNode, RegexMatchNode, TemplateNode
+from pipecatapp.workflow.nodes.tool_nodes import ToolArgumentsNode, ToolCallNode
 
 NODE_CLASSES = (
     BranchNode,
-    FactNoticeNode,
+    ClassifyIntentNode,
+    ExtractFactsNode,
     InputNode,
     LlmNode,
     LoopNode,
-    MatchNode,
     MemoryRecallNode,
     MemorySaveNode,
     NowNode,
     OutputNode,
     PromptNode,
-    RouteNode,
+    RegexMatchNode,
     RouteToExpertNode,
     TemplateNode,
+    ToolArgumentsNode,
     ToolCallNode,
-    ToolPlanNode,
 )
 
 

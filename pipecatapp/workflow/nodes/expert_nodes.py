@@ -48,21 +48,21 @@ class ExpertRule(NodeConfig):
 
 
 class RouteToExpertConfig(NodeConfig):
-    """How to decide. An expert that is asked for by name, then the rules, go before each way."""
+    """How to decide. An expert that is asked for by name, then the rules, go before each strategy."""
 
-    way: Literal["examples", "rules", "model"] = "examples"
+    strategy: Literal["examples", "rules", "model"] = "examples"
     """`examples`: nearest to what experts say they are good at, in milliseconds. `rules`: by name and rules
     only. `model`: the expert `main` names one, bound to the names there are."""
     rules: tuple[ExpertRule, ...] = ()
     """Tried in order."""
     min_score: float = Field(0.15, ge=-1, le=1)
-    """Way `examples`: nobody is nearer than this, and `otherwise` is asked."""
+    """Strategy `examples`: nobody is nearer than this, and `default` is asked."""
     margin: float = Field(0.02, ge=0, le=1)
-    """Way `examples`: by how much an expert must beat `otherwise`."""
-    otherwise: str = MAIN_EXPERT
+    """Strategy `examples`: by how much an expert must beat `default`."""
+    default: str = MAIN_EXPERT
     """Who is asked when nobody is clearly better."""
     prompt: str = "router"
-    """Way `model`: its system prompt, with `{experts}`."""
+    """Strategy `model`: its system prompt, with `{experts}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
                 re.compile(rule.pattern)
             except re.error as exc:
                 raise ConfigProblem("rules", f"pattern {rule.pattern!r} is wrong: {exc}") from exc
-        if config.way == "model" and "experts" not in placeholders(
+        if config.strategy == "model" and "experts" not in placeholders(
             known_prompt(prompts, "prompt", config.prompt)
         ):
             raise ConfigProblem("prompt", f"prompt '{config.prompt}' has no {{experts}}")
@@ -104,7 +104,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
     async def warm(self, services: NodeServices) -> None:
         """Embed the examples of who is there, once there is somebody to choose from."""
         experts = services.experts.all()
-        if self.config.way == "examples" and len(experts) > 1:
+        if self.config.strategy == "examples" and len(experts) > 1:
             await services.classifier.warm(examples_of(experts))
 
     async def run(self, inputs: RouteToExpertInputs, run: NodeRun) -> RouteToExpertOutputs:
@@ -120,42 +120,42 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
         """Return who answers `text`.
 
         Raises:
-            AdapterError: The embedder or, way `model`, the model failed.
+            AdapterError: The embedder or, by the strategy `model`, the model failed.
         """
         experts = services.experts.all()
         up = {expert.name for expert in experts if expert.is_up}
-        otherwise = self.config.otherwise if self.config.otherwise in up else MAIN_EXPERT
+        default = self.config.default if self.config.default in up else MAIN_EXPERT
         if len(experts) == 1:
-            return RouteToExpertOutputs(otherwise, "there is nobody else", 0.0)
+            return RouteToExpertOutputs(default, "there is nobody else", 0.0)
         if named := named_expert(text, [expert.name for expert in experts]):
-            return self._if_up(named, "asked for by name", 1.0, up, otherwise)
+            return self._if_up(named, "asked for by name", 1.0, up, default)
         for rule in self.config.rules:
             if rule.expert in up and re.search(rule.pattern, text, re.IGNORECASE):
                 return RouteToExpertOutputs(rule.expert, "by a rule", 1.0)
-        if self.config.way == "examples":
-            return await self._by_examples(text, services, experts, otherwise)
-        if self.config.way == "model":
-            return await self._by_model(text, services, experts, otherwise)
-        return RouteToExpertOutputs(otherwise, "no rule fits", 0.0)
+        if self.config.strategy == "examples":
+            return await self._by_examples(text, services, experts, default)
+        if self.config.strategy == "model":
+            return await self._by_model(text, services, experts, default)
+        return RouteToExpertOutputs(default, "no rule fits", 0.0)
 
     async def _by_examples(
-        self, text: str, services: NodeServices, experts: Sequence[Expert], otherwise: str
+        self, text: str, services: NodeServices, experts: Sequence[Expert], default: str
     ) -> RouteToExpertOutputs:
         examples = examples_of(experts)
-        if not examples.keys() - {otherwise}:
-            return RouteToExpertOutputs(otherwise, "no other says what it is good at", 0.0)
+        if not examples.keys() - {default}:
+            return RouteToExpertOutputs(default, "no other says what it is good at", 0.0)
         scores = await services.classifier.classify(text, examples, neighbours=NEIGHBOURS)
         best = scores[0]
-        to_beat = next((each.score for each in scores if each.label == otherwise), -1.0)
-        if best.label == otherwise:
-            return RouteToExpertOutputs(otherwise, "nearest to its examples", best.score)
+        to_beat = next((each.score for each in scores if each.label == default), -1.0)
+        if best.label == default:
+            return RouteToExpertOutputs(default, "nearest to its examples", best.score)
         if best.score < self.config.min_score or best.score - to_beat < self.config.margin:
-            return RouteToExpertOutputs(otherwise, "nobody is clearly better", best.score)
+            return RouteToExpertOutputs(default, "nobody is clearly better", best.score)
         up = {expert.name for expert in experts if expert.is_up}
-        return self._if_up(best.label, "nearest to its examples", best.score, up, otherwise)
+        return self._if_up(best.label, "nearest to its examples", best.score, up, default)
 
     async def _by_model(
-        self, text: str, services: NodeServices, experts: Sequence[Expert], otherwise: str
+        self, text: str, services: NodeServices, experts: Sequence[Expert], default: str
     ) -> RouteToExpertOutputs:
         up = [expert for expert in experts if expert.is_up]
         lines = "\n".join(f"- {expert.name}: {expert.description or expert.name}" for expert in up)
@@ -178,15 +178,15 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
                 pieces.append(delta.text)
         name = _name_in("".join(pieces))
         if name not in names:
-            return RouteToExpertOutputs(otherwise, "the model named nobody", 0.0)
+            return RouteToExpertOutputs(default, "the model named nobody", 0.0)
         return RouteToExpertOutputs(name, "the model chose it", 1.0)
 
     def _if_up(
-        self, name: str, reason: str, score: float, up: set[str], otherwise: str
+        self, name: str, reason: str, score: float, up: set[str], default: str
     ) -> RouteToExpertOutputs:
         if name in up:
             return RouteToExpertOutputs(name, reason, score)
-        return RouteToExpertOutputs(otherwise, f"{name} is not up ({reason})", score)
+        return RouteToExpertOutputs(default, f"{name} is not up ({reason})", score)
 
 
 def examples_of(experts: Sequence[Expert]) -> Mapping[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Nodes that decide what happens next: route, branch and loop.
+"""Nodes that decide what happens next: classify_intent, branch and loop.
 
 It owns the decisions; that nodes are skipped or repeated accordingly is the runner's doing.
 """
@@ -32,7 +32,7 @@ TOOL_KIND = "tool"
 """The `kind` of a text that was routed to a tool."""
 
 
-class RouteRule(NodeConfig):
+class IntentRule(NodeConfig):
     """A pattern that decides at once."""
 
     pattern: str
@@ -41,7 +41,7 @@ class RouteRule(NodeConfig):
     """A class, or a tool."""
 
 
-class RouteConfig(NodeConfig):
+class ClassifyIntentConfig(NodeConfig):
     """Between what to decide, and how."""
 
     classes: dict[str, str] = Field(min_length=1)
@@ -49,26 +49,26 @@ class RouteConfig(NodeConfig):
     with_tools: bool = False
     """Whether each tool that has examples is a label too, and first of all one whose own rules are sure."""
     answer_tool: str = ""
-    """Tool that only answers: its examples count for the class `otherwise`."""
-    rules: tuple[RouteRule, ...] = ()
+    """Tool that only answers: its examples count for the class `default`."""
+    rules: tuple[IntentRule, ...] = ()
     """Tried first, in order."""
     min_score: float = Field(0.0, ge=-1, le=1)
-    """A label nearer than this wins; below it, `otherwise` does."""
+    """A label nearer than this wins; below it, `default` does."""
     margin: float = Field(0.0, ge=0, le=1)
     """By how much a tool must beat every class."""
-    otherwise: str
+    default: str
     """Class of what is near to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class RouteInputs:
+class ClassifyIntentInputs:
     """What the user said."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class RouteOutputs:
+class ClassifyIntentOutputs:
     """`kind` is a class or "tool"; `tool` is skipped when it is a class."""
 
     kind: str
@@ -77,20 +77,20 @@ class RouteOutputs:
     tool: str | None = None
 
 
-class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
+class ClassifyIntentNode(Node[ClassifyIntentInputs, ClassifyIntentOutputs, ClassifyIntentConfig]):
     """Says what a text asks for, by rules and examples, without a model's help."""
 
-    type_name = "route"
+    type_name = "classify_intent"
     waits_on_outside = True
 
     @classmethod
     def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
         """Check patterns, labels and files."""
-        config = cast(RouteConfig, config)
+        config = cast(ClassifyIntentConfig, config)
         for name in config.classes.values():
             known_prompt(prompts, "classes", name)
-        if config.otherwise not in config.classes:
-            raise ConfigProblem("otherwise", f"no class; known: {', '.join(config.classes)}")
+        if config.default not in config.classes:
+            raise ConfigProblem("default", f"no class; known: {', '.join(config.classes)}")
         for rule in config.rules:
             try:
                 re.compile(rule.pattern)
@@ -105,11 +105,11 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         """Embed the examples."""
         await services.classifier.warm(self._examples(services))
 
-    async def run(self, inputs: RouteInputs, run: NodeRun) -> RouteOutputs:
+    async def run(self, inputs: ClassifyIntentInputs, run: NodeRun) -> ClassifyIntentOutputs:
         """Decide."""
         return await self.decide(inputs.text, run.services)
 
-    async def decide(self, text: str, services: NodeServices) -> RouteOutputs:
+    async def decide(self, text: str, services: NodeServices) -> ClassifyIntentOutputs:
         """Return where `text` goes.
 
         Raises:
@@ -130,7 +130,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         if best.label in tools and best.score - best_class.score < self.config.margin:
             best = best_class
         if best.score < self.config.min_score:
-            return _routed(self.config.otherwise, best.score, is_tool=False)
+            return _routed(self.config.default, best.score, is_tool=False)
         return _routed(best.label, best.score, is_tool=best.label in tools)
 
     def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
@@ -140,7 +140,7 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         if self.config.answer_tool and self.config.with_tools:
             for spec in services.toolbox.specs():
                 if spec.name == self.config.answer_tool:
-                    examples[self.config.otherwise] += spec.examples
+                    examples[self.config.default] += spec.examples
         return {label: texts for label, texts in examples.items() if texts}
 
     def _tools(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
@@ -149,9 +149,9 @@ class RouteNode(Node[RouteInputs, RouteOutputs, RouteConfig]):
         return {spec.name: spec.examples for spec in specs if spec.name != self.config.answer_tool}
 
 
-def _routed(label: str, score: float, *, is_tool: bool) -> RouteOutputs:
+def _routed(label: str, score: float, *, is_tool: bool) -> ClassifyIntentOutputs:
     kind = TOOL_KIND if is_tool else label
-    return RouteOutputs(kind=kind, label=label, score=score, tool=label if is_tool else None)
+    return ClassifyIntentOutputs(kind=kind, label=label, score=score, tool=label if is_tool else None)
 
 
 class BranchConfig(NodeConfig):

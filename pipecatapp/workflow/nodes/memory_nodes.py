@@ -80,14 +80,14 @@ class MemoryRecallNode(Node[RecallInputs, RecallOutputs, RecallConfig]):
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeInputs:
+class ExtractFactsInputs:
     """What the user said."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeOutputs:
+class ExtractFactsOutputs:
     """Sentences worth keeping; skipped without any.
 
     Args:
@@ -101,44 +101,44 @@ class NoticeOutputs:
     said_back: Names | None
 
 
-class NoticeConfig(NodeConfig):
+class ExtractFactsConfig(NodeConfig):
     """What a fact looks like."""
 
     facts: str
     """Prompt file with sentences that are worth keeping, one a line."""
-    others: str
+    negatives: str
     """Prompt file with sentences that are not."""
     min_score: float = Field(0.35, ge=-1, le=1)
     """Similarity to the examples below which a sentence is not kept."""
 
 
-class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
+class ExtractFactsNode(Node[ExtractFactsInputs, ExtractFactsOutputs, ExtractFactsConfig]):
     """Finds what users say about themselves: by form first, then by nearness to examples.
 
     A sentence is kept when it asks to be ("Remember that ..."), or when it is a statement about the user
-    that is nearer to the examples of facts than to the others.
+    that is nearer to the examples of facts than to the negatives.
     """
 
-    type_name = "fact_notice"
+    type_name = "extract_facts"
     waits_on_outside = True
 
     @classmethod
     def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
         """Check that the files exist."""
-        config = cast(NoticeConfig, config)
+        config = cast(ExtractFactsConfig, config)
         known_prompt(prompts, "facts", config.facts)
-        known_prompt(prompts, "others", config.others)
+        known_prompt(prompts, "negatives", config.negatives)
 
     async def warm(self, services: NodeServices) -> None:
         """Embed the examples."""
         await services.classifier.warm(self._examples(services))
 
-    async def run(self, inputs: NoticeInputs, run: NodeRun) -> NoticeOutputs:
+    async def run(self, inputs: ExtractFactsInputs, run: NodeRun) -> ExtractFactsOutputs:
         """Look at each sentence."""
         said = sentences(inputs.text)
         kept = tuple([as_fact(each) for each in said if await self._is_fact(each, run.services)])
         said_back = tuple(to_you(fact) for fact in kept)
-        return NoticeOutputs(0 < len(kept) == len(said), kept or None, said_back or None)
+        return ExtractFactsOutputs(0 < len(kept) == len(said), kept or None, said_back or None)
 
     async def _is_fact(self, sentence: str, services: NodeServices) -> bool:
         if is_request(sentence):
@@ -150,7 +150,7 @@ class FactNoticeNode(Node[NoticeInputs, NoticeOutputs, NoticeConfig]):
 
     def _examples(self, services: NodeServices) -> dict[str, tuple[str, ...]]:
         prompts = services.prompts
-        return {"fact": prompts.lines(self.config.facts), "other": prompts.lines(self.config.others)}
+        return {"fact": prompts.lines(self.config.facts), "other": prompts.lines(self.config.negatives)}
 
 
 @dataclass(frozen=True, slots=True)

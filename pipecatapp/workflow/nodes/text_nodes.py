@@ -51,7 +51,7 @@ class PromptConfig(NodeConfig):
 
     system: str
     """Prompt that opens the conversation; it has no placeholders, so that a prompt cache keeps it."""
-    opening: str = ""
+    few_shot: str = ""
     """Prompt with an exchange that every conversation begins with, as an example: lines that start with
     `user:` or `assistant:`, in turn; further lines belong to the message above."""
     user: str
@@ -74,12 +74,12 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
         if names := placeholders(known_prompt(prompts, "system", config.system)):
             message = f"prompt '{config.system}' must be constant, but has {{{names[0]}}}"
             raise ConfigProblem("system", message)
-        if config.opening:
-            text = known_prompt(prompts, "opening", config.opening)
+        if config.few_shot:
+            text = known_prompt(prompts, "few_shot", config.few_shot)
             roles = [message.role for message in _exchange(text)]
             if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-                message = f"prompt '{config.opening}' must be of 'user:' and 'assistant:' in turn"
-                raise ConfigProblem("opening", message)
+                message = f"prompt '{config.few_shot}' must be of 'user:' and 'assistant:' in turn"
+                raise ConfigProblem("few_shot", message)
         if not placeholders(known_prompt(prompts, "user", config.user)):
             raise ConfigProblem("user", f"prompt '{config.user}' has no {{placeholder}}")
 
@@ -100,8 +100,8 @@ class PromptNode(Node[OpenInputs, PromptOutputs, PromptConfig]):
     def beginning(self, prompts: PromptLibrary, history: Messages, last: str) -> Messages:
         """Return the messages of a prompt whose last one is `last`, or, so far, begins with it."""
         system = Message("system", prompts.get(self.config.system))
-        opening = _exchange(prompts.get(self.config.opening)) if self.config.opening else ()
-        return (system, *opening, *history, Message("user", last))
+        few_shot = _exchange(prompts.get(self.config.few_shot)) if self.config.few_shot else ()
+        return (system, *few_shot, *history, Message("user", last))
 
 
 def _exchange(text: str) -> Messages:
@@ -161,7 +161,7 @@ class TemplateNode(Node[OpenInputs, TemplateOutputs, TemplateConfig]):
         return TemplateOutputs(filled(_template(self.config, run.services.prompts), inputs.values))
 
 
-class MatchConfig(NodeConfig):
+class RegexMatchConfig(NodeConfig):
     """What to look for."""
 
     pattern: str
@@ -169,35 +169,35 @@ class MatchConfig(NodeConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class MatchInputs:
+class RegexMatchInputs:
     """Where to look."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class MatchOutputs:
+class RegexMatchOutputs:
     """Whether it is there."""
 
     found: bool
 
 
-class MatchNode(Node[MatchInputs, MatchOutputs, MatchConfig]):
+class RegexMatchNode(Node[RegexMatchInputs, RegexMatchOutputs, RegexMatchConfig]):
     """Says whether a text holds a pattern."""
 
-    type_name = "match"
+    type_name = "regex_match"
 
     @classmethod
     def check_config(cls, config: NodeConfig, prompts: PromptLibrary) -> None:
         """Check the pattern."""
         try:
-            re.compile(cast(MatchConfig, config).pattern)
+            re.compile(cast(RegexMatchConfig, config).pattern)
         except re.error as exc:
             raise ConfigProblem("pattern", f"is no regular expression: {exc}") from exc
 
-    async def run(self, inputs: MatchInputs, run: NodeRun) -> MatchOutputs:
+    async def run(self, inputs: RegexMatchInputs, run: NodeRun) -> RegexMatchOutputs:
         """Look."""
-        return MatchOutputs(re.search(self.config.pattern, inputs.text, re.IGNORECASE) is not None)
+        return RegexMatchOutputs(re.search(self.config.pattern, inputs.text, re.IGNORECASE) is not None)
 
 
 def _template(config: TemplateConfig, prompts: PromptLibrary) -> str:

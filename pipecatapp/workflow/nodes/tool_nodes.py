@@ -24,7 +24,7 @@ MAX_ARGUMENT_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class ToolPlanInputs:
+class ToolArgumentsInputs:
     """The request, the tool it was routed to, and what earlier calls in this turn came to."""
 
     text: str
@@ -33,7 +33,7 @@ class ToolPlanInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolPlanOutputs:
+class ToolArgumentsOutputs:
     """A call when rules are sure of it; else what a model needs to make one."""
 
     needs_model: bool
@@ -42,21 +42,21 @@ class ToolPlanOutputs:
     tools: Names | None = None
 
 
-class ToolPlanConfig(NodeConfig):
+class ToolArgumentsConfig(NodeConfig):
     """Which tools a model may choose from."""
 
-    ending: str = ""
+    final_tool: str = ""
     """Tool that ends the turn; offered beside the routed one once a call has failed."""
     argument_chars: int = Field(MAX_ARGUMENT_CHARS, ge=1, le=4000)
     """Bound of text arguments (characters)."""
 
 
-class ToolPlanNode(Node[ToolPlanInputs, ToolPlanOutputs, ToolPlanConfig]):
+class ToolArgumentsNode(Node[ToolArgumentsInputs, ToolArgumentsOutputs, ToolArgumentsConfig]):
     """Reads a tool's arguments from the request, or says what a model must fill in."""
 
-    type_name = "tool_plan"
+    type_name = "tool_arguments"
 
-    async def run(self, inputs: ToolPlanInputs, run: NodeRun) -> ToolPlanOutputs:
+    async def run(self, inputs: ToolArgumentsInputs, run: NodeRun) -> ToolArgumentsOutputs:
         """Plan one call."""
         toolbox = run.services.toolbox
         spec = spec_of(toolbox, inputs.tool)
@@ -65,13 +65,13 @@ class ToolPlanNode(Node[ToolPlanInputs, ToolPlanOutputs, ToolPlanConfig]):
             if arguments is None and not spec.parameters.get("properties"):
                 arguments = {}
             if arguments is not None:
-                return ToolPlanOutputs(False, call={"name": spec.name, "arguments": dict(arguments)})
+                return ToolArgumentsOutputs(False, call={"name": spec.name, "arguments": dict(arguments)})
         offered = [spec]
-        if inputs.notes and self.config.ending and self.config.ending != spec.name:
-            offered.append(spec_of(toolbox, self.config.ending))
+        if inputs.notes and self.config.final_tool and self.config.final_tool != spec.name:
+            offered.append(spec_of(toolbox, self.config.final_tool))
         calls = [call_schema(each, self.config.argument_chars) for each in offered]
         described = tuple(described_tool(each) for each in offered)
-        return ToolPlanOutputs(
+        return ToolArgumentsOutputs(
             True, schema=calls[0] if len(calls) == 1 else {"anyOf": calls}, tools=described
         )
 

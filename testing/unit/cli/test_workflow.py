@@ -90,3 +90,25 @@ def test_run_prints_events_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["kind"] for event in events] == ["text", "text", "text", "finished"]
+
+
+def test_lint_tells_a_deprecated_word_and_accepts_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("""name: own
+inputs: {user_text: text}
+nodes:
+  - {id: seen, type: match, config: {pattern: now}, inputs: {text: input.user_text}}
+  - {id: say, type: template, config: {text: "Now."}, when: seen.found == true}
+outputs: {text: say.text}
+""")
+
+    assert main(["workflow", "lint", str(path)]) == 0
+
+    told = capsys.readouterr()
+    assert told.out == "own.yaml: right, 4 nodes\n"
+    assert told.err == (
+        "own.yaml, line 4, node 'seen': the node type 'match' is now 'regex_match'; "
+        "the next version refuses 'match'\n"
+    )

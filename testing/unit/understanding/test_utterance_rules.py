@@ -1,6 +1,6 @@
 """Which sentences are facts, questions or requests, with and without a recogniser's punctuation.
 
-It owns the claims about wording; whether a statement is worth keeping is `fact_notice`'s.
+It owns the claims about wording; whether a statement is worth keeping is `extract_facts`'s.
 """
 
 from __future__ import annotations

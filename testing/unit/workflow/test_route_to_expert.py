@@ -131,7 +131,7 @@ def test_experts_are_found_by_name(text: str, name: str) -> None:
     assert named_expert(text, ["main", "math", "cybersecurity", "creative-writing"]) == name
 
 
-RULES = "{way: rules, rules: [{pattern: '\\bpoem', expert: creative}, {pattern: number, expert: math}]}"
+RULES = "{strategy: rules, rules: [{pattern: '\\bpoem', expert: creative}, {pattern: number, expert: math}]}"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ async def test_a_rule_for_an_expert_that_is_not_there_is_passed_over(bench: Make
 async def test_a_model_chooses_among_those_that_are_up(bench: MakeBench) -> None:
     llm = FakeLlm(['{"expert": "creative"}'])
     ill = Expert("math", "Mathematics.", is_up=False)
-    outcome = await choose(bench, "Sing", MAIN, CREATIVE, ill, CYBER, config="{way: model}", llm=llm)
+    outcome = await choose(bench, "Sing", MAIN, CREATIVE, ill, CYBER, config="{strategy: model}", llm=llm)
     assert told(outcome) == ("creative", "the model chose it")
     request = llm.requests[0]
     assert request.json_schema is not None
@@ -170,14 +170,16 @@ async def test_a_model_chooses_among_those_that_are_up(bench: MakeBench) -> None
 
 
 async def test_a_model_that_names_nobody_leaves_it_to_main(bench: MakeBench) -> None:
-    outcome = await choose(bench, "Sing", CREATIVE, config="{way: model}", llm=FakeLlm(['{"expert": "x"}']))
+    outcome = await choose(
+        bench, "Sing", CREATIVE, config="{strategy: model}", llm=FakeLlm(['{"expert": "x"}'])
+    )
     assert told(outcome) == ("main", "the model named nobody")
 
 
 async def test_a_model_that_fails_fails_the_node(bench: MakeBench) -> None:
     llm = FakeLlm(error=AdapterError("llm-unreachable", "nobody is there"))
     with pytest.raises(WorkflowRuntimeError, match="nobody is there"):
-        await choose(bench, "Sing", CREATIVE, config="{way: model}", llm=llm)
+        await choose(bench, "Sing", CREATIVE, config="{strategy: model}", llm=llm)
 
 
 ASK = """

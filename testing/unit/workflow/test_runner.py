@@ -206,7 +206,7 @@ BRANCHES = """
 inputs: {user_text: text}
 nodes:
   - id: greeting
-    type: match
+    type: regex_match
     config: {pattern: "^hello"}
     inputs: {text: input.user_text}
   - id: hello
@@ -275,7 +275,7 @@ nodes:
         note: {first: "", from: call.note}
       nodes:
         - id: plan
-          type: tool_plan
+          type: tool_arguments
           inputs: {text: loop.said, tool: loop.said, notes: loop.note}
         - id: order
           type: prompt
@@ -331,7 +331,7 @@ async def test_branches_run_side_by_side(bench: MakeBench) -> None:
     text = """
     inputs: {user_text: text}
     nodes:
-      - {id: one, type: tool_plan, inputs: {text: input.user_text, tool: input.user_text}}
+      - {id: one, type: tool_arguments, inputs: {text: input.user_text, tool: input.user_text}}
       - {id: left, type: tool_call, inputs: {call: one.call}, timeout_s: 1}
       - {id: right, type: tool_call, inputs: {call: one.call}, timeout_s: 1}
       - {id: both, type: template, config: {text: "{a}{b}"}, inputs: {a: left.content, b: right.content}}
@@ -355,8 +355,8 @@ SAVE = """
 inputs: {user_text: text}
 nodes:
   - id: notice
-    type: fact_notice
-    config: {facts: fact_examples, others: passing_examples}
+    type: extract_facts
+    config: {facts: fact_examples, negatives: passing_examples}
     inputs: {text: input.user_text}
     timeout_s: 1
   - {id: save, type: memory_save, inputs: {facts: notice.facts}, timeout_s: 0.01}
@@ -399,7 +399,7 @@ async def test_a_tool_that_needs_approval_waits_for_the_turn(bench: MakeBench) -
     text = """
     inputs: {user_text: text}
     nodes:
-      - {id: plan, type: tool_plan, inputs: {text: input.user_text, tool: input.user_text}}
+      - {id: plan, type: tool_arguments, inputs: {text: input.user_text, tool: input.user_text}}
       - {id: call, type: tool_call, inputs: {call: plan.call}, timeout_s: 1}
     outputs: {text: call.speech}
     """
