@@ -79,7 +79,7 @@ job "llama-benchmark" {
 
       config {
         command = var.program
-        args    = ["benchmark", "--node", "${node.unique.name}", "--model", var.model, "--prompt", "${var.prompt_tokens}", "--answer", "${var.answer_tokens}", "--repeats", "${var.repeats}"]
+        args    = ["node", "bench", "--node", "${node.unique.name}", "--model", var.model, "--prompt", "${var.prompt_tokens}", "--answer", "${var.answer_tokens}", "--repeats", "${var.repeats}"]
       }
 
       resources {

@@ -290,7 +290,7 @@ job "llama-expert" {
       config {
         # It ends with its executor: what outlives that keeps the port, and Nomad knows nothing of it.
         command = "/usr/bin/setpriv"
-        args    = ["--pdeathsig", "TERM", "--", var.program, "expert", "serve", "--order", "${NOMAD_TASK_DIR}/order.json"]
+        args    = ["--pdeathsig", "TERM", "--", var.program, "expert", "serve", "--config", "${NOMAD_TASK_DIR}/order.json"]
       }
 
       env {

@@ -48,9 +48,9 @@ TEXT
 report_next_machine() { # report_next_machine ADDRESS: a fresh token, and the command for the next machine
   local token
   [[ "$mode" == cluster ]] && command -v twin-join >/dev/null || return 0
-  token="$(twin-join token create --ttl 1h)" || { warn "no token could be made: twin token create"; return 0; }
+  token="$(twin-join token create --ttl 1h)" || { warn "no token could be made: twin join-token create"; return 0; }
   cat <<TEXT
-  Next machine    on it, in a checkout, within the hour (the token is good for one machine; another: twin token create):
+  Next machine    on it, in a checkout, within the hour (the token is good for one machine; another: twin join-token create):
                   ./bootstrap.sh --role worker --controller-ip $1 --token $token
 TEXT
 }

@@ -19,6 +19,6 @@ join_cluster() {
   say "Joining the cluster of $controller_ip"
   run env PYTHONPATH="$ROOT/ansible/roles/join/files" PYTHONDONTWRITEBYTECODE=1 \
     python3 -m twin_join worker --controller "$controller_ip" --port "$(join_port)" ||
-    die "this machine is not part of the cluster. When it is put right: twin token create on the controller, and this command again with the new token."
+    die "this machine is not part of the cluster. When it is put right: twin join-token create on the controller, and this command again with the new token."
   say "Done. This machine needs nothing more; the controller keeps it up to date."
 }

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pipecatapp import __version__
+from pipecatapp.cli.deprecated_words import current_words
 from pipecatapp.environment import disable_telemetry
 from pipecatapp.errors import AgentError
 
@@ -24,8 +25,7 @@ COMMANDS = {
     "cluster": "look at the cluster",
     "check-experts": "ask every expert of the cluster a real question",
     "expert": "serve an expert of the house, the best model that works",
-    "measure": "measure what this machine can do, once",
-    "benchmark": "measure how quick this machine's language model is",
+    "node": "measure what this machine can do, and how quick its model is",
     "plan": "propose which expert runs where",
     "doctor": "check this machine, its models and its ports",
     "models": "list, fetch and verify the models",
@@ -33,8 +33,8 @@ COMMANDS = {
     "trials": "try the native engines on this CPU, and say which are set aside",
     "workflow": "check, run and draw workflows",
     "tls": "make the local CA and this node's certificate",
-    "token": "make, list and revoke the tokens that machines join by",
-    "keys": "make, list and revoke the keys that programs use /v1 by",
+    "join-token": "make, list and revoke the tokens that machines join by",
+    "api-keys": "make, list and revoke the keys that programs use /v1 by",
 }
 """Every command with its line of `twin --help`, in that order; `module_of` says where each is."""
 
@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="twin", description="A private voice assistant for old desktops.")
     parser.add_argument("--version", action="version", version=f"twin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    words = sys.argv[1:] if arguments is None else arguments
+    words, told = current_words(sys.argv[1:] if arguments is None else arguments)
+    if told:
+        print(f"twin: {told}", file=sys.stderr)
     named = next((word for word in words if not word.startswith("-")), "")
     # Only the command that is named is imported: all of them together take seconds on an old machine.
     for command, line in COMMANDS.items():

@@ -66,8 +66,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="what it is given")
     run.set_defaults(func=_run)
 
-    go = actions.add_parser("go", help="print the Go tool that builds use; unpack one where none will do")
-    go.set_defaults(func=_go)
+    go = actions.add_parser(
+        "go-path", help="print the Go tool that builds use; unpack one where none will do"
+    )
+    go.set_defaults(func=_go_path)
 
 
 def _open(mirror_url: str | None = None, digest: str = "") -> tuple[Catalogue, ArtifactStore]:
@@ -173,7 +175,7 @@ def _path(options: argparse.Namespace) -> int:
     return 0
 
 
-def _go(options: argparse.Namespace) -> int:
+def _go_path(options: argparse.Namespace) -> int:
     _, store = _open()
     print(store.go_tool(TextProgress(sys.stderr)).path)
     return 0

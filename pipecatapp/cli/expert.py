@@ -37,14 +37,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Serve the first model of a list that is here, right, fits and is fast enough, and the"
         " next one when it fails. ansible/jobs/llama-expert.nomad.hcl runs it.",
     )
-    serve.add_argument("--order", type=Path, required=True, help="file that says what is wanted (JSON)")
+    serve.add_argument("--config", type=Path, required=True, help="file that says what is wanted (JSON)")
     serve.set_defaults(func=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings()
     set_up_logging(settings.log_level)
-    order = read_order(options.order)
+    order = read_order(options.config)
     check_program(order)
     asyncio.run(_run(settings, order))
     return 0

@@ -62,10 +62,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     serve.set_defaults(func=_serve)
     start = commands.add_parser(
-        "begin", help="begin a cluster's empty memory with what this machine knew when it was alone"
+        "init", help="begin a cluster's empty memory with what this machine knew when it was alone"
     )
-    start.add_argument("--look", action="store_true", help="only say what that is")
-    start.set_defaults(func=_begin)
+    start.add_argument("--dry-run", action="store_true", help="only say what that is")
+    start.set_defaults(func=_init)
     check = commands.add_parser("verify", help="check the chain of events, and what is kept against it")
     check.add_argument("--file", type=Path, help="a memory's file (default: the memory that the agent uses)")
     check.set_defaults(func=_verify)
@@ -139,9 +139,9 @@ async def _run(settings: Settings, listener: Listener, address: str, inherits: P
     log.info("Stopped")
 
 
-def _begin(options: argparse.Namespace) -> int:
+def _init(options: argparse.Namespace) -> int:
     settings = load_settings()
-    if options.look:
+    if options.dry_run:
         print(", ".join(asyncio.run(collect_local(settings)).words) or "nothing")
         return 0
     set_up_logging(settings.log_level)

@@ -34,8 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "plan",
         help="propose which expert runs where",
-        description="Propose which expert runs where, from what the nodes measured (twin measure) and the "
-        "lists of models. Without --profiles, the cluster's nodes are asked in Nomad.",
+        description="Propose which expert runs where, from what the nodes measured (twin node profile) and "
+        "the lists of models. Without --profiles, the cluster's nodes are asked in Nomad.",
     )
     parser.add_argument(
         "--profiles", type=Path, metavar="FOLDER", help="recorded profiles, a .json file for each node"

@@ -31,10 +31,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     ensure.add_argument("--json", action="store_true", help="print JSON with `changed`")
     ensure.set_defaults(func=_ensure)
-    authority = actions.add_parser("authority", help="make the authority of a cluster, where there is none")
-    authority.add_argument("--dir", type=Path, required=True, help="folder of the authority")
-    authority.add_argument("--adopt", type=Path, help="folder whose authority is taken over, when it has one")
-    authority.set_defaults(func=_authority)
+    init = actions.add_parser("init-ca", help="make the authority of a cluster, where there is none")
+    init.add_argument("--dir", type=Path, required=True, help="folder of the authority")
+    init.add_argument("--adopt", type=Path, help="folder whose authority is taken over, when it has one")
+    init.set_defaults(func=_init_ca)
     sign = actions.add_parser("sign", help="sign a node's request: JSON on stdin and stdout")
     sign.add_argument("--dir", type=Path, required=True, help="folder of the authority")
     sign.add_argument("--host", action="append", required=True, help="a name or address (repeat as needed)")
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="make anew what ends earlier (default: %(default)s)",
     )
     sign.add_argument(
-        "--client", action="store_true", help="good for showing itself to servers too, not only as one"
+        "--client-auth", action="store_true", help="good for showing itself to servers too, not only as one"
     )
     sign.set_defaults(func=_sign)
 
@@ -62,7 +62,7 @@ def _ensure(options: argparse.Namespace) -> int:
     return 0
 
 
-def _authority(options: argparse.Namespace) -> int:
+def _init_ca(options: argparse.Namespace) -> int:
     made = ensure_ca(options.dir, options.adopt)
     print(json.dumps({"changed": made, "ca": str(options.dir / "ca.crt")}))
     return 0
@@ -78,7 +78,7 @@ def _sign(options: argparse.Namespace) -> int:
         options.host,
         current,
         renew_days=options.renew_days,
-        is_client=options.client,
+        is_client=options.client_auth,
     )
     authority = (options.dir / "ca.crt").read_text(encoding="ascii")
     answer = {"changed": signed != current, "certificate": signed.decode(), "authority": authority}

@@ -70,4 +70,4 @@ class Gateway:
             if secret
             else "The gateway wants a key, as `Authorization: Bearer KEY`."
         )
-        raise GatewayError("invalid_api_key", f"{message} `twin keys create NAME` makes one.", status=401)
+        raise GatewayError("invalid_api_key", f"{message} `twin api-keys create NAME` makes one.", status=401)

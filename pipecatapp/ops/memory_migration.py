@@ -156,7 +156,7 @@ async def _leading(replica: ConsulReplica) -> AsyncIterator[None]:
         AdapterError: Another one has it.
     """
     for attempt in range(1, TRIES + 1):
-        if await replica.acquire("twin memory begin"):
+        if await replica.acquire("twin memory init"):
             break
         holder = await replica.holder()
         if holder or attempt == TRIES:

@@ -78,7 +78,7 @@ def make_plan(
         raise ConfigError(
             "other-model",
             f"{', '.join(other)} measured another model than {SMALL_MODEL}.",
-            hint="Measure anew there: twin measure --again",
+            hint="Measure anew there: twin node profile --force",
         )
     lists = lists_of(catalogue, embedded_only=embedded_only)
     return plan_placement(profiles, lists, catalogue.model(SMALL_MODEL))
@@ -113,7 +113,7 @@ async def published_profiles(settings: Settings) -> Published:
             if profile is not None:
                 profiles.append(profile)
             else:
-                left_out[node.name] = why or "has published no profile; there: twin measure --publish"
+                left_out[node.name] = why or "has published no profile; there: twin node profile --publish"
     finally:
         await nomad.close()
     # A machine that was set up anew is known a second time, as the one that is gone.

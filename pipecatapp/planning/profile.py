@@ -1,4 +1,4 @@
-"""A node profile: the file that `twin measure` writes and `twin plan` reads.
+"""A node profile: the file that `twin node profile` writes and `twin plan` reads.
 
 It owns the profile's schema and how it is published in Nomad; measuring is `ops.node_profile`'s.
 """
@@ -155,7 +155,7 @@ def parse_profile(text: str, where: str) -> NodeProfile:
         raise ConfigError(
             "node-profile",
             f"{where} is no profile of a node: {faults}",
-            hint="Measure anew: twin measure --again",
+            hint="Measure anew: twin node profile --force",
         ) from exc
 
 
@@ -185,7 +185,7 @@ def read_profiles(folder: Path) -> tuple[NodeProfile, ...]:
         raise ConfigError(
             "no-profiles",
             f"{folder} holds no profile.",
-            hint="Put there what `twin measure --json` prints on each node, a file NAME.json for each.",
+            hint="Put there what `twin node profile --json` prints on each node, a file NAME.json for each.",
         )
     found: dict[str, NodeProfile] = {}
     for path in paths:

@@ -130,7 +130,7 @@ ensure_older_binaries() { show "older nomad and consul" twin artifacts fetch "${
 
 ensure_go() { # puts a Go tool on PATH that is new enough for the programs that are built with it
   local go
-  go="$(twin artifacts go)" || die "there is no Go tool, and none can be had"
+  go="$(twin artifacts go-path)" || die "there is no Go tool, and none can be had"
   export PATH="${go%/*}:$PATH"
 }
 

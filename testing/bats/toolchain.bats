@@ -70,7 +70,7 @@ fake() { # fake NAME BODY: a program that comes first on PATH
 
 @test "the Go tool that the supply names comes first on PATH" {
   # shellcheck disable=SC2329 # ensure_go calls it
-  twin() { [ "$*" = "artifacts go" ] && printf '%s\n' "$BATS_TEST_TMPDIR/chain/go/bin/go"; }
+  twin() { [ "$*" = "artifacts go-path" ] && printf '%s\n' "$BATS_TEST_TMPDIR/chain/go/bin/go"; }
   ensure_go
   [[ "$PATH" == "$BATS_TEST_TMPDIR/chain/go/bin:"* ]]
 }

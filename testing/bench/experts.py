@@ -277,7 +277,7 @@ def parser() -> argparse.ArgumentParser:
         prog="scripts/bench experts", description="Measure how quick each expert is: a table and a plot."
     )
     made.add_argument("--url", default="", help="a running house or agent; every expert that it lists")
-    made.add_argument("--key-file", type=Path, metavar="FILE", help="its key, from: twin keys create")
+    made.add_argument("--key-file", type=Path, metavar="FILE", help="its key, from: twin api-keys create")
     made.add_argument(
         "--expert", action="append", default=[], metavar="NAME", help="models of this one's list"
     )

@@ -205,7 +205,7 @@ def test_what_it_is_good_at_goes_to_it_and_a_sum_does_not(house: House) -> None:
 
 
 def test_other_programs_ask_it_by_name_when_they_have_a_key(house: House) -> None:
-    made = house.nodes[0].run("twin", "keys", "create", "editor").stdout
+    made = house.nodes[0].run("twin", "api-keys", "create", "editor").stdout
     [key] = re.findall(r"^twin-[\w-]{40,}$", made, re.MULTILINE)
     body = json.dumps(
         {"model": "creative", "messages": [{"role": "user", "content": STORY}], "max_tokens": 16}

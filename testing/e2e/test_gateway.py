@@ -226,16 +226,16 @@ def twin(service: Service, *words: str) -> str:
 
 
 def test_a_key_is_made_used_limited_and_revoked(own_service: Service) -> None:
-    secret, told = twin(own_service, "keys", "create", "editor", "--requests", "2").strip().split("\n")
+    secret, told = twin(own_service, "api-keys", "create", "editor", "--requests", "2").strip().split("\n")
     key_id = told.split()[1].rstrip(",")
     with client_of(own_service, secret) as client:
         client.models.list()
         client.models.list()
         with pytest.raises(openai.RateLimitError, match="2 requests a minute"):
             client.models.list()
-        listed = twin(own_service, "keys", "list")
+        listed = twin(own_service, "api-keys", "list")
         assert "editor" in listed and secret not in listed
-        twin(own_service, "keys", "revoke", key_id)
+        twin(own_service, "api-keys", "revoke", key_id)
         with pytest.raises(openai.AuthenticationError):
             client.models.list()
     assert secret not in own_service.log_path.read_text()

@@ -131,7 +131,7 @@ def test_the_commands_use_and_tell_it(cache: Path, tmp_path: Path, monkeypatch: 
     told = twin("doctor").stdout
     assert f"warn set aside on this CPU: {PLANTED}: when it computed a token it ended by SIGILL" in told
     # What has measured itself before adds it to its profile, and does not measure anew.
-    shown_profile = json.loads(twin("measure", "--json").stdout)
+    shown_profile = json.loads(twin("node", "profile", "--json").stdout)
     assert list(shown_profile.pop("set_aside")) == [PLANTED]
     assert shown_profile == json.loads(profile.read_text(encoding="utf-8"))
     assert PLANTED in (tmp_path / "data" / PROFILE_FILE).read_text(encoding="utf-8")

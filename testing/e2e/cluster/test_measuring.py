@@ -66,11 +66,11 @@ def test_a_profile_is_published_once_and_planned_with(nomad_agent: NomadAgent, p
     assert before.returncode == 1
     assert "No node of the cluster has published a profile" in before.stderr
 
-    first = twin(nomad_agent, "measure", "--publish", "-", stdin=profile)
+    first = twin(nomad_agent, "node", "profile", "--publish", "-", stdin=profile)
     assert first.returncode == 0, first.stderr
     assert "published in Nomad" in first.stdout
     until_meta(nomad_agent, "twin_profile")
-    assert "knew it already" in twin(nomad_agent, "measure", "--publish", "-", stdin=profile).stdout
+    assert "knew it already" in twin(nomad_agent, "node", "profile", "--publish", "-", stdin=profile).stdout
 
     planned = twin(nomad_agent, "plan", "--json")
     assert planned.returncode == 0, planned.stderr
@@ -92,7 +92,7 @@ def test_a_profile_of_a_node_that_nomad_does_not_know_is_refused(
     nomad_agent: NomadAgent, profile: str
 ) -> None:
     strange = json.dumps(json.loads(profile) | {"node": "nowhere"})
-    done = twin(nomad_agent, "measure", "--publish", "-", stdin=strange)
+    done = twin(nomad_agent, "node", "profile", "--publish", "-", stdin=strange)
     assert done.returncode == 1
     assert "Nomad knows no node 'nowhere'; known: " in done.stderr
 

@@ -79,7 +79,7 @@ def begin(consul: ConsulAgent) -> Begin:
     def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         variables = {"TWIN_CONSUL_URL": consul.url, "CONSUL_HTTP_TOKEN": consul.token}
         folder.mkdir(exist_ok=True)
-        return twin(MemoryService(folder, ""), "begin", *arguments, **variables)
+        return twin(MemoryService(folder, ""), "init", *arguments, **variables)
 
     return run
 
@@ -105,8 +105,8 @@ async def memory(elsewhere: MemoryService) -> AsyncIterator[RemoteMemoryStore]:
 def test_a_machine_says_what_it_knows_and_nothing_else_does(
     alone: Path, begin: Begin, consul: ConsulAgent, tmp_path: Path
 ) -> None:
-    assert begin(alone, "--look").stdout == "2 facts, 3 turns\n"
-    assert begin(tmp_path / "empty", "--look").stdout == "nothing\n"
+    assert begin(alone, "--dry-run").stdout == "2 facts, 3 turns\n"
+    assert begin(tmp_path / "empty", "--dry-run").stdout == "nothing\n"
     assert held(consul) == {}
 
 
@@ -168,7 +168,7 @@ async def test_the_copy_of_a_former_cluster_goes_before_the_older_file(alone: Pa
     store = SqliteFaissStore(alone / "memory-service.sqlite", FakeEmbedder(), FakeClock())
     await store.add_fact("My boat is called Albatross.")
     await store.close()
-    done = await asyncio.to_thread(begin, alone, "--look")
+    done = await asyncio.to_thread(begin, alone, "--dry-run")
     assert done.stdout == "1 fact\n"
     done = await asyncio.to_thread(begin, alone)
     assert done.stdout.strip() == "the cluster's memory begins with 1 fact", done.stderr
@@ -176,7 +176,7 @@ async def test_the_copy_of_a_former_cluster_goes_before_the_older_file(alone: Pa
 
 def test_a_damaged_file_is_told_and_nothing_begins(alone: Path, begin: Begin, consul: ConsulAgent) -> None:
     (alone / "memory.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    for extra in ((), ("--look",)):
+    for extra in ((), ("--dry-run",)):
         done = begin(alone, *extra)
         assert done.returncode == 1
         assert "memory.sqlite" in done.stderr
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_told_and_nothing_begins(alone: Path, begin: Begin, co
 async def test_saved_states_and_the_gateways_keys_come_along(
     furnished: Path, begin: Begin, elsewhere: MemoryService, consul: ConsulAgent
 ) -> None:
-    look = await asyncio.to_thread(begin, furnished, "--look")
+    look = await asyncio.to_thread(begin, furnished, "--dry-run")
     assert look.stdout == "2 facts, 3 turns, 2 saved states, 1 key\n", look.stderr
     done = await asyncio.to_thread(begin, furnished)
     assert done.stdout.strip() == ALL, done.stderr

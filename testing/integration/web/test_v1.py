@@ -427,7 +427,7 @@ async def test_a_key_that_was_revoked_is_good_nowhere(tmp_path: Path) -> None:
             assert (await http.get("/v1/models")).status_code == 200
             (key,) = it.keys.known().values()
             assert await FileApiKeyStore(tmp_path).remove(key.id), (
-                "as `twin keys revoke` does it, in another process"
+                "as `twin api-keys revoke` does it, in another process"
             )
             assert (await http.get("/v1/models")).status_code == 401
 

@@ -1,4 +1,4 @@
-"""`twin plan` and `twin measure`: what they print, refuse and run."""
+"""`twin plan` and `twin node profile`: what they print, refuse and run."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_nodes_that_are_off_or_take_no_work_are_left_out_and_named(
     assert main(["plan"]) == 0
     said = capsys.readouterr().out
     assert "Left out:\n  drained takes no work: it is drained, or was made ineligible.\n" in said
-    assert "  off is down.\n  silent has published no profile; there: twin measure --publish.\n" in said
+    assert "  off is down.\n  silent has published no profile; there: twin node profile --publish.\n" in said
 
 
 def test_a_house_of_which_nobody_takes_work_is_not_planned(
@@ -217,10 +217,10 @@ def test_measuring_without_the_small_model_names_the_command_that_brings_it(
     for name in ("TWIN_DATA_DIR", "TWIN_CACHE_DIR", "TWIN_MODELS_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["measure"]) == 1
+    assert main(["node", "profile"]) == 1
     assert "twin models fetch smollm2-135m" in capsys.readouterr().err
     program.unlink()
-    assert main(["measure"]) == 1
+    assert main(["node", "profile"]) == 1
     assert "twin artifacts fetch llama.cpp" in capsys.readouterr().err
 
 
@@ -230,11 +230,11 @@ def test_a_kept_profile_is_shown_and_not_measured_again(
     monkeypatch.setenv("TWIN_DATA_DIR", str(tmp_path))
     text = (PROFILES / "athlon-x2-5000.json").read_text(encoding="utf-8")
     (tmp_path / "node_profile.json").write_text(text, encoding="utf-8")
-    assert main(["measure"]) == 0
+    assert main(["node", "profile"]) == 0
     said = capsys.readouterr().out
     assert "athlon-x2-5000, measured 2026-01-15T12:00:00Z" in said
-    assert "measure anew with --again" in said
-    assert main(["measure", "--json"]) == 0
+    assert "measure anew with --force" in said
+    assert main(["node", "profile", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(text)
 
 

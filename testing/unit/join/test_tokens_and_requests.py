@@ -234,7 +234,7 @@ def test_a_machines_old_key_is_forgotten_when_it_joins_again(tmp_path: Path) -> 
 
 def test_every_sentence_about_a_token_says_how_to_get_a_good_one() -> None:
     for reason in ("unknown", "used", "expired"):
-        assert re.search("twin token create", server.SENTENCES[reason])
+        assert re.search("twin join-token create", server.SENTENCES[reason])
 
 
 def test_both_ways_to_let_the_controller_in_write_the_same() -> None:

@@ -80,7 +80,7 @@ def _worker(options: argparse.Namespace) -> int:
         if not sys.stdin.isatty():
             raise JoinError(f"The token is missing: give --token, or set {TOKEN_VARIABLE}.")
         token = getpass.getpass(
-            "Token (twin token create, on the controller, prints one; it is not shown here): "
+            "Token (twin join-token create, on the controller, prints one; it is not shown here): "
         )
     parse(token)
     worker.join(options.controller, options.port, token, options.hostname)

@@ -44,10 +44,10 @@ log = logging.getLogger("twin-join")
 SENTENCES = {
     "malformed": "This is no token.",
     "unknown": "This token is not known here, or it was revoked. Make a new one on the controller: twin "
-    "token create",
-    "used": "This token has been used already; each is good for one machine. Make a new one: twin token "
+    "join-token create",
+    "used": "This token has been used already; each is good for one machine. Make a new one: twin join-token "
     "create",
-    "expired": "This token has expired. Make a new one on the controller: twin token create",
+    "expired": "This token has expired. Make a new one on the controller: twin join-token create",
 }
 
 

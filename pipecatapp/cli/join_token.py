@@ -1,4 +1,4 @@
-"""`twin token`: the tokens that machines join the cluster by.
+"""`twin join-token`: the tokens that machines join the cluster by.
 
 It owns the command's form only: the store is root's, on the first controller, and `twin-join`, which the
 role `join` installs there, is the program that may write it.
@@ -21,7 +21,9 @@ TIMEOUT_S = 30.0
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("token", help="make, list and revoke the tokens that machines join by")
+    parser = subparsers.add_parser(
+        "join-token", help="make, list and revoke the tokens that machines join by"
+    )
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = commands.add_parser("create", help="print a token that is good for one machine")
     create.add_argument("--ttl", default="1h", metavar="TIME", help="how long it is good: 30m, 1h, 2d")

@@ -1,4 +1,4 @@
-"""`twin keys`: the keys that other programs use the models by.
+"""`twin api-keys`: the keys that other programs use the models by.
 
 It owns the command's form; what a key is, is `gateway`'s, and where keys are kept is `app`'s.
 """
@@ -28,7 +28,7 @@ TOKENS_PER_MINUTE = 60_000
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("keys", help="make, list and revoke the keys that programs use /v1 by")
+    parser = subparsers.add_parser("api-keys", help="make, list and revoke the keys that programs use /v1 by")
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = commands.add_parser("create", help="print a new key; it is shown this once")
     create.add_argument("name", help="what you call it, such as the program that will use it")
@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = commands.add_parser("list", help="which keys are good, and their limits")
     listing.set_defaults(func=lambda options: _run(_list))
     revoke = commands.add_parser("revoke", help="make a key useless, at once")
-    revoke.add_argument("id", help="as `twin keys list` shows it")
+    revoke.add_argument("id", help="as `twin api-keys list` shows it")
     revoke.set_defaults(func=lambda options: _run(lambda store: _revoke(store, options.id)))
 
 
@@ -85,7 +85,7 @@ async def _revoke(store: ApiKeyStore, key_id: str) -> int:
     if await store.remove(key_id):
         print(f"{key_id} is no longer good.")
         return 0
-    print(f"There is no key {key_id!r}; `twin keys list` shows those there are.")
+    print(f"There is no key {key_id!r}; `twin api-keys list` shows those there are.")
     return 1
 
 
