@@ -141,8 +141,8 @@ def end_with_standard_input() -> None:
 
 def serve_standins(*, late_voice: bool) -> None:
     """Serve the agent with stand-in models."""
-    from pipecatapp.app.logs import quiet_pipecat
     from pipecatapp.app.configuration import load_settings
+    from pipecatapp.app.logs import quiet_pipecat
     from testing.bench import standin_agent
 
     def calls_of(service: TwinService, settings: Settings, clock: Clock) -> CallManager:
