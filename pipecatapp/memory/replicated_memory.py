@@ -1,7 +1,7 @@
 """The replicated memory: one instance leads, writes through a replica, and another can take over.
 
 It owns when a change counts, what happens while the replica is away, and taking over; files, the replica's
-wire and HTTP are others'.
+wire and HTTP are others', and `replication_state` draws where an instance may stand.
 
 A change is planned, agreed on by the replica, and then applied to this node's file. While the replica is
 away, single changes are applied as pending and delivered later in order; a change of everything is refused,
@@ -20,6 +20,7 @@ from functools import partial
 from typing import TypeVar
 
 from pipecatapp.errors import AdapterError
+from pipecatapp.memory.replication_state import Event, State, after
 from pipecatapp.ports import (
     REPLICA_FENCED,
     REPLICA_UNAVAILABLE,
@@ -105,9 +106,7 @@ class ReplicatedMemory:
         self._writing = asyncio.Lock()
         self._wake = asyncio.Event()
         self._head: ReplicaHead | None = None
-        self._has_lock = False
-        self._is_serving = replica is None
-        self._is_synced = False
+        self._at = State.ALONE if replica is None else State.WAITING
         self._heard_s = clock.monotonic_s()
         self._problem = "it has just started"
 
@@ -131,7 +130,7 @@ class ReplicatedMemory:
         if self._replica is None:
             return ReplicationState(True, "keeps the memory in this node's file only", "alone", 0, seq)
         pending = len(await self._store.use(lambda journal: journal.pending()))
-        if not self._is_serving:
+        if not self._at.is_serving:
             return ReplicationState(False, self._problem or "another instance leads", "waiting", pending, seq)
         silent_s = self._clock.monotonic_s() - self._heard_s
         if silent_s > self._replica.lease_s:
@@ -191,7 +190,7 @@ class ReplicatedMemory:
         """Return whether this node's file and the replica hold what the chain says."""
         async with self._writing:
             report = await self._store.use(_verify)
-            if self._replica is None or not self._is_synced or not report.is_intact:
+            if self._replica is None or not self._at.is_synced or not report.is_intact:
                 return report
             there = verify(await self._replica.events(after=0), await self._replica.items())
             if there.is_intact and there.head != report.head:
@@ -212,8 +211,11 @@ class ReplicatedMemory:
             await self._replica.close()
         await self._store.close()
 
+    def _on(self, event: Event) -> None:
+        self._at = after(self._at, event)
+
     def _serving(self) -> JournaledStore:
-        if not self._is_serving:
+        if not self._at.is_serving:
             raise AdapterError(
                 "memory-waiting",
                 f"This instance of the memory service does not lead: {self._problem or 'another does'}.",
@@ -229,7 +231,7 @@ class ReplicatedMemory:
     async def _carry_out(self, plan: Callable[[MemoryJournal], WriteIntent[T]], is_bulk: bool) -> T:
         async with self._writing:
             self._serving()
-            if is_bulk and self._replica is not None and not self._is_synced:
+            if is_bulk and self._replica is not None and not self._at.is_synced:
                 await self._catch_up(self._replica)
             planned = await self._commit(plan, is_bulk)
         if any(change.event.kind == "fact-added" for change in planned.changes):
@@ -241,16 +243,16 @@ class ReplicatedMemory:
         if planned.changes:
             is_kept = self._replica is None or await self._replicate(self._replica, planned.changes, is_bulk)
             await self._store.use(lambda journal: journal.apply(planned.changes, pending=not is_kept))
-            self._is_synced = is_kept
+            self._on(Event.CAUGHT_UP if is_kept else Event.PARTED)
         return planned
 
     async def _replicate(
         self, replica: MemoryReplica, changes: Sequence[MemoryChange], is_bulk: bool
     ) -> bool:
         """Have the replica agree; False when it is away and the change has to wait."""
-        if not self._is_synced:
+        if not self._at.is_synced:
             return False
-        self._is_synced = False
+        self._on(Event.PARTED)
         began_s = self._clock.monotonic_s()
         try:
             if any(change.event.kind in _RESETS for change in changes):
@@ -262,7 +264,7 @@ class ReplicatedMemory:
         except AdapterError as exc:
             self._wake.set()
             if exc.code == REPLICA_FENCED:
-                self._is_serving = self._has_lock = False
+                self._on(Event.FENCED)
                 raise
             if exc.code == REPLICA_UNAVAILABLE and not is_bulk:
                 return False
@@ -274,26 +276,27 @@ class ReplicatedMemory:
         """Say again and again that this instance lives, whatever else it is busy with."""
         while True:
             await asyncio.sleep(replica.lease_s / RENEWALS)
-            if not self._has_lock:
+            if not self._at.has_lock:
                 continue
             began_s = self._clock.monotonic_s()
             try:
-                self._has_lock = await replica.renew()
+                if not await replica.renew():
+                    self._on(Event.LOST)
                 await self._detect_restore(replica)
             except AdapterError as exc:
                 self._note(exc)
                 continue
             self._heard_s = began_s
-            if not self._has_lock:
+            if not self._at.has_lock:
                 self._wake.set()
 
     async def _detect_restore(self, replica: MemoryReplica) -> None:
         """Catch up when a backup was restored beneath this instance."""
-        if self._is_synced and not self._writing.locked():
+        if self._at.is_synced and not self._writing.locked():
             head = await replica.head()
             # A write that began meanwhile has moved the head itself; catching up then finds nothing to do.
-            if self._is_synced and not self._writing.locked() and head != self._head:
-                self._is_synced = False
+            if self._at.is_synced and not self._writing.locked() and head != self._head:
+                self._on(Event.PARTED)
                 self._wake.set()
 
     async def _keep_synced(self, replica: MemoryReplica) -> None:
@@ -305,7 +308,7 @@ class ReplicatedMemory:
             except AdapterError as exc:
                 self._note(exc)
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if self._has_lock and self._is_synced else RETRY_S):
+                async with asyncio.timeout(None if self._at.has_lock and self._at.is_synced else RETRY_S):
                     await self._wake.wait()
 
     def _note(self, exc: AdapterError) -> None:
@@ -315,19 +318,19 @@ class ReplicatedMemory:
 
     async def _step(self, replica: MemoryReplica) -> None:
         began_s = self._clock.monotonic_s()
-        if not self._has_lock:
+        if not self._at.has_lock:
             if not await replica.acquire(self._address):
                 await self._follow(replica)
                 return
-            self._has_lock = True  # from now on it is renewed
+            self._on(Event.ACQUIRED)  # from now on it is renewed
             try:
                 async with self._writing:
                     await self._become_leader(replica)
             except AdapterError:
-                self._has_lock = False
+                self._on(Event.LOST)
                 raise
-            self._is_serving = True
-        elif not self._is_synced:
+            self._on(Event.TOOK_OVER)
+        elif not self._at.is_synced:
             await replica.head()  # nobody's write waits for one that does not answer
             async with self._writing:
                 await self._catch_up(replica)
@@ -353,7 +356,7 @@ class ReplicatedMemory:
         holder = await replica.holder()
         if not holder:
             return  # the lock was lost a moment ago and is kept free
-        self._is_serving = self._is_synced = False
+        self._on(Event.FOLLOWED)
         pending = await self._store.use(lambda journal: journal.pending())
         if pending and holder != self._address:
             await self._hand_over(holder, pending)
@@ -379,7 +382,7 @@ class ReplicatedMemory:
         if pending:
             self._head = await replica.append(head, pending)
             await use(lambda journal: journal.settle(pending[-1].event.seq))
-        self._is_synced = True
+        self._on(Event.CAUGHT_UP)
 
     async def _adopt(self, replica: MemoryReplica, head: ReplicaHead, *, trusts_file: bool) -> None:
         """Make the file what the replica holds; what is pending is planned anew behind it.
