@@ -1,8 +1,8 @@
 """One chat request to an expert, with hedging and failover in the middle of a stream.
 
 It owns the order in which backends are asked, the times, and that the pieces of several models are one
-reply. Not here: the state of each backend (`backend_pool`), and how a server is asked to continue a partial
-reply (`adapters/llm/continuation`).
+reply. Not here: where a request may stand (`hedging`), the state of each backend (`backend_pool`), and how a
+server is asked to continue a partial reply (`adapters/llm/continuation`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import cast
 
 from pipecatapp.errors import AdapterError
 from pipecatapp.experts.backend_pool import Backend, BackendPool, answer_of
+from pipecatapp.experts.hedging import Event, State, after, due
 from pipecatapp.experts.service_names import service_of
 from pipecatapp.ports import MAIN_EXPERT, ChatDelta, ChatRequest, Clock, LlmClient, Message
 
@@ -70,6 +71,18 @@ class HedgingPolicy:
             cluster_timeout_s=cluster_timeout_s,
             other_model_s=other_model_s,
         )
+
+    def hedge_after_s(self, seen_s: float | None, *, is_other_model: bool) -> float:
+        """Return how long one that is asked has until a second is asked too.
+
+        Args:
+            seen_s: The time in which 95 of 100 of its service began; None until enough was seen.
+            is_other_model: Whether the second would be another model.
+        """
+        after_s = min(
+            max(self.first_hedge_s if seen_s is None else seen_s, self.min_hedge_s), self.max_hedge_s
+        )
+        return max(after_s, self.other_model_s) if is_other_model else after_s
 
 
 class Attempt:
@@ -151,6 +164,7 @@ class HedgedRequest:
         self._said = ""
         self._tokens = 0
         self._is_continuing = False
+        self._at = State.IDLE
         self._heard_s = clock.monotonic_s()
         self._ends_s = self._heard_s + self._policy.total_s
 
@@ -182,12 +196,15 @@ class HedgedRequest:
                         )
                     self._heard_s = self._clock.monotonic_s()
                     delta = await self._next_piece(winner, stall_s)
+                self._on(Event.FINISHED)
                 return
             except AdapterError as exc:
                 self._note(winner, exc)
+                self._on(Event.BROKE_OFF)
             finally:
                 await winner.stop()
             if self._tokens >= self._request.max_tokens:
+                self._on(Event.FINISHED)
                 yield ChatDelta(
                     "",
                     "length",
@@ -196,6 +213,9 @@ class HedgedRequest:
                     fallback_reason=self._fallback,
                 )
                 return
+
+    def _on(self, event: Event) -> None:
+        self._at = after(self._at, event)
 
     def _joined(self, text: str) -> str:
         """Note a piece and return it; what goes on brings no second space."""
@@ -219,7 +239,7 @@ class HedgedRequest:
         running: list[Attempt] = []
         try:
             while True:
-                if not running:
+                if self._at is State.IDLE:
                     running.append(self._ask_next(cluster_ends_s))
                 hedge_s = self._hedge_s(running, cluster_ends_s)
                 # The cluster's backends have their time; what is over it is the local model's.
@@ -233,13 +253,14 @@ class HedgedRequest:
                 )
                 if winner := await self._winner_of(running):
                     return winner
-                now_s = self._clock.monotonic_s()
-                if now_s >= limit_s:
+                event = due(self._at, now_s=self._clock.monotonic_s(), hedge_s=hedge_s, limit_s=limit_s)
+                if event is Event.EXPIRED:
+                    self._on(event)
                     for attempt in [*running]:
                         running.remove(attempt)
                         await attempt.stop()
                         self._note(attempt, _silence(f"{attempt.source} did not begin to answer"))
-                elif running and now_s >= hedge_s:
+                elif event is Event.SENT:
                     log.info("An expert is slow; another is asked too", extra={"slow": running[0].source})
                     running.append(self._ask_next(cluster_ends_s))
         finally:
@@ -254,9 +275,11 @@ class HedgedRequest:
                 raise failure
             running.remove(attempt)
             if failure is not None:
+                self._on(Event.FAILED)
                 await attempt.stop()
                 self._note(attempt, failure)
                 continue
+            self._on(Event.FIRST_TOKEN)
             now_s = self._clock.monotonic_s()
             if attempt.backend is not None:
                 attempt.backend.on_first_token()
@@ -279,15 +302,13 @@ class HedgedRequest:
     def _hedge_s(self, running: Sequence[Attempt], cluster_ends_s: float) -> float:
         """Return when a second one is asked too; never while two are asked, or when nobody is left."""
         candidates = self._candidates(cluster_ends_s)
-        if len(running) > 1 or not candidates:
+        if self._at is State.HEDGED or not candidates:
             return math.inf
-        first, policy = running[0], self._policy
-        seen_s = self._backends.ttft_p95_s(first.service)
-        after_s = policy.first_hedge_s if seen_s is None else seen_s
-        after_s = min(max(after_s, policy.min_hedge_s), policy.max_hedge_s)
-        if candidates[0][0] != first.service:
-            after_s = max(after_s, policy.other_model_s)
-        return first.began_s + after_s
+        first = running[0]
+        is_other_model = candidates[0][0] != first.service
+        return first.began_s + self._policy.hedge_after_s(
+            self._backends.ttft_p95_s(first.service), is_other_model=is_other_model
+        )
 
     def _candidates(self, cluster_ends_s: float) -> list[tuple[str, Backend | None]]:
         """Return who is left, best first: a service and its instance, "" and None for our own model.
@@ -322,8 +343,10 @@ class HedgedRequest:
     def _ask_next(self, cluster_ends_s: float) -> Attempt:
         candidates = self._candidates(cluster_ends_s)
         if self._failure is not None and (not candidates or self._left_s() <= 0):
+            self._on(Event.EXHAUSTED)
             raise self._failure
         if not candidates:
+            self._on(Event.EXHAUSTED)
             raise AdapterError(
                 "no-expert",
                 f"{self._backends.directory.name} knows no {' and no '.join(self._services)}, "
@@ -335,6 +358,7 @@ class HedgedRequest:
         if not self._fallback and service != next(iter(self._services), ""):
             self._fallback = self._fallback_reason()
         now_s, request = self._clock.monotonic_s(), self._continuation_request()
+        self._on(Event.SENT)
         if backend is None:
             self._is_own_tried = True
             return Attempt(cast(LlmClient, self._own), request, now_s)
