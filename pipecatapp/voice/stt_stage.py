@@ -1,7 +1,8 @@
 """The STT stage: interim transcripts while the user speaks, an early one at a pause, and the final one.
 
 It owns when the recogniser is asked and which answer counts; recognising is the SpeechToText
-port's, and the end of the turn is decided in `endpointing`.
+port's, where an utterance may stand is drawn in `utterance`, and the end of the turn is decided in
+`endpointing`.
 
 The recogniser takes whole utterances, so it is asked again and again on the growing one. When the
 level drops for `pause_s` it is asked at once: if no more voice follows, that answer is the final
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 
 import numpy as np
 from pipecat.frames.frames import (
@@ -34,37 +34,15 @@ from pipecatapp.events import UserStartedSpeaking, UserStoppedSpeaking, UserTran
 from pipecatapp.ports import SpeechToText
 from pipecatapp.units import BYTES_PER_SAMPLE, SPEECH_RATE_HZ, seconds_of
 from pipecatapp.voice.call_context import CallContext
+from pipecatapp.voice.utterance import Event, State, Utterance
 from pipecatapp.voice.vad import SileroVad
 
 PRE_ROLL_S = 0.6
 """Audio kept from before voice activity began (seconds): its 0.2 s of certainty, and a soft onset."""
-QUIET_RATIO = 0.06
-"""A frame below this part of the utterance's recent peak level is a pause (-24 dB)."""
-QUIET_FLOOR = 40.0
-"""A frame below this RMS (of 32768) is a pause whatever came before."""
-PEAK_HALF_LIFE_S = 3.0
-"""After this time (seconds) the recent peak has fallen by half."""
-RESUME_S = 0.05
-"""Voice after which a pause is over (seconds)."""
 TAIL_S = 0.1
 """Audio of an ended utterance that may begin the next one (seconds)."""
 STT_P99_S = 0.6
 """Longest usual wait for a final transcript after voice activity ended (seconds); ours are marked final."""
-
-
-@dataclass(slots=True)
-class _Utterance:
-    """One stretch of voice, from its pre-roll on."""
-
-    pcm: bytearray
-    voiced_end: int = 0
-    peak: float = 0.0
-    quiet_s: float = 0.0
-    voiced_s: float = 0.0
-    is_paused: bool = False
-    eager_sent: bool = False
-    heard: str = ""
-    heard_bytes: int = -1
 
 
 class SttStage(STTService):
@@ -107,7 +85,7 @@ class SttStage(STTService):
         self._pause_s = pause_s
         self._is_alone = is_alone
         self._ring = bytearray()
-        self._utterance: _Utterance | None = None
+        self._utterance: Utterance | None = None
         self._job: asyncio.Task[None] | None = None
         self._job_bytes = 0
         self._requested_s = 0.0
@@ -141,58 +119,52 @@ class SttStage(STTService):
             self.create_task(self._finish(utterance), "stt-final")
 
     def _begin(self) -> None:
-        utterance = _Utterance(bytearray())
+        utterance = Utterance()
         ring, self._ring = bytes(self._ring), bytearray()
         step = _bytes_of(0.02)
         for start in range(0, len(ring), step):
             self._listen(utterance, ring[start : start + step])
         utterance.voiced_end = len(utterance.pcm)
-        utterance.quiet_s = 0.0
+        utterance.level.quiet_s = 0.0
         self._utterance = utterance
         self._requested_s = self._clock.monotonic_s()
 
-    def _listen(self, utterance: _Utterance, audio: bytes) -> None:
+    def _listen(self, utterance: Utterance, audio: bytes) -> None:
         utterance.pcm += audio
         length_s = seconds_of(audio, SPEECH_RATE_HZ)
-        level = _rms(audio)
-        utterance.peak = max(utterance.peak * 0.5 ** (length_s / PEAK_HALF_LIFE_S), level)
-        if level > max(QUIET_FLOOR, QUIET_RATIO * utterance.peak):
-            utterance.voiced_s += length_s
-            utterance.quiet_s = 0.0
-            if self._vad.is_voiced or not utterance.is_paused:
-                utterance.voiced_end = len(utterance.pcm)
-        else:
-            utterance.quiet_s += length_s
-            utterance.voiced_s = 0.0
+        if utterance.level.feed(_rms(audio), length_s) and (
+            self._vad.is_voiced or not utterance.state.is_paused
+        ):
+            utterance.voiced_end = len(utterance.pcm)
 
-    async def _ask_if_due(self, utterance: _Utterance) -> None:
-        if utterance.is_paused and utterance.voiced_s >= RESUME_S and self._vad.is_voiced:
-            utterance.is_paused = False
-            if utterance.eager_sent:
-                utterance.eager_sent = False
+    async def _ask_if_due(self, utterance: Utterance) -> None:
+        if utterance.is_pause_over(is_voiced=self._vad.is_voiced):
+            was_eager = utterance.state is State.EAGER
+            utterance.on(Event.RESUMED)
+            if was_eager:
                 await self.broadcast_frame(EagerEndOfTurnCancelFrame)
-        if self._pause_s and not utterance.is_paused and utterance.quiet_s >= self._pause_s:
-            utterance.is_paused = True
+        if utterance.is_voice_over(self._pause_s):
+            utterance.on(Event.QUIET)
             self._ask(utterance)
         elif (
             self._partial_s
-            and not utterance.is_paused
+            and not utterance.state.is_paused
             and self._is_alone()
             and (self._job is None or self._job.done())
             and self._clock.monotonic_s() - self._requested_s >= self._partial_s
         ):
             self._ask(utterance)
 
-    def _ask(self, utterance: _Utterance) -> None:
+    def _ask(self, utterance: Utterance) -> None:
         self._requested_s = self._clock.monotonic_s()
         self._job_bytes = len(utterance.pcm)
         self._job = self.create_task(self._recognise(utterance), "stt-interim")
 
-    async def _recognise(self, utterance: _Utterance) -> None:
+    async def _recognise(self, utterance: Utterance) -> None:
         pcm = bytes(utterance.pcm)
         try:
             # What is recognised at a pause may become the final transcript, so it must be as good.
-            text = (await self._engine.transcribe(pcm, final=utterance.is_paused)).text
+            text = (await self._engine.transcribe(pcm, final=utterance.state.is_paused)).text
         except AgentError as exc:
             self._context.report(exc)
             return
@@ -202,15 +174,15 @@ class SttStage(STTService):
         if utterance is not self._utterance or not text:
             return
         self._context.publish(UserTranscript(text=self._context.join_heard(text), final=False))
-        if utterance.is_paused and len(pcm) >= utterance.voiced_end:
-            utterance.eager_sent = True
+        if utterance.state.is_paused and len(pcm) >= utterance.voiced_end:
+            utterance.on(Event.ANSWERED)
             await self.push_frame(EagerTranscriptionFrame(text, self._user_id, time_now_iso8601()))
         else:
             # The last word may still change; the model reads the others while the user goes on.
             self._context.session.prefill(self._context.join_heard(text.rpartition(" ")[0]))
             await self.push_frame(InterimTranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
-    async def _finish(self, utterance: _Utterance) -> None:
+    async def _finish(self, utterance: Utterance) -> None:
         try:
             text = await self._final_text(utterance)
         except AgentError as exc:
@@ -224,7 +196,7 @@ class SttStage(STTService):
             self._context.publish(UserTranscript(text=self._context.heard_text, final=True))
             await self.push_frame(TranscriptionFrame(text, self._user_id, time_now_iso8601()))
 
-    async def _final_text(self, utterance: _Utterance) -> str:
+    async def _final_text(self, utterance: Utterance) -> str:
         job = self._job
         if job is not None and not job.done() and self._job_bytes >= utterance.voiced_end:
             await asyncio.wait([job])
