@@ -1,7 +1,8 @@
 """Supervises one expert on one node: serves the best model of its list that works here now.
 
 It owns the order of things: look at the file, at the room there is, load, ask a real prompt, serve; and when
-the server ends or the workers that lend memory change, begin anew. What fits is `experts.model_fit`'s.
+the server ends or the workers that lend memory change, begin anew. Where it may stand is drawn in
+`supervisor_states`; what fits is `experts.model_fit`'s.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pipecatapp.experts.model_fit import (
     tensor_split,
 )
 from pipecatapp.experts.service_names import RPC_PROVIDER, pool_of, rpc_memory_mb
+from pipecatapp.ops.supervisor_states import Event, State, Verdict, after, verdict
 from pipecatapp.ports import Endpoint, ServiceDirectory
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,6 @@ SETTLE_S = 1.0
 POLL_S = 0.5
 RETRY_S = 5.0
 """Pause after a list of which nothing worked (seconds)."""
-UNSTEADY_S = 60.0
-"""A server that ended sooner than this after its start has failed, and its model's turn is over (seconds)."""
 
 
 class ListedModel(BaseModel):
@@ -248,6 +248,7 @@ class ExpertSupervisor:
         self._identity = secrets.write_identity(order.folder)
         self._floor = SpeedFloor(order.decode, order.first_word_s)
         self._failed: set[str] = set()
+        self._at = State.GATHERING
         self._served: RunningModel | None = None
 
     @property
@@ -258,19 +259,25 @@ class ExpertSupervisor:
     async def run(self) -> None:
         """Serve until cancelled."""
         workers = await self._first_workers()
+        self._on(Event.GATHERED)
         try:
             while True:
                 self._served = await self._first_that_works(workers)
+                self._on(Event.WORKS if self._served else Event.EXHAUSTED)
                 if self._served is None:
                     log.error("No model of the list works here; trying again", extra={"pause_s": RETRY_S})
                     self._failed.clear()
                     await asyncio.sleep(RETRY_S)
+                    self._on(Event.RESTED)
                 else:
                     await self._until_it_must_change(self._served)
                     await self._end()
                 workers = await self._workers_that_answer()
         finally:
             await self._end()
+
+    def _on(self, event: Event) -> None:
+        self._at = after(self._at, event)
 
     async def _end(self) -> None:
         served, self._served = self._served, None
@@ -384,8 +391,10 @@ class ExpertSupervisor:
         try:
             await asyncio.wait({ended, changed}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
+                self._on(Event.WORKERS_CHANGED)
                 log.info("The workers have changed; the server starts anew when nobody is being answered")
                 await self._wait_idle(served.workers, ended)
+            self._on(Event.SERVER_ENDED if ended.done() else Event.DRAINED)
             if ended.done():
                 self._tell_end(served, ended.result())
         finally:
@@ -395,11 +404,12 @@ class ExpertSupervisor:
 
     def _tell_end(self, served: RunningModel, ending: str) -> None:
         lasted_s = asyncio.get_running_loop().time() - served.since_s
-        # With workers, the end of one is the likelier cause, and the model is as good as before.
-        if served.server.is_cpu_at_fault:
-            # Not the model's fault: its program is tried anew, and then it is served again.
+        found = verdict(
+            lasted_s, is_cpu_at_fault=served.server.is_cpu_at_fault, has_workers=bool(served.workers)
+        )
+        if found is Verdict.CPU_FAULT:
             self._doubt(ending)
-        elif lasted_s < UNSTEADY_S and not served.workers:
+        elif found is Verdict.MODEL_FAILED:
             self._failed.add(served.model.name)
         log.error(
             f"The server of {served.model.name} ended ({ending}); what it was answering is lost here,"
