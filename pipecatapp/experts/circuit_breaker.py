@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pipecatapp.backoff import backoff_s
 from pipecatapp.ports import Clock
 
 OPEN_S = 10.0
@@ -33,7 +34,7 @@ class CircuitBreaker:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open_s = 0.0
+        self._failures = 0
         self._until_s = 0.0
         self._hedges_lost = 0
         self._is_tried = False
@@ -41,7 +42,7 @@ class CircuitBreaker:
     @property
     def state(self) -> State:
         """Where it stands now."""
-        if not self._open_s:
+        if not self._failures:
             return "closed"
         return "open" if self._clock.monotonic_s() < self._until_s else "half-open"
 
@@ -56,7 +57,7 @@ class CircuitBreaker:
 
     def on_success(self) -> None:
         """Note its first piece of an answer."""
-        self._open_s, self._hedges_lost, self._is_tried = 0.0, 0, False
+        self._failures, self._hedges_lost, self._is_tried = 0, 0, False
 
     def on_cancel(self) -> None:
         """Note that a caller went away before it could answer or fail."""
@@ -65,12 +66,13 @@ class CircuitBreaker:
     def on_lost_hedge(self) -> None:
         """Note that another, asked later, spoke first."""
         self._hedges_lost += 1
-        if self._hedges_lost >= LOST_HEDGES or self._open_s:
+        if self._hedges_lost >= LOST_HEDGES or self._failures:
             self.on_failure()
         self._is_tried = False
 
     def on_failure(self) -> None:
         """Note that it did not answer, or broke off."""
-        self._open_s = min(self._open_s * 2 or OPEN_S, MAX_OPEN_S)
-        self._until_s = self._clock.monotonic_s() + self._open_s
+        self._failures += 1
+        open_s = backoff_s(self._failures, first_s=OPEN_S, last_s=MAX_OPEN_S)
+        self._until_s = self._clock.monotonic_s() + open_s
         self._hedges_lost, self._is_tried = 0, False

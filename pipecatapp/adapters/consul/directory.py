@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pipecatapp.adapters.consul.http import ConsulHttp, ConsulReply
 from pipecatapp.adapters.discovery.snapshot import SnapshotDirectory
+from pipecatapp.backoff import backoff_s
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Clock, Endpoint
 
@@ -50,8 +51,7 @@ def retry_pause_s(failures: int, chance: float) -> float:
         failures: How many tries in a row failed, from 1.
         chance: From 0 to 1; spreads those who all lost the same Consul.
     """
-    longest_s: float = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 16))
-    return longest_s * (0.5 + chance / 2)
+    return backoff_s(failures, first_s=FIRST_RETRY_S, last_s=LAST_RETRY_S, chance=chance)
 
 
 def endpoints_of(service: str, value: Any) -> list[Endpoint]:

@@ -1,7 +1,7 @@
 """A supervised LLM server process, on the loopback address unless told.
 
-It owns the child process: its command, start, readiness, restart and end. Talking to it is
-`openai_chat`'s business; which engine runs is decided in `app`.
+It owns the child process: its command, start, readiness, restart and end; `server_states` draws where it may
+stand. Talking to it is `openai_chat`'s business; which engine runs is decided in `app`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from pathlib import Path
 import httpx
 
 from pipecatapp.adapters.host.child_trial import guard
+from pipecatapp.adapters.llm.server_states import (
+    Event,
+    State,
+    after,
+    failures_after,
+    restart_pause_s,
+)
 from pipecatapp.errors import AdapterError, AgentError
 from pipecatapp.exit_status import describe_exit, is_illegal_instruction
 from pipecatapp.settings import child_environment
@@ -37,11 +44,6 @@ time all the same (`--ubatch-size`); but a server hands out no token of a neighb
 (tools/server/server-context.cpp, `decode`), which on an old desktop is half a minute."""
 POLL_S = 0.1
 """Time between two looks at /health (seconds)."""
-FIRST_BACKOFF_S = 0.25
-"""Wait before the first restart (seconds); doubled up to `LAST_BACKOFF_S`."""
-LAST_BACKOFF_S = 15.0
-STEADY_S = 60.0
-"""A server that ran this long starts over at `FIRST_BACKOFF_S` (seconds)."""
 STOP_TIMEOUT_S = 5.0
 """Time to end by itself before it is killed (seconds)."""
 TAIL_BYTES = 16_384
@@ -151,6 +153,7 @@ class LlmServerProcess:
         self._api_key = api_key or secrets.token_urlsafe(24)
         self._child: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
+        self._at = State.STOPPED
         self._ready = asyncio.Event()
         self._log = bytearray()
         self._restarts = 0
@@ -168,7 +171,7 @@ class LlmServerProcess:
     @property
     def is_ready(self) -> bool:
         """Whether the server answers now."""
-        return self._ready.is_set()
+        return self._at is State.READY
 
     @property
     def pid(self) -> int:
@@ -200,6 +203,7 @@ class LlmServerProcess:
             await self._wait_ready()
         except BaseException:
             await self._end_child()
+            self._on(Event.CLOSED)
             raise
         if self._is_kept:
             self._supervision = asyncio.create_task(self._keep(reader), name=f"{self._name} keeper")
@@ -208,7 +212,7 @@ class LlmServerProcess:
         """Wait until the child ends by itself; return how, in words. Of no use for a server that is kept."""
         assert self._child is not None
         code = await self._child.wait()
-        self._ready.clear()
+        self._on(Event.ENDED)
         await asyncio.sleep(POLL_S)  # lets the last of the log arrive
         return describe_exit(code)
 
@@ -231,6 +235,14 @@ class LlmServerProcess:
             await asyncio.gather(self._supervision, return_exceptions=True)
             self._supervision = None
         await self._end_child()
+        self._on(Event.CLOSED)
+
+    def _on(self, event: Event) -> None:
+        self._at = after(self._at, event)
+        if self._at is State.READY:
+            self._ready.set()
+        else:
+            self._ready.clear()
 
     async def _launch(self) -> asyncio.Task[None]:
         """Start the child and return the task that reads its log to the end."""
@@ -256,6 +268,7 @@ class LlmServerProcess:
         with contextlib.suppress(OSError):
             # Before the child has made its threads, which inherit it.
             os.setpriority(os.PRIO_PROCESS, self._child.pid, self._nice)
+        self._on(Event.LAUNCHED)
         return asyncio.create_task(self._read_log(self._child), name=f"{self._name} log")
 
     async def _read_log(self, child: asyncio.subprocess.Process) -> None:
@@ -271,7 +284,7 @@ class LlmServerProcess:
             async with asyncio.timeout(self._ready_timeout_s), httpx.AsyncClient(trust_env=False) as client:
                 while child.returncode is None:
                     if await self._answers(client):
-                        self._ready.set()
+                        self._on(Event.ANSWERED)
                         return
                     await asyncio.sleep(POLL_S)
         except TimeoutError as exc:
@@ -288,25 +301,24 @@ class LlmServerProcess:
 
     async def _keep(self, reader: asyncio.Task[None]) -> None:
         """Start the server again whenever it ends."""
-        backoff_s = FIRST_BACKOFF_S
+        failures = 0
         loop = asyncio.get_running_loop()
         while True:
             child = self._child
             assert child is not None
             started_s = loop.time()
             code = await child.wait()
-            self._ready.clear()
+            self._on(Event.ENDED)
             await reader
-            if loop.time() - started_s > STEADY_S:
-                backoff_s = FIRST_BACKOFF_S
+            failures = failures_after(failures, loop.time() - started_s)
+            pause_s = restart_pause_s(failures)
             logger.warning(
                 "the LLM server ended and is started again",
-                extra={"server": self._name, "ending": describe_exit(code), "backoff_s": backoff_s},
+                extra={"server": self._name, "ending": describe_exit(code), "backoff_s": pause_s},
             )
             if is_illegal_instruction(code) and self._on_illegal is not None:
                 await self._tell_illegal(self._on_illegal, describe_exit(code))
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, LAST_BACKOFF_S)
+            await asyncio.sleep(pause_s)
             self._restarts += 1
             reader = await self._relaunch(reader)
 
@@ -326,7 +338,7 @@ class LlmServerProcess:
         return reader
 
     async def _end_child(self) -> None:
-        self._ready.clear()
+        self._on(Event.ENDED)
         child = self._child
         if child is None:
             return
