@@ -33,6 +33,7 @@ from pipecatapp.experts.model_fit import (
     tensor_split,
 )
 from pipecatapp.experts.service_names import RPC_PROVIDER, pool_of, rpc_memory_mb
+from pipecatapp.files import write_atomic
 from pipecatapp.ops.supervisor_states import Event, State, Verdict, after, verdict
 from pipecatapp.ports import Endpoint, ServiceDirectory
 
@@ -135,9 +136,7 @@ class ExpertSecrets:
             identity.bundle: f"{self.certificate}\n{self.certificate_key}",
         }
         for path, text in texts.items():
-            path.unlink(missing_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
+            write_atomic(path, text.encode())
         return identity
 
 

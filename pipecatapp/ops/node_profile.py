@@ -7,7 +7,6 @@ is `planning.profile`'s.
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import re
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from pipecatapp.app.trials import EngineTrials
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.model_store import ModelStore
 from pipecatapp.errors import ArtifactError, ConfigError
+from pipecatapp.files import write_atomic
 from pipecatapp.planning.profile import (
     NOTED_FLAGS,
     NodeProfile,
@@ -253,11 +253,9 @@ def write(path: Path, text: str) -> None:
     Raises:
         ConfigError: It cannot be written.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
+        write_atomic(path, text.encode(), 0o666)
     except OSError as exc:
         raise ConfigError(
             "not-writable",

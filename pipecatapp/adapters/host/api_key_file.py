@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from pipecatapp.errors import AdapterError
+from pipecatapp.files import write_atomic
 from pipecatapp.ports import ApiKey
 
 FILE_NAME = "gateway-keys.json"
@@ -122,14 +122,5 @@ class FileApiKeyStore:
             ) from exc
 
     def _write(self, keys: Mapping[str, ApiKey]) -> None:
-        fresh = self._path.with_name(f".{FILE_NAME}.{secrets.token_hex(8)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            if os.geteuid() == 0:
-                # The service, which owns the folder, must read what root makes.
-                owner = self._path.parent.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(keys_to_json(keys))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
+        # The service, which owns the folder, must read what root makes.
+        write_atomic(self._path, keys_to_json(keys), like_folder=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipecatapp.adapters.host.cpu import CpuInfo
+from pipecatapp.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -149,12 +150,10 @@ class TrialResults:
     def _change(self, entries: dict[str, Outcome]) -> None:
         tried = self._read().tried | entries
         file = _File(cpu=self._machine.cpu, kernel=self._machine.kernel, tried=tried)
-        fresh = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        text = file.model_dump_json(indent=1) + "\n"
         try:
             make_folder(self._folder)
-            fresh.write_text(file.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            _give_to_owner(fresh)
-            fresh.replace(self._path)
+            write_atomic(self._path, text.encode(), 0o666, like_folder=True)
         except OSError as exc:
             logger.warning(
                 "What was tried cannot be kept", extra={"file": str(self._path), "error": exc.strerror}

@@ -6,13 +6,12 @@ It owns their names and their safety on disk; their format is `memory/state_file
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 from pipecatapp.errors import ConfigError
+from pipecatapp.files import write_atomic
 from pipecatapp.ports import SavedState
 
 SUFFIX = ".json"
@@ -106,17 +105,4 @@ def _list(folder: Path) -> Sequence[SavedState]:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomic(path, data)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import socket
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pipecatapp.errors import AdapterError
+from pipecatapp.files import write_atomic
 
 CA_DAYS = 3650
 """Life of the authority (days); a person trusts it once."""
@@ -95,8 +95,8 @@ def ensure_ca(folder: Path, adopt: Path | None = None) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if adopt is not None and (adopt / "ca.crt").is_file() and (adopt / "ca.key").is_file():
-            _write(folder / "ca.key", (adopt / "ca.key").read_bytes(), 0o600)
-            _write(folder / "ca.crt", (adopt / "ca.crt").read_bytes(), 0o644)
+            write_atomic(folder / "ca.key", (adopt / "ca.key").read_bytes(), 0o600)
+            write_atomic(folder / "ca.crt", (adopt / "ca.crt").read_bytes(), 0o644)
         else:
             _make_ca(folder)
     except OSError as exc:
@@ -190,17 +190,17 @@ def _make_ca(folder: Path) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     certificate = builder.sign(key, hashes.SHA256())
-    _write(folder / "ca.key", _pem_of(key), 0o600)
-    _write(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    write_atomic(folder / "ca.key", _pem_of(key), 0o600)
+    write_atomic(folder / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
 
 def _make_node(folder: Path, names: Sequence[str]) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _sign(folder, key.public_key(), names, [ExtendedKeyUsageOID.SERVER_AUTH])
     chain = certificate.public_bytes(serialization.Encoding.PEM)
-    _write(folder / "node.key", _pem_of(key), 0o600)
-    _write(folder / "node.crt", chain, 0o644)
-    _write(folder / "node.pem", chain + _pem_of(key), 0o600)
+    write_atomic(folder / "node.key", _pem_of(key), 0o600)
+    write_atomic(folder / "node.crt", chain, 0o644)
+    write_atomic(folder / "node.pem", chain + _pem_of(key), 0o600)
 
 
 def _sign(
@@ -317,15 +317,3 @@ def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write through a new file, so that a key is never readable for others and a crash leaves the old one."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
