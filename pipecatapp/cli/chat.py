@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from pipecatapp.cli.agent_client import client_for, raise_for_reply
+from pipecatapp.sse import SseReader
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,14 +56,12 @@ def _turn(client: httpx.Client, text: str, session: str, *, quiet: bool) -> dict
     reply: dict[str, Any] = {"session_id": session}
     with client.stream("POST", "/api/chat", json=body) as response:
         raise_for_reply(response)
-        name = ""
-        for line in response.iter_lines():
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                data = json.loads(line.removeprefix("data: "))
-                if name == "delta" and not quiet:
+        reader = SseReader()
+        for piece in response.iter_bytes():
+            for event in reader.feed(piece):
+                data = json.loads(event.data)
+                if event.name == "delta" and not quiet:
                     print(data["text"], end="", flush=True)
-                elif name == "done":
+                elif event.name == "done":
                     reply = data
     return reply

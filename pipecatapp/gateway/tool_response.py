@@ -14,6 +14,7 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.gateway.openai_format import DONE, event, new_id
 from pipecatapp.gateway.tool_call_parser import Piece, ToolCallStreamParser
 from pipecatapp.gateway.tool_emulation import EmulatedToolRequest
+from pipecatapp.sse import SseReader
 
 _NO_SERVER = AdapterError("upstream-broke-off", "The model's server answered in a form that is not known.")
 
@@ -88,14 +89,13 @@ async def streamed_answer(
 
 async def _events(pieces: AsyncIterator[bytes]) -> AsyncIterator[Mapping[str, Any]]:
     """Yield the JSON of each server-sent event."""
-    rest = b""
+    reader = SseReader()
     async for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+        for found in reader.feed(piece):
+            if found.name == "error" or found.is_done:
                 continue
             try:
-                value = json.loads(line[5:])
+                value = json.loads(found.data)
             except ValueError:
                 continue  # a line that was cut; what broke the stream off comes as an event of its own
             if isinstance(value, dict):
