@@ -6,16 +6,16 @@ a blocking query hangs for most of a minute, and a thread that waits for it coul
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from pipecatapp.adapters.http.errors import map_http_errors
-from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.adapters.http.errors import ErrorOf, agent_errors, map_http_errors
+from pipecatapp.adapters.tls.trust import client_context
+from pipecatapp.errors import AdapterError
 
 CONNECT_TIMEOUT_S = 3.0
 """An agent on this node accepts within milliseconds (seconds)."""
@@ -62,21 +62,9 @@ class TokenSource:
         except OSError:
             return self.token
 
-
-def tls_context(ca: Path | None) -> ssl.SSLContext:
-    """Return who is trusted: the house's authority in `ca`, or the system's.
-
-    Raises:
-        ConfigError: The file cannot be read or is no certificate.
-    """
-    try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except OSError as exc:
-        raise ConfigError(
-            "ca-unreadable",
-            f"The certificate authority {ca} cannot be used ({exc.strerror or exc}).",
-            hint="Name the file of the house's authority, such as /etc/nomad.d/tls/ca.pem.",
-        ) from exc
+    def __call__(self) -> str:
+        """Return the same, for who asks any source."""
+        return self.read()
 
 
 class ConsulHttp:
@@ -84,21 +72,30 @@ class ConsulHttp:
 
     Args:
         url: Such as http://127.0.0.1:8500.
-        token: What to show.
+        token: Returns the token to show, "" for none; asked for each request.
         ca: Certificate authority (PEM) of an https address; the system's when None.
         timeout_s: Longest wait for an answer beyond the time a query asked to be held (seconds, > 0).
+        connect_timeout_s: Longest wait for the connection (seconds, > 0).
     """
 
     def __init__(
-        self, url: str, token: TokenSource, *, ca: Path | None = None, timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        url: str,
+        token: Callable[[], str],
+        *,
+        ca: Path | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
     ) -> None:
         self.url = url.rstrip("/")
         self._token = token
         self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._error_of = agent_errors("Consul", self.url)
         self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            timeout=httpx.Timeout(timeout_s, connect=connect_timeout_s),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
-            verify=tls_context(ca) if self.url.startswith("https:") else True,
+            verify=client_context(ca) if self.url.startswith("https:") else True,
             trust_env=False,
         )
 
@@ -120,25 +117,49 @@ class ConsulHttp:
         if index:
             query |= {"index": str(index), "wait": f"{wait_s:g}s"}
             held_s = wait_s * (1 + WAIT_SPREAD)
-        if self._client.is_closed:
-            raise AdapterError("consul-closed", "The connection to Consul is closed.")
-        with map_http_errors("Consul", self.url):
-            reply = await self._client.get(
-                f"{self.url}/v1{path}",
-                params=query,
-                headers=self._headers(),
-                timeout=httpx.Timeout(held_s + self._timeout_s, connect=CONNECT_TIMEOUT_S),
-            )
+        reply = await self.send("GET", path, params=query, timeout_s=held_s + self._timeout_s)
         self._check(reply)
         return self._read(reply)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        timeout_s: float | None = None,
+        error_of: ErrorOf | None = None,
+    ) -> httpx.Response:
+        """Return an answer as it is, of whatever status.
+
+        Args:
+            method: Of HTTP.
+            path: Begins with a slash, below /v1.
+            params: Query.
+            content: Body.
+            timeout_s: Longest wait (seconds, > 0); None for the connection's own.
+            error_of: The error for what httpx raises; None for Consul's own.
+
+        Raises:
+            AdapterError: There is no answer.
+        """
+        if self._client.is_closed:
+            raise AdapterError("consul-closed", "The connection to Consul is closed.")
+        token = self._token()
+        with map_http_errors(error_of or self._error_of):
+            return await self._client.request(
+                method,
+                f"{self.url}/v1{path}",
+                params=params,
+                content=content,
+                headers={"X-Consul-Token": token} if token else {},
+                timeout=httpx.Timeout(timeout_s or self._timeout_s, connect=self._connect_timeout_s),
+            )
 
     async def close(self) -> None:
         """Close the connections; queries that are held end."""
         await self._client.aclose()
-
-    def _headers(self) -> Mapping[str, str]:
-        token = self._token.read()
-        return {"X-Consul-Token": token} if token else {}
 
     def _check(self, reply: httpx.Response) -> None:
         if reply.status_code == httpx.codes.OK:

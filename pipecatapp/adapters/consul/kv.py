@@ -1,16 +1,14 @@
 """Consul's key-value store, sessions and transactions, as the memory's replica uses them.
 
-It owns that wire and what each failure means; which keys there are is `adapters/memory/consul_replica`'s.
-Plain HTTP, because py-consul's transactions take no token and cannot be awaited.
+It owns those calls and what each failure means for a replica; the connection is `http`'s, and which keys
+there are is `adapters/memory/consul_replica`'s.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ from urllib.parse import quote
 
 import httpx
 
-from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.adapters.consul.http import ConsulHttp
+from pipecatapp.adapters.http.errors import HttpFault
+from pipecatapp.errors import AdapterError
 from pipecatapp.ports import REPLICA_FENCED, REPLICA_UNAVAILABLE
 
 CONNECT_TIMEOUT_S = 1.0
@@ -67,14 +67,10 @@ class ConsulKv:
     """
 
     def __init__(self, url: str, token: Callable[[], str], *, ca: Path | None = None) -> None:
-        self.url = url.rstrip("/")
-        self._token = token
-        self._client = httpx.AsyncClient(
-            base_url=f"{self.url}/v1",
-            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            verify=_trust(ca) if self.url.startswith("https:") else True,
-            trust_env=False,
+        self._http = ConsulHttp(
+            url, token, ca=ca, timeout_s=ANSWER_TIMEOUT_S, connect_timeout_s=CONNECT_TIMEOUT_S
         )
+        self.url = self._http.url
 
     async def get(self, key: str) -> KvEntry | None:
         """Return a key as the leader has it now, or None."""
@@ -140,7 +136,7 @@ class ConsulKv:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._http.close()
 
     async def _send(
         self,
@@ -152,16 +148,9 @@ class ConsulKv:
         also: Sequence[int] = (),
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> httpx.Response:
-        token = self._token()
-        async with self._failures():
-            reply = await self._client.request(
-                method,
-                path,
-                params=params,
-                content=content,
-                headers={"X-Consul-Token": token} if token else {},
-                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            )
+        reply = await self._http.send(
+            method, path, params=params, content=content, timeout_s=timeout_s, error_of=self._no_answer
+        )
         if reply.status_code == httpx.codes.OK or reply.status_code in also:
             return reply
         words = " ".join(reply.text.split())[:200] or "no reason given"
@@ -169,14 +158,8 @@ class ConsulKv:
             raise self._away(f"refused the token ({words})", "Give the token the rights in docs/memory.md.")
         raise self._away(f"answered {reply.status_code} ({words})")
 
-    @asynccontextmanager
-    async def _failures(self) -> AsyncIterator[None]:
-        try:
-            yield
-        except httpx.TimeoutException as exc:
-            raise self._away("does not answer") from exc
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise self._away(f"cannot be reached ({exc})") from exc
+    def _no_answer(self, fault: HttpFault, reason: str) -> AdapterError:
+        return self._away("does not answer" if fault.is_timeout else f"cannot be reached ({reason})")
 
     def _away(
         self, what: str, hint: str = "On a node of the cluster: systemctl status consul"
@@ -225,10 +208,3 @@ def _entries(reply: httpx.Response) -> list[KvEntry]:
 def _entry(found: Mapping[str, Any]) -> KvEntry:
     value = base64.b64decode(found.get("Value") or "")
     return KvEntry(found["Key"], value, found["ModifyIndex"], found.get("Session") or "")
-
-
-def _trust(ca: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
-    except OSError as exc:
-        raise ConfigError("ca-unreadable", f"The certificate authority {ca} cannot be used: {exc}.") from exc

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 
+from pipecatapp.adapters.http.errors import HttpFault, map_http_errors
 from pipecatapp.adapters.llm.llama_errors import parse_rejection
 from pipecatapp.errors import AdapterError
+from pipecatapp.sse import SseEvent, SseReader
 
 CONNECT_TIMEOUT_S = 3.0
 """A server on the LAN accepts within milliseconds; more means that its machine is gone (seconds)."""
@@ -64,7 +66,8 @@ class OpenAiHttp:
         Raises:
             AdapterError: As the class says.
         """
-        async with self._failures():
+        self.check_open()
+        with map_http_errors(self._no_answer):
             reply = await self._client.post(self._url + path, json=body)
             return self._json(reply)
 
@@ -76,7 +79,8 @@ class OpenAiHttp:
         Raises:
             AdapterError: As the class says.
         """
-        async with self._failures():
+        self.check_open()
+        with map_http_errors(self._no_answer):
             reply = await self._client.post(self._url + path, data=dict(form), files=dict(files))
             return self._json(reply)
 
@@ -97,18 +101,15 @@ class OpenAiHttp:
             AdapterError: As the class says; also for an error that comes as an event.
         """
         async with self._stream(path, body) as reply:
-            async for line in reply.aiter_lines():
-                field, _, data = line.partition(":")
-                if field == "error":
-                    raise self._failed_later(data)
-                if field != "data":
-                    continue
-                if data.strip() == "[DONE]":
+            async for event in _events(reply):
+                if event.name == "error":
+                    raise self._failed_later(event.data)
+                if event.is_done:
                     return
-                event = self._parse(data)
-                if "error" in event:
-                    raise self._failed_later(data)
-                yield event
+                value = self._parse(event.data)
+                if "error" in value:
+                    raise self._failed_later(event.data)
+                yield value
 
     def broke_off(self, what: str = "broke the connection") -> AdapterError:
         """Return the error for an answer without its end."""
@@ -120,25 +121,24 @@ class OpenAiHttp:
 
     @contextlib.asynccontextmanager
     async def _stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-        async with self._failures(), self._client.stream("POST", self._url + path, json=body) as reply:
-            if reply.status_code != httpx.codes.OK:
-                raise self._refusal(reply.status_code, (await reply.aread()).decode(errors="replace"))
-            yield reply
-
-    @contextlib.asynccontextmanager
-    async def _failures(self) -> AsyncIterator[None]:
-        """Turn what httpx raises into our errors."""
         self.check_open()
-        try:
-            yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            message = f"{self._server_name} cannot be reached at {self._url}"
-            raise AdapterError(f"{self._kind}-unreachable", message, retryable=True) from exc
-        except httpx.TimeoutException as exc:
-            message = f"{self._server_name} was silent for {self._timeout_s:g} seconds"
-            raise AdapterError(f"{self._kind}-timeout", message, retryable=True) from exc
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
-            raise self.broke_off() from exc
+        with map_http_errors(self._no_answer):
+            async with self._client.stream("POST", self._url + path, json=body) as reply:
+                if reply.status_code != httpx.codes.OK:
+                    raise self._refusal(reply.status_code, (await reply.aread()).decode(errors="replace"))
+                yield reply
+
+    def _no_answer(self, fault: HttpFault, reason: str) -> AdapterError:
+        del reason  # it may hold what was asked
+        match fault:
+            case HttpFault.UNTRUSTED | HttpFault.UNREACHABLE | HttpFault.CONNECT_TIMEOUT:
+                message = f"{self._server_name} cannot be reached at {self._url}"
+                return AdapterError(f"{self._kind}-unreachable", message, retryable=True)
+            case HttpFault.TIMEOUT:
+                message = f"{self._server_name} was silent for {self._timeout_s:g} seconds"
+                return AdapterError(f"{self._kind}-timeout", message, retryable=True)
+            case HttpFault.BROKEN:
+                return self.broke_off()
 
     def _json(self, reply: httpx.Response) -> dict[str, Any]:
         if reply.status_code != httpx.codes.OK:
@@ -165,6 +165,15 @@ class OpenAiHttp:
     def _refused(self, status: int, body: str, *, may_pass: bool) -> AdapterError:
         message = f"{self._server_name} refused ({status}): {_reason(body)}"
         return AdapterError(f"{self._kind}-refused", message, retryable=may_pass)
+
+
+async def _events(reply: httpx.Response) -> AsyncIterator[SseEvent]:
+    reader = SseReader()
+    async for piece in reply.aiter_bytes():
+        for event in reader.feed(piece):
+            yield event
+    for event in reader.end():
+        yield event
 
 
 def _reason(body: str) -> str:

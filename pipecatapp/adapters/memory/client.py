@@ -6,15 +6,17 @@ It owns which address is asked, for how long, and what each failure means; what 
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from pipecatapp.errors import AdapterError, ConfigError
+from pipecatapp.adapters.http.errors import HttpFault, map_http_errors
+from pipecatapp.adapters.tls.trust import client_context
+from pipecatapp.errors import AdapterError
 
 CONNECT_TIMEOUT_S = 1.0
 """A machine of the LAN accepts within milliseconds; more means that it is gone (seconds)."""
@@ -28,6 +30,8 @@ KEEP_ALIVE_S = 3.0
 """How long an idle connection is kept (seconds)."""
 AWAY_S = 3.0
 """After waiting in vain, nobody waits for the service again for this long (seconds)."""
+
+CA_HINT = "TWIN_MEMORY_CA names the PEM file of the authority that signed the memory service's certificate."
 
 Urls = Callable[[], Sequence[str]]
 """Returns where the service may be, most likely first."""
@@ -60,7 +64,7 @@ class MemoryServiceClient:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             # Shorter than the service keeps an idle connection, so that none is used while it closes.
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
-            verify=_trust(ca),
+            verify=client_context(ca, hint=CA_HINT) if ca else True,
             trust_env=False,
         )
 
@@ -106,20 +110,17 @@ class MemoryServiceClient:
         failure = self._away("is not known to Consul or TWIN_MEMORY_URL")
         for url in urls:
             try:
-                reply = await self._client.request(
-                    method,
-                    f"{url.rstrip('/')}{path}",
-                    json=json,
-                    content=content,
-                    params=params,
-                    timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-                )
-            except httpx.TimeoutException:
-                self._away_until_s = self._monotonic_s() + AWAY_S
-                failure = self._away(f"does not answer at {url}")
-                continue
-            except (httpx.HTTPError, httpx.InvalidURL) as exc:
-                failure = self._away(f"cannot be reached at {url} ({exc})")
+                with map_http_errors(partial(self._no_answer, url)):
+                    reply = await self._client.request(
+                        method,
+                        f"{url.rstrip('/')}{path}",
+                        json=json,
+                        content=content,
+                        params=params,
+                        timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+                    )
+            except AdapterError as exc:
+                failure = exc
                 continue
             if reply.is_success:
                 self._last_good, self._is_away = url, False
@@ -134,6 +135,12 @@ class MemoryServiceClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    def _no_answer(self, url: str, fault: HttpFault, reason: str) -> AdapterError:
+        if not fault.is_timeout:
+            return self._away(f"cannot be reached at {url} ({reason})")
+        self._away_until_s = self._monotonic_s() + AWAY_S
+        return self._away(f"does not answer at {url}")
 
     def _away(self, what: str) -> AdapterError:
         return AdapterError(
@@ -154,16 +161,3 @@ def _refusal(reply: httpx.Response) -> AdapterError:
         code, message, hint = "memory-refused", f"The memory service answered {reply.status_code}.", ""
     status = 503 if retryable else reply.status_code
     return AdapterError(code, message, hint=hint, retryable=retryable, status=status)
-
-
-def _trust(ca: Path | None) -> ssl.SSLContext | bool:
-    if ca is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=str(ca))
-    except OSError as exc:
-        raise ConfigError(
-            "ca-unreadable",
-            f"TWIN_MEMORY_CA={ca} cannot be used: {exc}.",
-            hint="Name the PEM file of the authority that signed the memory service's certificate.",
-        ) from exc

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import httpx
 
-from pipecatapp.adapters.consul.http import TokenSource, tls_context
-from pipecatapp.adapters.http.errors import map_http_errors
+from pipecatapp.adapters.consul.http import TokenSource
+from pipecatapp.adapters.http.errors import agent_errors, map_http_errors
+from pipecatapp.adapters.tls.trust import client_context
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Allocation, ClusterJob, ClusterNode, JobGroup, JobPlan, JobSpec
 
@@ -55,7 +56,7 @@ class NomadClient:
         self._token = token
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            verify=tls_context(ca) if self.url.startswith("https:") else True,
+            verify=client_context(ca) if self.url.startswith("https:") else True,
             trust_env=False,
         )
 
@@ -167,7 +168,7 @@ class NomadClient:
         await self._client.aclose()
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        with map_http_errors("Nomad", self.url):
+        with map_http_errors(agent_errors("Nomad", self.url)):
             reply = await self._client.request(
                 method, f"{self.url}/v1{path}", json=body, headers=self._headers()
             )

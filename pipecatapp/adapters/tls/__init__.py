@@ -1,4 +1,4 @@
-"""Certificates: the local certificate authority.
+"""Certificates: the local certificate authority, and whom clients trust.
 
 Not here: serving with them (`web/serving`).
 """

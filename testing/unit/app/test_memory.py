@@ -51,7 +51,7 @@ async def test_what_consul_knows_is_followed(tmp_path: Path) -> None:
 async def test_with_an_authority_the_service_is_asked_by_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipecatapp.adapters.memory.client._trust", lambda _ca: True)
+    monkeypatch.setattr("pipecatapp.adapters.memory.client.client_context", lambda _ca, hint: True)
     memory = picked(tmp_path, memory="remote", consul_url="http://c:3", memory_ca=tmp_path / "ca.crt")
     assert memory.status()["url"] == "https://192.0.2.7:20001"
     await memory.store.close()
