@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from pipecatapp.workflow.yaml_source import YamlNode
 
@@ -92,8 +93,9 @@ def current_keys(place: YamlNode, node_type: str, warn: Callable[[DeprecatedWord
     meant = KEYS.get(node_type, {})
     if not isinstance(place.value, dict) or not meant.keys() & place.value.keys():
         return place
-    value, lines = {}, dict(place.lines)
-    for key, given in place.value.items():
+    value: dict[str, object] = {}
+    lines = dict(place.lines)
+    for key, given in cast(dict[str, object], place.value).items():
         new = meant.get(key, key)
         if new != key:
             if new in place.value:
