@@ -117,7 +117,7 @@ class BotStoppedSpeaking(Event):
     kind: ClassVar[str] = "bot_stopped_speaking"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFinished(Event):
     """The turn is in the conversation as `text`: what was said, or by text what was written."""
 
@@ -148,7 +148,7 @@ class ToolStarted(Event):
     arguments: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolFinished(Event):
     """A tool ended; `result` is what the model is told."""
 

@@ -33,7 +33,7 @@ SEARCH_LIMIT = 50
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatReply:
     """A finished text turn. `latency_ms`: from the question to the whole answer (milliseconds)."""
 
@@ -274,7 +274,13 @@ class TwinService:
         if result is not None:
             if self._settings.benchmark_mode:
                 logger.info("Turn latency", extra={"turn_id": turn.id, "latency_ms": result.latency_ms})
-            yield ChatReply(session.id, result.text, result.interrupted, result.tool_calls, result.latency_ms)
+            yield ChatReply(
+                session_id=session.id,
+                text=result.text,
+                interrupted=result.interrupted,
+                tool_calls=result.tool_calls,
+                latency_ms=result.latency_ms,
+            )
 
     async def _turns_of(self, session_id: str) -> list[StoredTurn] | None:
         """Return what the store has of a conversation; None while the store is away.

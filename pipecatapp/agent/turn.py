@@ -362,13 +362,19 @@ class Turn:
             spoken = " ".join(self._spoken) if was_cut and self.channel == "voice" else self.answer
         made_s = self._host.monotonic_s() if self._made_s is None else self._made_s
         self.result = TurnFinished(
-            self.id,
-            " ".join(spoken.split()) if self.channel == "voice" else spoken.strip(),
-            was_cut,
-            tuple(self._tool_calls.values()),
-            round(max(0.0, made_s - self._began_s) * 1000, 1),
+            turn_id=self.id,
+            text=" ".join(spoken.split()) if self.channel == "voice" else spoken.strip(),
+            interrupted=was_cut,
+            tool_calls=tuple(self._tool_calls.values()),
+            latency_ms=round(max(0.0, made_s - self._began_s) * 1000, 1),
         )
-        stored = StoredTurn(self.id, self.text, self.result.text, was_cut, self._host.wall_s())
+        stored = StoredTurn(
+            turn_id=self.id,
+            user_text=self.text,
+            assistant_text=self.result.text,
+            interrupted=was_cut,
+            created_s=self._host.wall_s(),
+        )
         try:
             await self._host.record(stored)
         except AgentError as exc:

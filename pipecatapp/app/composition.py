@@ -93,16 +93,16 @@ async def open_agent(settings: Settings) -> AsyncIterator[AgentContext]:
         speak = SpeechCache(tts).wav
         names = allowed_hosts(settings, core.directory)
         yield AgentContext(
-            settings,
-            service,
-            calls,
-            services.toolbox,
-            health.checks,
-            describe,
-            experts,
-            speak,
-            gateway,
-            names,
+            settings=settings,
+            service=service,
+            calls=calls,
+            toolbox=services.toolbox,
+            checks=health.checks,
+            describe=describe,
+            experts=experts,
+            speak=speak,
+            gateway=gateway,
+            allowed_hosts=names,
         )
 
 

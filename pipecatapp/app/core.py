@@ -40,7 +40,7 @@ Reasons = dict[str, str]
 """Part to the sentence that says what was picked for it, and why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """What a workflow needs, up, and what it was made from.
 
@@ -105,7 +105,17 @@ async def open_core(settings: Settings) -> AsyncIterator[Core]:
             prompts=shipped_prompts(),
             classifier=ExampleClassifier(embedder),
         )
-        yield Core(services, llm, experts, credentials, directory, memory, store, cpu, reasons)
+        yield Core(
+            services=services,
+            llm=llm,
+            experts=experts,
+            credentials=credentials,
+            directory=directory,
+            memory=memory,
+            store=store,
+            cpu=cpu,
+            reasons=reasons,
+        )
 
 
 def runner_of(settings: Settings, services: NodeServices) -> WorkflowRunner:

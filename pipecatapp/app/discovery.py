@@ -240,4 +240,10 @@ def _alone(settings: Settings, llm: PickedLlm) -> Endpoint:
     """Return the language model of a machine without Consul as an expert."""
     url = urlsplit(llm.server.base_url if llm.server is not None else settings.llm_base_url)
     port = url.port or (443 if url.scheme == "https" else 80)
-    return Endpoint(service_of(MAIN_EXPERT), "own", socket.gethostname(), url.hostname or "", port)
+    return Endpoint(
+        service=service_of(MAIN_EXPERT),
+        id="own",
+        node=socket.gethostname(),
+        address=url.hostname or "",
+        port=port,
+    )

@@ -89,9 +89,9 @@ class ClusterUpstreams:
         endpoint = backend.endpoint
         credentials = self._credentials(endpoint)
         return Upstream(
-            endpoint.base_url,
-            display_name(endpoint),
-            credentials.api_key,
+            base_url=endpoint.base_url,
+            name=display_name(endpoint),
+            api_key=credentials.api_key,
             model="" if credentials.is_llama else credentials.model,
             calls_tools=NATIVE_TOOLS in endpoint.tags,
             observer=backend,
@@ -113,13 +113,13 @@ async def make_gateway(
     keys = await watch_api_keys(settings)
     codec = PyAvCodec()
     return Gateway(
-        keys,
-        RateLimiter(clock),
-        UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
-        engines.embedder,
-        Transcriber(engines.stt, codec, pcm_chunks),
-        Synthesizer(engines.tts, codec),
-        told,
+        keys=keys,
+        limiter=RateLimiter(clock),
+        proxy=UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
+        embedder=engines.embedder,
+        transcriber=Transcriber(engines.stt, codec, pcm_chunks),
+        synthesizer=Synthesizer(engines.tts, codec),
+        tool_prompts=told,
     )
 
 
@@ -137,16 +137,16 @@ def _own(settings: Settings, llm: PickedLlm) -> Callable[[], Upstream | None]:
     """Return a question for this machine's own model's server, or the one that LLM_BASE_URL names."""
     server = llm.server
     if server is not None:
-        child = Upstream(server.base_url, "this machine's own model", server.api_key)
+        child = Upstream(base_url=server.base_url, name="this machine's own model", api_key=server.api_key)
         return lambda: child if server.is_ready else None
     if not settings.llm_base_url:
         return lambda: None
     # A server that is not llama.cpp wants its model's own name, and may take no grammar.
     is_other = settings.llm_service == "openai"
     named = Upstream(
-        settings.llm_base_url.rstrip("/"),
-        "the server that LLM_BASE_URL names",
-        llm_key(settings, settings.llm_base_url),
+        base_url=settings.llm_base_url.rstrip("/"),
+        name="the server that LLM_BASE_URL names",
+        api_key=llm_key(settings, settings.llm_base_url),
         model=(settings.llm_model or "default") if is_other else "",
         calls_tools=is_other,
     )

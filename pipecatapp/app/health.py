@@ -102,7 +102,7 @@ def probes_of(stt: SpeechToText, tts: TextToSpeech, llm: LlmClient, memory: Memo
         return f"{stt.name} listened"
 
     async def ask_llm() -> str:
-        request = ChatRequest((Message("user", "Say yes."),), max_tokens=2)
+        request = ChatRequest(messages=(Message("user", "Say yes."),), max_tokens=2)
         words = "".join([delta.text async for delta in llm.stream(request)])
         return f"{llm.name} answered {len(words)} characters"
 

@@ -27,7 +27,7 @@ USUAL_PLACES = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
 """Where Go is that is not on PATH: its own archive's place, and Debian's."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GoTool:
     """A Go tool and where it keeps what it has fetched and compiled.
 
@@ -138,9 +138,13 @@ class GoFinder:
             raise ArtifactError("build-tools", f"{path} does not tell its settings") from exc
         modules, builds = Path(caches["GOMODCACHE"]), Path(caches["GOCACHE"])
         if "GOMODCACHE" in named or modules.is_dir():
-            return GoTool(path, version, modules, builds, is_own_cache=False)
+            return GoTool(
+                path=path, version=version, module_cache=modules, build_cache=builds, is_own_cache=False
+            )
         builds = builds if "GOCACHE" in named else self._root / "build"
-        return GoTool(path, version, self._root / "mod", builds, is_own_cache=True)
+        return GoTool(
+            path=path, version=version, module_cache=self._root / "mod", build_cache=builds, is_own_cache=True
+        )
 
 
 def version_of(path: Path) -> str:

@@ -78,7 +78,7 @@ class _File(BaseModel):
     external_experts: dict[Annotated[ExpertName, AfterValidator(_not_main)], _Entry] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalExpert:
     """A server elsewhere.
 
@@ -104,12 +104,12 @@ class ExternalExpert:
         url = urlsplit(self.base_url)
         host = url.hostname or ""
         return Endpoint(
-            service_of(self.name),
-            f"elsewhere/{self.name}",
-            host,
-            host,
-            url.port or (443 if url.scheme == "https" else 80),
-            (NATIVE_TOOLS,) if self.calls_tools else (),
+            service=service_of(self.name),
+            id=f"elsewhere/{self.name}",
+            node=host,
+            address=host,
+            port=url.port or (443 if url.scheme == "https" else 80),
+            tags=(NATIVE_TOOLS,) if self.calls_tools else (),
             meta=to_meta(self.profile) if self.profile is not None else {},
             external_base_url=self.base_url,
         )
@@ -156,7 +156,14 @@ def _read(name: str, entry: _Entry, keys: Mapping[str, str]) -> ExternalExpert:
     if entry.description is not None or entry.examples:
         profile = Profile(description=entry.description or name, examples=entry.examples)
     key = keys[entry.key] if entry.key is not None else ""
-    return ExternalExpert(name, entry.base_url, entry.model, key, entry.calls_tools, profile)
+    return ExternalExpert(
+        name=name,
+        base_url=entry.base_url,
+        model=entry.model,
+        api_key=key,
+        calls_tools=entry.calls_tools,
+        profile=profile,
+    )
 
 
 def _why(exc: Exception) -> str:

@@ -26,7 +26,7 @@ INVALID_REQUEST = "llm-request"
 """Error code of an invalid request; never retried."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HedgingPolicy:
     """How long a request waits for what (all in seconds, > 0).
 
@@ -206,8 +206,8 @@ class HedgedRequest:
             if self._tokens >= self._request.max_tokens:
                 self._on(Event.FINISHED)
                 yield ChatDelta(
-                    "",
-                    "length",
+                    text="",
+                    finish="length",
                     completion_tokens=self._tokens,
                     source=winner.source,
                     fallback_reason=self._fallback,

@@ -20,7 +20,7 @@ HEAD_NODE_FRACTION = 0.25
 computes with (resident: 0.24 of 135M's, 0.23 of a 0.5B's, 0.1 of a 1.5B's)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model of the list.
 

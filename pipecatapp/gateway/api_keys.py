@@ -52,7 +52,14 @@ async def create_key(
         raise ConfigError("too-many-keys", f"There are {MAX_KEYS} keys already; revoke those nobody uses.")
     secret = PREFIX + secrets.token_urlsafe(KEY_BYTES)
     digest = digest_of(secret)
-    key = ApiKey(digest[:ID_CHARS], name, digest, requests_per_minute, tokens_per_minute, clock.wall_s())
+    key = ApiKey(
+        id=digest[:ID_CHARS],
+        name=name,
+        digest=digest,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        created_s=clock.wall_s(),
+    )
     await store.add(key)
     return secret, key
 

@@ -16,7 +16,7 @@ from pipecatapp.gateway.tool_emulation import ToolPrompts
 from pipecatapp.ports import ApiKey, ApiKeyStore, Embedder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """The gateway, as the routes see it.
 

@@ -46,7 +46,7 @@ class ToolPrompts:
     examples: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatedToolRequest:
     """A request with tools, in the form for a model that has no tools.
 
@@ -135,13 +135,13 @@ def emulate_tools(request: CompletionRequest, prompts: ToolPrompts) -> EmulatedT
         kept["stream_options"] = {"include_usage": True}
     options = fields.get("stream_options")
     return EmulatedToolRequest(
-        request,
-        {**kept, "messages": messages},
-        chosen,
-        words if allows_words else None,
-        reply_tool,
-        words == {"type": "string"},
-        isinstance(options, dict) and bool(options.get("include_usage")),
+        request=request,
+        fields={**kept, "messages": messages},
+        tools=chosen,
+        words=words if allows_words else None,
+        reply_tool=reply_tool,
+        reply_is_text=words == {"type": "string"},
+        wants_usage=isinstance(options, dict) and bool(options.get("include_usage")),
     )
 
 

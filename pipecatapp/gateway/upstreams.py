@@ -57,7 +57,7 @@ class NullObserver:
 NULL_OBSERVER = NullObserver()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A server with OpenAI's interface that answers for an expert.
 

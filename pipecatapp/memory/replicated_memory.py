@@ -53,7 +53,7 @@ RENEWALS = 3
 _RESETS = ("all-deleted", "state-imported")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicationState:
     """How the service is.
 
@@ -128,15 +128,33 @@ class ReplicatedMemory:
         """Return how the service is."""
         seq, _ = await self._store.use(lambda journal: journal.head())
         if self._replica is None:
-            return ReplicationState(True, "keeps the memory in this node's file only", "alone", 0, seq)
+            return ReplicationState(
+                is_ready=True,
+                detail="keeps the memory in this node's file only",
+                role="alone",
+                pending=0,
+                seq=seq,
+            )
         pending = len(await self._store.use(lambda journal: journal.pending()))
         if not self._at.is_serving:
-            return ReplicationState(False, self._problem or "another instance leads", "waiting", pending, seq)
+            return ReplicationState(
+                is_ready=False,
+                detail=self._problem or "another instance leads",
+                role="waiting",
+                pending=pending,
+                seq=seq,
+            )
         silent_s = self._clock.monotonic_s() - self._heard_s
         if silent_s > self._replica.lease_s:
             detail = f"{self._replica.name} has been away for {silent_s:.0f} s; {pending} changes wait for it"
-            return ReplicationState(False, detail, "cut-off", pending, seq)
-        return ReplicationState(True, f"leads, with {self._replica.name}", "leading", pending, seq)
+            return ReplicationState(is_ready=False, detail=detail, role="cut-off", pending=pending, seq=seq)
+        return ReplicationState(
+            is_ready=True,
+            detail=f"leads, with {self._replica.name}",
+            role="leading",
+            pending=pending,
+            seq=seq,
+        )
 
     async def add_fact(self, text: str, *, session_id: str = "", request_id: str) -> Fact:
         """Remember `text`, under the request's id; saying a known fact again returns the known one."""
@@ -196,7 +214,11 @@ class ReplicatedMemory:
             if there.is_intact and there.head != report.head:
                 fault = f"the chain in {self._replica.name} ends otherwise than this node's"
                 return AuditReport(
-                    there.events, there.items, there.head, min(there.events, report.events), fault
+                    events=there.events,
+                    items=there.items,
+                    head=there.head,
+                    broken_seq=min(there.events, report.events),
+                    fault=fault,
                 )
             return there
 

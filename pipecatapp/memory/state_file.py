@@ -155,10 +155,18 @@ def _to_record(state: MemoryState, saved_s: float) -> _StateRecord:
 
 def _to_state(record: _StateRecord) -> MemoryState:
     return MemoryState(
-        facts=tuple(Fact(f.id, f.text, f.created_s, f.session_id) for f in record.facts),
+        facts=tuple(
+            Fact(id=f.id, text=f.text, created_s=f.created_s, session_id=f.session_id) for f in record.facts
+        ),
         conversations={
             session_id: tuple(
-                StoredTurn(t.turn_id, t.user_text, t.assistant_text, t.interrupted, t.created_s)
+                StoredTurn(
+                    turn_id=t.turn_id,
+                    user_text=t.user_text,
+                    assistant_text=t.assistant_text,
+                    interrupted=t.interrupted,
+                    created_s=t.created_s,
+                )
                 for t in turns
             )
             for session_id, turns in record.conversations.items()

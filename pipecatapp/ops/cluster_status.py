@@ -19,7 +19,7 @@ from pipecatapp.ports import ClusterClient, ClusterJob
 ABSENT = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """A machine: what Consul and Nomad say of it ("-" for nothing)."""
 
@@ -45,7 +45,7 @@ class ServiceStatus:
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """The cluster at one moment.
 
@@ -99,7 +99,7 @@ async def fetch(consul: ConsulHttp, nomad: ClusterClient) -> ClusterStatus:
     catalogue, work = await asyncio.gather(_catalogue(consul, errors), _work(nomad, errors))
     nodes = dict(catalogue.nodes)
     for node in work.nodes:
-        known = nodes.get(node.name, NodeStatus(node.name, node.address, role="client"))
+        known = nodes.get(node.name, NodeStatus(name=node.name, address=node.address, role="client"))
         nodes[node.name] = replace(known, nomad=node.nomad)
     return ClusterStatus(
         consul_leader=catalogue.leader,
@@ -157,7 +157,7 @@ def _nodes(listed: Any, checks: Any, leader: str, servers: set[str]) -> dict[str
         if address == _host(leader):
             role = "leader"
         state = "alive" if states.get(name) == "passing" else "failed"
-        nodes[name] = NodeStatus(name, address, role, state)
+        nodes[name] = NodeStatus(name=name, address=address, role=role, consul=state)
     return nodes
 
 
@@ -181,8 +181,8 @@ async def _work(nomad: ClusterClient, errors: list[str]) -> _Work:
         return _Work("", (), ())
     nodes = [
         NodeStatus(
-            node.name,
-            node.address,
+            name=node.name,
+            address=node.address,
             nomad=node.status if node.is_eligible or node.status != "ready" else "drained",
         )
         for node in found

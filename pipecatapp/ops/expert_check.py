@@ -129,7 +129,7 @@ async def _check(
 async def _ask_expert(name: str, endpoint: Endpoint, how: EndpointCredentials, timeout_s: float) -> Verdict:
     where = endpoint.external_base_url or f"{endpoint.node} {endpoint.address}:{endpoint.port}"
     client = how.client(endpoint, name=endpoint.service, timeout_s=timeout_s)
-    request = ChatRequest((Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
+    request = ChatRequest(messages=(Message("user", PROMPT),), max_tokens=ANSWER_TOKENS)
 
     async def ask() -> str:
         deltas = [delta async for delta in client.stream(request)]

@@ -71,7 +71,12 @@ class ListedModel(BaseModel):
     def candidate(self, tokens: int = 0) -> ModelSpec:
         """Return it as the rules have it, with so much context in all."""
         found = ModelSpec(
-            self.name, self.filename, self.sha256, self.memory_mb, self.requires_cpu, self.token_bytes
+            name=self.name,
+            filename=self.filename,
+            sha256=self.sha256,
+            memory_mb=self.memory_mb,
+            requires_cpu=self.requires_cpu,
+            token_bytes=self.token_bytes,
         )
         return found.with_context(tokens)
 
@@ -191,7 +196,7 @@ def server_command(
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RunningModel:
     """A model that works.
 
@@ -345,7 +350,7 @@ class ExpertSupervisor:
             api_key=self._key,
             is_kept=False,
         )
-        served = RunningModel(model, server, tunnel, workers, 0.0)
+        served = RunningModel(model=model, server=server, tunnel=tunnel, workers=workers, since_s=0.0)
         try:
             await server.start()
             speed = await self._speed()

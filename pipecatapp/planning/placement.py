@@ -86,7 +86,7 @@ class Placement:
         return taken
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """What is proposed for one expert.
 
@@ -239,19 +239,39 @@ class _Planner:
             reason = f"{_describe_slow(slow[1], target)}; nothing quicker is there"
         if chosen is None:
             return Assignment(
-                expert, None, len(self._lists[expert]), self._no_placement_reason(expert), None, tuple(passed)
+                expert=expert,
+                placement=None,
+                rank=len(self._lists[expert]),
+                reason=self._no_placement_reason(expert),
+                other_way=None,
+                passed=tuple(passed),
             )
         rank, placement = chosen
         if self._main is not None and placement.model.name == self._main.model.name:
             reason = f"{MAIN_EXPERT} runs the same model, so {MAIN_EXPERT} answers"
-            return Assignment(expert, None, len(self._lists[expert]), reason, None, tuple(passed))
+            return Assignment(
+                expert=expert,
+                placement=None,
+                rank=len(self._lists[expert]),
+                reason=reason,
+                other_way=None,
+                passed=tuple(passed),
+            )
         other_way = self._other_way(placement, target)
         better = [entry for entry in passed if entry[0] != placement.model.name]
         if shared := self._busy & set(placement.takes_mb()):
             reason = reason or f"it shares the cores of {', '.join(sorted(shared))} with another expert"
         self._take(expert, placement)
         models = tuple(model.name for model in self._lists[expert][rank:])
-        return Assignment(expert, placement, rank, reason, other_way, tuple(better), models)
+        return Assignment(
+            expert=expert,
+            placement=placement,
+            rank=rank,
+            reason=reason,
+            other_way=other_way,
+            passed=tuple(better),
+            models=models,
+        )
 
     def _no_placement_reason(self, expert: str) -> str:
         if expert == MAIN_EXPERT:

@@ -25,7 +25,7 @@ Head = tuple[int, str]
 """Number and hash of the last event; (0, GENESIS) before the first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
     """What the verifier found.
 
@@ -79,7 +79,16 @@ class Draft:
     def _event(self, kind: EventKind, ref: str, payload_sha256: str) -> MemoryEvent:
         seq, prev = self._head[0] + 1, self._head[1]
         value = event_hash(seq, self._at_s, kind, ref, self._request_id, payload_sha256, prev)
-        event = MemoryEvent(seq, self._at_s, kind, ref, self._request_id, payload_sha256, prev, value)
+        event = MemoryEvent(
+            seq=seq,
+            at_s=self._at_s,
+            kind=kind,
+            ref=ref,
+            request_id=self._request_id,
+            payload_sha256=payload_sha256,
+            prev=prev,
+            hash=value,
+        )
         self._head = (seq, value)
         return event
 
@@ -128,11 +137,11 @@ def verify(events: Iterable[MemoryEvent], items: Sequence[MemoryItem]) -> AuditR
     for event in events:
         fault = _link_fault(event, seq, prev)
         if fault:
-            return AuditReport(seq, len(items), prev, seq + 1, fault)
+            return AuditReport(events=seq, items=len(items), head=prev, broken_seq=seq + 1, fault=fault)
         seq, prev = event.seq, event.hash
         _follow(live, event)
     broken_seq, fault = _content_fault(live, items)
-    return AuditReport(seq, len(items), prev, broken_seq, fault)
+    return AuditReport(events=seq, items=len(items), head=prev, broken_seq=broken_seq, fault=fault)
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
     """A prompt and how to answer it.
 
@@ -51,7 +51,7 @@ class ChatRequest:
     deadline_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDelta:
     """A piece of an answer.
 

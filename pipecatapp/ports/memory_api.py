@@ -70,7 +70,13 @@ class TurnRecord(_Body):
 
     def to_turn(self) -> StoredTurn:
         """Return it as the memory keeps it."""
-        return StoredTurn(self.turn_id, self.user_text, self.assistant_text, self.interrupted, self.created_s)
+        return StoredTurn(
+            turn_id=self.turn_id,
+            user_text=self.user_text,
+            assistant_text=self.assistant_text,
+            interrupted=self.interrupted,
+            created_s=self.created_s,
+        )
 
     @classmethod
     def of(cls, turn: StoredTurn) -> TurnRecord:

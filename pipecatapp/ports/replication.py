@@ -34,7 +34,7 @@ EventKind = Literal[
 """What can happen to the memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEvent:
     """One change of the memory, in a chain that only grows; what it is about lies apart.
 

@@ -30,7 +30,7 @@ class JobGroup:
     healthy: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterJob:
     """A job.
 
@@ -62,7 +62,7 @@ class JobPlan:
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterNode:
     """A machine that takes work.
 
@@ -83,7 +83,7 @@ class ClusterNode:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """One instance of a group, placed on a node.
 

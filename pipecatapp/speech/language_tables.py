@@ -29,7 +29,7 @@ SYMBOLS = (
 """Units in the order of `LanguageTable.units`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageTable:
     """One language.
 

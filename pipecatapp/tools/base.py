@@ -58,7 +58,7 @@ def _no_rule(text: str) -> Arguments | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """A tool, ready to be called.
 
@@ -107,9 +107,15 @@ def tool(
             name = factory.__name__
             description, help_texts = parse_docstring(inspect.getdoc(function) or "")
             model, context_name = _arguments_model(name, function, help_texts)
-            spec = ToolSpec(name, description, schema_of(model), needs_approval, tuple(examples))
+            spec = ToolSpec(
+                name=name,
+                description=description,
+                parameters=schema_of(model),
+                needs_approval=needs_approval,
+                examples=tuple(examples),
+            )
             run = _checked(name, function, model, context_name)
-            return Tool(spec, run, extract, timeout_s, output_chars)
+            return Tool(spec=spec, run=run, extract=extract, timeout_s=timeout_s, output_chars=output_chars)
 
         return build
 

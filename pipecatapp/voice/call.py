@@ -250,7 +250,9 @@ class Call:
                 self.context.playout.clear()
                 self.context.publish(
                     TurnFinished(
-                        GREETING_TURN, text=" ".join(message.content.split()), interrupted=message.interrupted
+                        turn_id=GREETING_TURN,
+                        text=" ".join(message.content.split()),
+                        interrupted=message.interrupted,
                     )
                 )
             else:

@@ -20,7 +20,7 @@ from pipecatapp.voice.playout_tracker import PlayoutTracker
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CallContext:
     """One call's shared state.
 

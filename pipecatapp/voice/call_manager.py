@@ -146,7 +146,9 @@ class WebRtcCallManager:
             for other in list(self._calls.values()):
                 if other.context.session.id == session.id:
                     other.end("replaced")
-            context = CallContext(session, self._clock, logs_latency=self._settings.benchmark_mode)
+            context = CallContext(
+                session=session, clock=self._clock, logs_latency=self._settings.benchmark_mode
+            )
             call = Call(
                 connection,
                 context,

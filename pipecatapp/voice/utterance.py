@@ -94,7 +94,7 @@ class LevelTracker:
         return False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Utterance:
     """One stretch of voice, from its pre-roll on.
 

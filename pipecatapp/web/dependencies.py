@@ -18,7 +18,7 @@ from pipecatapp.ports import CallManager, CheckResult, ToolBox
 from pipecatapp.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentContext:
     """The agent, as the web layer sees it.
 

@@ -208,13 +208,15 @@ class _Reader:
             self._check_id(name, declared)
         config = self._cls("input").config_type.model_validate({"ports": place.value})
         self.places[place.node, place.line] = place
-        return NodeDefinition(INPUT_ID, "input", config, {}, line=place.line)
+        return NodeDefinition(id=INPUT_ID, type="input", config=config, inputs={}, line=place.line)
 
     def _output_node(self, place: YamlNode) -> NodeDefinition:
         place = place.of_node(OUTPUT_ID)
         self.places[place.node, place.line] = place
         config = self._cls("output").config_type()
-        return NodeDefinition(OUTPUT_ID, "output", config, self._inputs(place), line=place.line)
+        return NodeDefinition(
+            id=OUTPUT_ID, type="output", config=config, inputs=self._inputs(place), line=place.line
+        )
 
     def _cls(self, name: str) -> type[Node[Any, Any, Any]]:
         cls = self.registry.get(name)
@@ -387,7 +389,13 @@ def _at(place: YamlNode, path: tuple[int | str, ...]) -> YamlNode:
 
 
 def _missing(place: YamlNode, key: str) -> YamlNode:
-    return YamlNode(None, place.file, {(*place.path, key): place.line}, (*place.path, key), place.node)
+    return YamlNode(
+        value=None,
+        file=place.file,
+        lines={(*place.path, key): place.line},
+        path=(*place.path, key),
+        node=place.node,
+    )
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ class Carry:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
     """The nodes that a loop repeats.
 
@@ -79,7 +79,7 @@ class Body:
     outputs: Mapping[str, Source]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeDefinition:
     """One node.
 
@@ -111,7 +111,7 @@ class NodeDefinition:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workflow:
     """A checked workflow.
 

@@ -84,7 +84,7 @@ class WorkflowRunner:
                 messages = node.beginning(self._services.prompts, tuple(history), heard)
                 if messages not in beginnings:
                     beginnings.append(messages)
-                    request = ChatRequest(messages, max_tokens=1, session=session_id)
+                    request = ChatRequest(messages=messages, max_tokens=1, session=session_id)
                     await self._services.llm.prefill(request)
 
     async def run(self, inputs: Mapping[str, object], context: RunContext) -> AsyncGenerator[RunEvent, None]:

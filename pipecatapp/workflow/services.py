@@ -13,7 +13,7 @@ from pipecatapp.understanding.example_classifier import ExampleClassifier
 from pipecatapp.workflow.prompts import PromptLibrary
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeServices:
     """The outside, as the nodes of one session see it.
 

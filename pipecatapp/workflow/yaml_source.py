@@ -23,7 +23,7 @@ _BOOL_TAG = "tag:yaml.org,2002:bool"
 Path_ = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class YamlNode:
     """A value in a file.
 
@@ -164,7 +164,7 @@ def read_yaml(path: Path) -> tuple[YamlNode, str]:
         raise WorkflowDefinitionError("is empty", file=file)
     lines: dict[Path_, int] = {(): 1}
     value = _walk(root, (), lines, file)
-    return YamlNode(value, file, lines), _opening_comment(text)
+    return YamlNode(value=value, file=file, lines=lines), _opening_comment(text)
 
 
 def _walk(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> object:

@@ -84,7 +84,14 @@ def services_of(embedder: Embedder, profiles: Mapping[str, Profile], llm: LlmCli
     house = StaticDirectory(
         clock,
         (
-            Endpoint(service_of(name), name, "here", "127.0.0.1", 1, meta=to_meta(profile))
+            Endpoint(
+                service=service_of(name),
+                id=name,
+                node="here",
+                address="127.0.0.1",
+                port=1,
+                meta=to_meta(profile),
+            )
             for name, profile in profiles.items()
         ),
     )

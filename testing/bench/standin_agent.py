@@ -107,7 +107,16 @@ async def run(calls_of: Callable[[TwinService, Settings, Clock], CallManager] = 
     def checks() -> Mapping[str, CheckResult]:
         return {"stand-ins": CheckResult(ok=True, detail="always ready")}
 
-    context = AgentContext(settings, service, calls, services.toolbox, checks, describe, dict, _silence)
+    context = AgentContext(
+        settings=settings,
+        service=service,
+        calls=calls,
+        toolbox=services.toolbox,
+        checks=checks,
+        describe=describe,
+        experts=dict,
+        speak=_silence,
+    )
     serving = Serving(
         context, [Listener(bind(settings.host, settings.port, "TWIN_PORT"))], logs_requests=False
     )

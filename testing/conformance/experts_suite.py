@@ -9,7 +9,7 @@ from __future__ import annotations
 from pipecatapp.ports import ChatRequest, Experts, Message
 from testing.conformance.llm_suite import collect, text_of
 
-REQUEST = ChatRequest((Message("user", "What is three plus four?"),))
+REQUEST = ChatRequest(messages=(Message("user", "What is three plus four?"),))
 
 
 class ExpertsSuite:

@@ -10,7 +10,14 @@ from pipecatapp.ports import ApiKey, ApiKeyStore
 
 def key(number: int) -> ApiKey:
     """Return a key unlike those of other numbers."""
-    return ApiKey(f"id{number}", f"name {number}", f"digest{number}", 60, 0, float(number))
+    return ApiKey(
+        id=f"id{number}",
+        name=f"name {number}",
+        digest=f"digest{number}",
+        requests_per_minute=60,
+        tokens_per_minute=0,
+        created_s=float(number),
+    )
 
 
 class KeysSuite:

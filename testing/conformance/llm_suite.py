@@ -41,60 +41,62 @@ class LlmSuite:
         assert llm.name
 
     async def test_only_the_last_delta_finishes(self, llm: LlmClient) -> None:
-        deltas = await collect(llm, ChatRequest((COUNT,), max_tokens=12))
+        deltas = await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=12))
         assert len(deltas) > 2, "the answer comes in pieces"
         assert [delta.finish for delta in deltas[:-1]] == [""] * (len(deltas) - 1)
         assert deltas[-1].finish in {"stop", "length"}
         assert text_of(deltas).strip()
 
     async def test_max_tokens_bounds_the_answer(self, llm: LlmClient) -> None:
-        last = (await collect(llm, ChatRequest((COUNT,), max_tokens=4)))[-1]
+        last = (await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4)))[-1]
         assert last.finish == "length"
         assert 0 < last.completion_tokens <= 4
         assert last.prompt_tokens > 0
 
     async def test_a_schema_makes_the_answer_json(self, llm: LlmClient) -> None:
-        request = ChatRequest((Message("user", "Which tool tells the time?"),), 40, json_schema=SCHEMA)
+        request = ChatRequest(
+            messages=(Message("user", "Which tool tells the time?"),), max_tokens=40, json_schema=SCHEMA
+        )
         answer = json.loads(text_of(await collect(llm, request)))
         assert answer["tool"] in {"time", "answer"}
         assert isinstance(answer["sure"], bool)
 
     async def test_schema_and_grammar_together_are_refused(self, llm: LlmClient) -> None:
-        request = ChatRequest((COUNT,), json_schema=SCHEMA, grammar='root ::= "yes"')
+        request = ChatRequest(messages=(COUNT,), json_schema=SCHEMA, grammar='root ::= "yes"')
         with pytest.raises(AdapterError, match="not both"):
             await collect(llm, request)
 
     async def test_an_answer_goes_on_from_what_was_said(self, llm: LlmClient) -> None:
         said = Message("assistant", "one two three four")
-        rest = text_of(await collect(llm, ChatRequest((COUNT, said), max_tokens=8)))
+        rest = text_of(await collect(llm, ChatRequest(messages=(COUNT, said), max_tokens=8)))
         assert rest.lower().startswith(" five"), "nothing twice, nothing lost"
 
     async def test_json_goes_on_from_what_was_said(self, llm: LlmClient) -> None:
         asked = Message("user", "Which tool tells the time?")
-        whole = text_of(await collect(llm, ChatRequest((asked,), 60, json_schema=SCHEMA)))
+        whole = text_of(await collect(llm, ChatRequest(messages=(asked,), max_tokens=60, json_schema=SCHEMA)))
         said = whole[: whole.index(":") + 1]
-        request = ChatRequest((asked, Message("assistant", said)), 60, json_schema=SCHEMA)
+        request = ChatRequest(messages=(asked, Message("assistant", said)), max_tokens=60, json_schema=SCHEMA)
         assert json.loads(said + text_of(await collect(llm, request)))["tool"] in {"time", "answer"}
 
     async def test_a_closed_answer_leaves_the_model_free(self, llm: LlmClient) -> None:
-        async with aclosing(llm.stream(ChatRequest((COUNT,), max_tokens=600))) as stream:  # type: ignore[type-var]
+        async with aclosing(llm.stream(ChatRequest(messages=(COUNT,), max_tokens=600))) as stream:  # type: ignore[type-var]
             await anext(stream)
         async with asyncio.timeout(FREE_S):
-            assert text_of(await collect(llm, ChatRequest((COUNT,), max_tokens=4)))
+            assert text_of(await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4)))
 
     async def test_a_cancelled_answer_leaves_the_model_free(self, llm: LlmClient) -> None:
-        task = asyncio.create_task(collect(llm, ChatRequest((COUNT,), max_tokens=600)))
+        task = asyncio.create_task(collect(llm, ChatRequest(messages=(COUNT,), max_tokens=600)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         async with asyncio.timeout(FREE_S):
-            assert text_of(await collect(llm, ChatRequest((COUNT,), max_tokens=4)))
+            assert text_of(await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4)))
 
     async def test_two_answers_at_once_both_come(self, llm: LlmClient) -> None:
-        requests = [ChatRequest((COUNT,), max_tokens=8, slot=slot) for slot in (0, 1)]
+        requests = [ChatRequest(messages=(COUNT,), max_tokens=8, slot=slot) for slot in (0, 1)]
         answers = await asyncio.gather(*(collect(llm, request) for request in requests))
         assert all(text_of(answer).strip() for answer in answers)
 
     async def test_an_unfinished_prompt_can_be_prefilled(self, llm: LlmClient) -> None:
-        await llm.prefill(ChatRequest((Message("user", "Count from one"),), slot=0))
-        assert text_of(await collect(llm, ChatRequest((COUNT,), max_tokens=4, slot=0)))
+        await llm.prefill(ChatRequest(messages=(Message("user", "Count from one"),), slot=0))
+        assert text_of(await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4, slot=0)))

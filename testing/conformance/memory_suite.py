@@ -15,11 +15,20 @@ from pipecatapp.ports import Fact, MemoryState, MemoryStore, StoredTurn
 
 
 def turn(number: int, *, text: str = "hello", interrupted: bool = False) -> StoredTurn:
-    return StoredTurn(f"turn-{number}", text, f"answer {number}", interrupted, 1000.0 + number)
+    return StoredTurn(
+        turn_id=f"turn-{number}",
+        user_text=text,
+        assistant_text=f"answer {number}",
+        interrupted=interrupted,
+        created_s=1000.0 + number,
+    )
 
 
 STATE = MemoryState(
-    facts=(Fact("a", "My car is a Volvo.", 5.0, "old"), Fact("b", "My bike is blue.", 4.0)),
+    facts=(
+        Fact(id="a", text="My car is a Volvo.", created_s=5.0, session_id="old"),
+        Fact(id="b", text="My bike is blue.", created_s=4.0),
+    ),
     conversations={"old": (turn(1), turn(2, text="Grüße 🙂", interrupted=True)), "other": (turn(3),)},
 )
 
@@ -115,7 +124,9 @@ class MemorySuite:
     async def test_a_state_that_cannot_be_imported_changes_nothing(self, memory: MemoryStore) -> None:
         dog = await memory.add_fact("My dog is called Biscuit.")
         await memory.append_turn("s", turn(1))
-        doubled = MemoryState(facts=(Fact("a", "One.", 1.0), Fact("a", "Two.", 2.0)))
+        doubled = MemoryState(
+            facts=(Fact(id="a", text="One.", created_s=1.0), Fact(id="a", text="Two.", created_s=2.0))
+        )
         with pytest.raises(AdapterError):
             await memory.import_state(doubled)
         assert await memory.list_facts() == [dog]

@@ -32,7 +32,11 @@ def facts(count: int, head: ReplicaHead | None = None, *, text: str = "") -> lis
     draft = Draft((head.seq, head.hash) if head else (0, GENESIS), 1000.0, "request-1")
     first = head.seq if head else 0
     for number in range(first + 1, first + count + 1):
-        draft.add("fact-added", f"fact-{number}", Fact(f"fact-{number}", text or f"Box {number}.", 1.0))
+        draft.add(
+            "fact-added",
+            f"fact-{number}",
+            Fact(id=f"fact-{number}", text=text or f"Box {number}.", created_s=1.0),
+        )
     return draft.changes
 
 
@@ -96,7 +100,7 @@ class ReplicaSuite:
         draft = Draft((head.seq, head.hash), 2.0, "request-2")
         draft.add("state-imported", "100")
         for number in range(100):
-            draft.add("fact-added", f"new-{number}", Fact(f"new-{number}", "x" * 3000, 2.0))
+            draft.add("fact-added", f"new-{number}", Fact(id=f"new-{number}", text="x" * 3000, created_s=2.0))
         items = [change.item for change in draft.changes if change.item is not None]
         head = await replica.replace(head, [change.event for change in draft.changes], items)
         assert head.seq == 104

@@ -81,7 +81,14 @@ async def services(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[No
         toolbox = LocalToolBox(shipped_tools(ToolDependencies(system_clock=clock, search_dir=FOLDER)))
         experts = FakeExperts(main=llm)
         yield NodeServices(
-            llm, experts, toolbox, memory, embedder, clock, shipped_prompts(), ExampleClassifier(embedder)
+            llm=llm,
+            experts=experts,
+            toolbox=toolbox,
+            memory=memory,
+            embedder=embedder,
+            clock=clock,
+            prompts=shipped_prompts(),
+            classifier=ExampleClassifier(embedder),
         )
 
 

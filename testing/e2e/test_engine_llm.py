@@ -64,13 +64,17 @@ async def llm(server: LlmServerProcess) -> AsyncIterator[OpenAiLlm]:
 
 class TestServedModel(LlmSuite):
     async def test_a_grammar_bounds_the_answer(self, llm: OpenAiLlm) -> None:
-        request = ChatRequest((Message("user", "Is water wet?"),), 8, grammar='root ::= "yes" | "no"')
+        request = ChatRequest(
+            messages=(Message("user", "Is water wet?"),), max_tokens=8, grammar='root ::= "yes" | "no"'
+        )
         assert text_of(await collect(llm, request)) in {"yes", "no"}
 
     async def test_prefill_leaves_little_to_read(self, llm: OpenAiLlm) -> None:
         system = Message("system", "You are a helpful assistant. " * 20)
-        await llm.prefill(ChatRequest((system, Message("user", "What is the capital")), slot=1))
-        whole = ChatRequest((system, Message("user", "What is the capital of France?")), 4, slot=1)
+        await llm.prefill(ChatRequest(messages=(system, Message("user", "What is the capital")), slot=1))
+        whole = ChatRequest(
+            messages=(system, Message("user", "What is the capital of France?")), max_tokens=4, slot=1
+        )
         last = (await collect(llm, whole))[-1]
         assert last.prompt_tokens - last.cached_tokens < 16
         assert last.cached_tokens > 80
@@ -95,7 +99,7 @@ class TestServedModel(LlmSuite):
         assert max(after - before for before, after in pairwise([0, *read])) <= BATCH_TOKENS
 
     async def test_a_closed_answer_stops_the_server(self, llm: OpenAiLlm, server: LlmServerProcess) -> None:
-        async with aclosing(llm.stream(ChatRequest((COUNT,), max_tokens=900))) as stream:
+        async with aclosing(llm.stream(ChatRequest(messages=(COUNT,), max_tokens=900))) as stream:
             await anext(stream)
         headers = {"Authorization": f"Bearer {server.api_key}"}
         url = server.base_url.removesuffix("/v1") + "/slots"
@@ -109,12 +113,12 @@ class TestServedModel(LlmSuite):
     async def test_who_has_no_key_is_refused(self, server: LlmServerProcess) -> None:
         stranger = OpenAiLlm(server.base_url, "x", "wrong")
         with pytest.raises(AdapterError, match="401") as refusal:
-            await collect(stranger, ChatRequest((COUNT,)))
+            await collect(stranger, ChatRequest(messages=(COUNT,)))
         assert (refusal.value.code, refusal.value.retryable) == ("llm-refused", False)
         await stranger.close()
 
     async def test_too_long_a_prompt_is_refused_in_words(self, llm: OpenAiLlm) -> None:
-        request = ChatRequest((Message("user", "word " * 3000),), 4)
+        request = ChatRequest(messages=(Message("user", "word " * 3000),), max_tokens=4)
         with pytest.raises(AdapterError, match="context") as refusal:
             await collect(llm, request)
         assert refusal.value.code == "llm-refused"
@@ -126,7 +130,7 @@ class TestSupervision:
     ) -> None:
         heard = 0
         with pytest.raises(AdapterError) as failure:
-            async with aclosing(llm.stream(ChatRequest((COUNT,), max_tokens=900))) as stream:
+            async with aclosing(llm.stream(ChatRequest(messages=(COUNT,), max_tokens=900))) as stream:
                 async for _ in stream:
                     heard += 1
                     if heard == 3:
@@ -135,11 +139,11 @@ class TestSupervision:
         assert (failure.value.code, failure.value.retryable) == ("llm-broke-off", True)
         await eventually(lambda: not server.is_ready, timeout_s=2)
         with pytest.raises(AdapterError) as absence:
-            await collect(llm, ChatRequest((COUNT,), max_tokens=4))
+            await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4))
         assert absence.value.retryable
         await server.wait_ready(timeout_s=30)
         assert server.restarts == 1
-        assert text_of(await collect(llm, ChatRequest((COUNT,), max_tokens=4)))
+        assert text_of(await collect(llm, ChatRequest(messages=(COUNT,), max_tokens=4)))
 
     async def test_the_child_is_nice_and_waits_its_own_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OMP_WAIT_POLICY", "passive")

@@ -101,7 +101,9 @@ class Server:
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint("llama-api-main", self.name, self.name, "127.0.0.1", self.port)
+        return Endpoint(
+            service="llama-api-main", id=self.name, node=self.name, address="127.0.0.1", port=self.port
+        )
 
     def client(self) -> OpenAiLlm:
         return OpenAiLlm(f"http://127.0.0.1:{self.port}/v1", "smollm2", name=self.name)

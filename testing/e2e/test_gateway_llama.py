@@ -42,7 +42,9 @@ async def server() -> AsyncIterator[LlmServerProcess]:
 async def gateway(server: LlmServerProcess, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with house(tmp_path_factory.mktemp("gateway")) as it:
         watch = Noted("llama", it.seen)
-        it.upstreams.servers["main"] = [Upstream(server.base_url, "llama", server.api_key, observer=watch)]
+        it.upstreams.servers["main"] = [
+            Upstream(base_url=server.base_url, name="llama", api_key=server.api_key, observer=watch)
+        ]
         yield it
 
 

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 PLANTED = "libggml-cpu-planted.so"
 READY_TIMEOUT_S = 120.0
-ASK = ChatRequest((Message("user", "Is water wet?"),), 4, grammar='root ::= "yes" | "no"')
+ASK = ChatRequest(messages=(Message("user", "Is water wet?"),), max_tokens=4, grammar='root ::= "yes" | "no"')
 KEY = "not-a-secret"
 
 

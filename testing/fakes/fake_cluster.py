@@ -24,7 +24,7 @@ class FakeCluster:
         self.error = error
         self.dispatched: list[tuple[str, Mapping[str, str], bytes]] = []
         self.is_closed = False
-        self._nodes = [ClusterNode(name, name, "127.0.0.1", "ready") for name in nodes]
+        self._nodes = [ClusterNode(id=name, name=name, address="127.0.0.1", status="ready") for name in nodes]
         self._specs: dict[str, JobSpec] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._stopped: set[str] = set()
@@ -86,7 +86,7 @@ class FakeCluster:
         self._check()
         if job_id not in self._specs:
             return []
-        alive = Allocation("", job_id, "", self._nodes[0].name, "running")
+        alive = Allocation(id="", job=job_id, group="", node=self._nodes[0].name, status="running")
         if job_id in self._stopped:
             alive = replace(alive, status="complete", desired_status="stop")
         return [
@@ -114,4 +114,10 @@ class FakeCluster:
             for name, count in sorted(self._counts[job_id].items())
         ]
         status = "dead" if is_stopped else "running"
-        return ClusterJob(job_id, self._specs[job_id]["Type"], status, tuple(groups), is_stopped)
+        return ClusterJob(
+            id=job_id,
+            type=self._specs[job_id]["Type"],
+            status=status,
+            groups=tuple(groups),
+            is_stopped=is_stopped,
+        )

@@ -77,14 +77,14 @@ class FakeLlm:
             for token in tokens[: request.max_tokens]:
                 await self._sleep(self._token_delay_s)
                 said += 1
-                yield ChatDelta(token)
+                yield ChatDelta(text=token)
         except GeneratorExit:
             self.cancelled += 1
             raise
         if isinstance(reply, BreaksOff):
             raise reply.error
         prompt = sum(len(message.content.split()) for message in request.messages)
-        yield ChatDelta("", finish, prompt_tokens=prompt, completion_tokens=said)
+        yield ChatDelta(text="", finish=finish, prompt_tokens=prompt, completion_tokens=said)
 
     async def prefill(self, request: ChatRequest) -> None:
         self.prefills.append(request)

@@ -37,7 +37,7 @@ class FakeMemory:
         if not text:
             raise AdapterError("empty-fact", "An empty fact cannot be remembered.", status=422)
         known = next((f for f in self._facts.values() if normalise(f.text) == normalise(text)), None)
-        fact = known or Fact(next(self._ids), text, self._wall_s, session_id)
+        fact = known or Fact(id=next(self._ids), text=text, created_s=self._wall_s, session_id=session_id)
         self._keep(fact)
         return fact
 

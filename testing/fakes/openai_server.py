@@ -136,7 +136,7 @@ def _handler(server: OpenAiServer) -> type[BaseHTTPRequestHandler]:
                 self._reply(400, {"error": {"message": f"unknown fields {sorted(refused)}"}})
                 return
             messages = tuple(Message(message["role"], message["content"]) for message in request["messages"])
-            asked = ChatRequest(messages, max_tokens=request["max_tokens"])
+            asked = ChatRequest(messages=messages, max_tokens=request["max_tokens"])
             deltas = asyncio.run(_listed(server.llm.stream(asked)))
             if not request.get("stream"):
                 text = "".join(delta.text for delta in deltas)

@@ -163,6 +163,8 @@ class TestServer:
 
     async def test_llama_server_answers(self, server: LlmServerProcess) -> None:
         llm = OpenAiLlm(server.base_url, "smollm2", server.api_key, request_timeout_s=400)
-        request = ChatRequest((Message("user", "Is water wet?"),), 4, grammar='root ::= "yes" | "no"')
+        request = ChatRequest(
+            messages=(Message("user", "Is water wet?"),), max_tokens=4, grammar='root ::= "yes" | "no"'
+        )
         assert text_of(await collect(llm, request)) in {"yes", "no"}
         await llm.close()

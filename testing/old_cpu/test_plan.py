@@ -50,7 +50,9 @@ async def test_the_planned_server_answers(cpu: str) -> None:
     await server.start()
     llm = OpenAiLlm(server.base_url, "smollm2", server.api_key, request_timeout_s=LOAD_S)
     try:
-        request = ChatRequest((Message("user", "Is water wet?"),), 4, grammar='root ::= "yes" | "no"')
+        request = ChatRequest(
+            messages=(Message("user", "Is water wet?"),), max_tokens=4, grammar='root ::= "yes" | "no"'
+        )
         assert text_of(await collect(llm, request)) in {"yes", "no"}
     finally:
         await llm.close()

@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.unit, pytest.mark.timeout(120)]
 MAX_LINES = 600
 """Longest module (lines)."""
 
+MAX_POSITIONAL_FIELDS = 4
+"""Fields of a dataclass that may be given by position; nobody knows the order of more."""
+
 PRODUCT = ("pipecatapp/**/*.py", "prompt_engineering/**/*.py", "reflection/**/*.py")
 ALL = (*PRODUCT, "scripts/**/*.py", "ansible/**/*.py", "testing/**/*.py", "verification/**/*.py")
 DESCRIBED = (*PRODUCT, "scripts/**/*.py", "ansible/**/*.py", "verification/**/*.py")
@@ -96,6 +99,30 @@ def environment_uses(tree: ast.Module) -> list[int]:
     ]
 
 
+def wide_dataclasses(tree: ast.Module) -> list[tuple[int, str]]:
+    """Return the lines and names of dataclasses with many fields that may be given by position."""
+    return [
+        (node.lineno, node.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for decorator in node.decorator_list
+        if ast.unparse(decorator).removeprefix("dataclasses.").startswith("dataclass")
+        and "kw_only=True" not in ast.unparse(decorator)
+        and sum(map(_is_field, node.body)) > MAX_POSITIONAL_FIELDS
+    ]
+
+
+def _is_field(statement: ast.stmt) -> bool:
+    """Return whether a statement of a dataclass's body is an argument of its `__init__`."""
+    if not isinstance(statement, ast.AnnAssign) or "ClassVar" in ast.unparse(statement.annotation):
+        return False
+    value = statement.value
+    return not (
+        isinstance(value, ast.Call)
+        and any(ast.unparse(keyword) in ("init=False", "kw_only=True") for keyword in value.keywords)
+    )
+
+
 def test_modules_say_in_a_sentence_what_they_are_and_then_what_they_own() -> None:
     found = [(path, docstring_fault(syntax_of(path))) for path in matching(*DESCRIBED)]
     faults = [f"{path} {fault}" for path, fault in found if fault]
@@ -145,6 +172,15 @@ def test_everything_is_caught_at_boundaries_only() -> None:
     assert not faults, report(faults)
 
 
+def test_wide_dataclasses_are_made_by_keyword() -> None:
+    faults = [
+        f"{path}:{line} {name} has more than {MAX_POSITIONAL_FIELDS} fields: kw_only=True"
+        for path in matching("pipecatapp/**/*.py")
+        for line, name in wide_dataclasses(syntax_of(path))
+    ]
+    assert not faults, report(faults)
+
+
 def test_packages_have_an_init_file() -> None:
     folders = {path.parent for path in matching("pipecatapp/**/*.py")}
     faults = [
@@ -190,3 +226,21 @@ def test_the_catch_check_sees_suppress() -> None:
 @pytest.mark.parametrize("source", ["os.environ['A']", "os.getenv('A')", "from os import environ"])
 def test_the_environment_check_sees_each_way(source: str) -> None:
     assert environment_uses(ast.parse(source)) == [1]
+
+
+WIDE = "  a: int\n  b: int\n  c: int\n  d: int\n  e: int"
+
+
+@pytest.mark.parametrize(
+    ("source", "is_found"),
+    [
+        (f"@dataclass\nclass A:\n{WIDE}", True),
+        (f"@dataclasses.dataclass(frozen=True)\nclass A:\n{WIDE} = 0", True),
+        (f"@dataclass(frozen=True, kw_only=True)\nclass A:\n{WIDE}", False),
+        (f"@dataclass\nclass A:\n{WIDE} = field(init=False)", False),
+        (f"@dataclass\nclass A:\n{WIDE.replace('e: int', 'e: ClassVar[int] = 1')}", False),
+        (f"class A:\n{WIDE}", False),
+    ],
+)
+def test_the_dataclass_check_counts_what_may_be_given_by_position(source: str, is_found: bool) -> None:
+    assert bool(wide_dataclasses(ast.parse(source))) is is_found

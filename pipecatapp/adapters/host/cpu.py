@@ -31,7 +31,7 @@ _CHECKED = frozenset(_LEAF1_ECX) | frozenset(_LEAF7_EBX)
 _CPUID_CODE = bytes.fromhex("5389f889f14989d00fa241891841894804418950084189400c5bc3")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CpuInfo:
     """A processor and its memory.
 

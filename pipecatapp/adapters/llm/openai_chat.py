@@ -136,13 +136,15 @@ class OpenAiLlm:
                 for choice in event.get("choices") or ():
                     text = (choice.get("delta") or {}).get("content") or ""
                     if text:
-                        yield ChatDelta(text)
+                        yield ChatDelta(text=text)
                     if choice.get("finish_reason"):
                         finish = _FINISHES.get(choice["finish_reason"], "error")
         if not finish:
             raise self._http.broke_off("stopped in the middle of its answer")
         prompt, cached, completion = usage
-        yield ChatDelta("", finish, prompt, cached, completion)
+        yield ChatDelta(
+            text="", finish=finish, prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion
+        )
 
     async def prefill(self, request: ChatRequest) -> None:
         """Warm the prompt cache; does nothing on a server that has none of ours, and never fails."""

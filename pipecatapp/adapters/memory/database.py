@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from pipecatapp.adapters.memory.ranking import normalise
-from pipecatapp.adapters.memory.schema import insert_event
+from pipecatapp.adapters.memory.schema import event_of, fact_of, insert_event
 from pipecatapp.adapters.memory.tables import EVENT_COLUMNS, FACT_COLUMNS, MemoryTables, turn_of
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import (
@@ -71,7 +71,7 @@ class MemoryDatabase(MemoryTables):
     def facts(self) -> list[Fact]:
         """Return every fact, oldest first."""
         return [
-            Fact(*row)
+            fact_of(row)
             for row in self._db.execute(f"SELECT {FACT_COLUMNS} FROM facts ORDER BY created_s, seq")
         ]
 
@@ -86,7 +86,7 @@ class MemoryDatabase(MemoryTables):
             batch = seqs[start : start + BATCH]
             marks = ",".join("?" * len(batch))
             rows += [
-                FactRow(seq, Fact(*fact), vector)
+                FactRow(seq, fact_of(fact), vector)
                 for seq, *fact, vector in self._db.execute(
                     f"SELECT f.seq, {FACT_COLUMNS}, v.vector FROM facts f"
                     " LEFT JOIN vectors v ON v.seq = f.seq AND v.embedder = ?"
@@ -118,7 +118,7 @@ class MemoryDatabase(MemoryTables):
         """Return everything, as of one moment; facts in the order in which they were said last."""
         with self._reading():
             facts = [
-                Fact(*row) for row in self._db.execute(f"SELECT {FACT_COLUMNS} FROM facts ORDER BY said")
+                fact_of(row) for row in self._db.execute(f"SELECT {FACT_COLUMNS} FROM facts ORDER BY said")
             ]
             conversations: dict[str, list[StoredTurn]] = {}
             for session_id, *row in self._db.execute(
@@ -235,7 +235,7 @@ class MemoryDatabase(MemoryTables):
             f"SELECT {EVENT_COLUMNS} FROM events WHERE state = ? ORDER BY seq", (PENDING,)
         )
         changes = []
-        for event in (MemoryEvent(*row) for row in rows):
+        for event in map(event_of, rows):
             brings = {"fact-added": "fact", "fact-said-again": "fact", "turn-appended": "turn"}
             changes.append(MemoryChange(event, items.get((brings.get(event.kind, ""), event.ref))))
         return changes

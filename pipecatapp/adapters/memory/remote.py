@@ -84,7 +84,9 @@ class RemoteMemoryStore:
         body = _body(lambda: wire.AddFact(request_id=uuid4().hex, text=text, session_id=session_id))
         reply = await self._write("/v1/facts", body)
         if reply is None:
-            return Fact(body["request_id"], text, self._clock.wall_s(), session_id)
+            return Fact(
+                id=body["request_id"], text=text, created_s=self._clock.wall_s(), session_id=session_id
+            )
         return _parse(wire.FACT, reply)
 
     async def search(self, query: str, *, limit: int) -> list[Fact]:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from pipecatapp.errors import AdapterError
-from pipecatapp.ports import Fact, KeptTurn, MemoryChange, StoredTurn
+from pipecatapp.ports import Fact, KeptTurn, MemoryChange, MemoryEvent, StoredTurn
 from pipecatapp.ports.event_log import GENESIS, Draft, ref_of
 
 SCHEMA_VERSION = 2
@@ -128,6 +130,27 @@ def insert_event(database: sqlite3.Connection, change: MemoryChange, state: int)
     )
 
 
+def fact_of(row: Sequence[Any]) -> Fact:
+    """Return a fact from its columns `id, text, created_s, session_id`."""
+    fact_id, text, created_s, session_id = row
+    return Fact(id=fact_id, text=text, created_s=created_s, session_id=session_id)
+
+
+def event_of(row: Sequence[Any]) -> MemoryEvent:
+    """Return an event from its columns, in the order of the table, without its state."""
+    seq, at_s, kind, ref, request_id, payload_sha256, prev, digest = row
+    return MemoryEvent(
+        seq=seq,
+        at_s=at_s,
+        kind=kind,
+        ref=ref,
+        request_id=request_id,
+        payload_sha256=payload_sha256,
+        prev=prev,
+        hash=digest,
+    )
+
+
 def _version(database: sqlite3.Connection, name: str) -> int:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
@@ -161,12 +184,18 @@ def _begin_chain(database: sqlite3.Connection) -> None:
     draft = Draft((0, GENESIS), time.time(), "")
     rows = database.execute("SELECT id, text, created_s, session_id FROM facts ORDER BY said").fetchall()
     for row in rows:
-        draft.add("fact-added", row[0], Fact(*row))
+        draft.add("fact-added", row[0], fact_of(row))
     for session_id, *row in database.execute(
         "SELECT session_id, turn_id, user_text, assistant_text, interrupted, created_s FROM turns"
         " ORDER BY seq"
     ).fetchall():
-        turn = StoredTurn(row[0], row[1], row[2], bool(row[3]), row[4])
+        turn = StoredTurn(
+            turn_id=row[0],
+            user_text=row[1],
+            assistant_text=row[2],
+            interrupted=bool(row[3]),
+            created_s=row[4],
+        )
         kept = KeptTurn(session_id, turn)
         draft.add("turn-appended", ref_of(kept), kept)
     for change in draft.changes:

@@ -84,7 +84,9 @@ class SqliteFaissStore:
         text = " ".join(text.split())
         if not text:
             raise AdapterError("empty-fact", "An empty fact cannot be remembered.", status=422)
-        return Fact(fact_id or uuid4().hex, text, self._clock.wall_s(), session_id)
+        return Fact(
+            id=fact_id or uuid4().hex, text=text, created_s=self._clock.wall_s(), session_id=session_id
+        )
 
     async def index(self) -> None:
         """Give new facts their vectors; when that fails, the next search does it."""
@@ -244,7 +246,13 @@ class _FactIndex:
         found = []
         for score, place in zip(scores[0], places[0], strict=True):
             seq, fact = self._facts[place]
-            scored = Fact(fact.id, fact.text, fact.created_s, fact.session_id, float(score))
+            scored = Fact(
+                id=fact.id,
+                text=fact.text,
+                created_s=fact.created_s,
+                session_id=fact.session_id,
+                score=float(score),
+            )
             found.append(ScoredFact(scored, self._said.get(seq, 0)))
         return found
 

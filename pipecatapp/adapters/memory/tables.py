@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipecatapp.adapters.memory.ranking import normalise
-from pipecatapp.adapters.memory.schema import BUSY_TIMEOUT_S, insert_event, prepare
+from pipecatapp.adapters.memory.schema import BUSY_TIMEOUT_S, event_of, fact_of, insert_event, prepare
 from pipecatapp.ports import Fact, KeptTurn, MemoryChange, MemoryEvent, MemoryItem, StoredTurn
 from pipecatapp.ports.event_log import GENESIS, Draft, Head
 
@@ -72,7 +72,7 @@ class MemoryTables:
             f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq",
             (after, 2**62 if up_to is None else up_to),
         )
-        return [MemoryEvent(*row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def items(self) -> list[MemoryItem]:
         """Return every fact and turn as it is kept."""
@@ -112,7 +112,7 @@ class MemoryTables:
             " WHERE request_id = ? AND request_id != '' ORDER BY seq LIMIT 1",
             (request_id,),
         ).fetchone()
-        return MemoryEvent(*row) if row else None
+        return event_of(row) if row else None
 
     def _has_turn(self, kept: KeptTurn) -> bool:
         where = (kept.session_id, kept.turn.turn_id)
@@ -123,7 +123,7 @@ class MemoryTables:
         rows = self._db.execute(
             f"SELECT salt, origin, said, {FACT_COLUMNS} FROM facts WHERE {where} ORDER BY seq", values
         )
-        return [MemoryItem(salt, origin, said, Fact(*fact)) for salt, origin, said, *fact in rows]
+        return [MemoryItem(salt, origin, said, fact_of(fact)) for salt, origin, said, *fact in rows]
 
     def _turn_items(self, where: str, *values: str) -> list[MemoryItem]:
         rows = self._db.execute(
@@ -206,5 +206,9 @@ def turn_of(row: Sequence[object]) -> StoredTurn:
     """Return a turn from its columns, the session's left out."""
     turn_id, user_text, assistant_text, interrupted, created_s = row
     return StoredTurn(
-        str(turn_id), str(user_text), str(assistant_text), bool(interrupted), float(str(created_s))
+        turn_id=str(turn_id),
+        user_text=str(user_text),
+        assistant_text=str(assistant_text),
+        interrupted=bool(interrupted),
+        created_s=float(str(created_s)),
     )

@@ -230,7 +230,13 @@ def _job(
                 healthy=(healthy or {}).get(name, 0),
             )
         )
-    return ClusterJob(job["ID"], job["Type"], job["Status"], tuple(groups), bool(job.get("Stop")))
+    return ClusterJob(
+        id=job["ID"],
+        type=job["Type"],
+        status=job["Status"],
+        groups=tuple(groups),
+        is_stopped=bool(job.get("Stop")),
+    )
 
 
 def _no_place(metrics: Mapping[str, Any]) -> str:

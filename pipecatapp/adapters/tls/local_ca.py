@@ -36,7 +36,7 @@ BACKDATE_H = 24
 """Certificates begin this long ago (hours): old desktops' clocks are off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
     """Where the files are. `changed` is True when one was made now."""
 
@@ -60,7 +60,11 @@ def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
         AdapterError: The folder cannot be written, or the files in it cannot be read.
     """
     result = Certificates(
-        folder / "ca.crt", folder / "node.crt", folder / "node.key", folder / "node.pem", changed=False
+        ca=folder / "ca.crt",
+        certificate=folder / "node.crt",
+        key=folder / "node.key",
+        bundle=folder / "node.pem",
+        changed=False,
     )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -77,7 +81,9 @@ def ensure_certificates(folder: Path, names: Sequence[str]) -> Certificates:
             "local-ca", f"The certificates in {folder} cannot be made or read: {exc}",
             hint=f"Make {folder} writable, or move it away to begin with a new authority.",
         ) from exc  # fmt: skip
-    return Certificates(result.ca, result.certificate, result.key, result.bundle, changed=True)
+    return Certificates(
+        ca=result.ca, certificate=result.certificate, key=result.key, bundle=result.bundle, changed=True
+    )
 
 
 def ensure_ca(folder: Path, adopt: Path | None = None) -> bool:

@@ -39,7 +39,7 @@ BUSY_RETRY_S = 2.0
 """When one that came at a bad time is told to come back (seconds)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _ApiRequest:
     """A request that was let in.
 
@@ -134,7 +134,9 @@ class V1:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(PREFIX).rstrip("/")
-        api_request = _ApiRequest(path, None, Headers(scope=scope), b"", send, {})
+        api_request = _ApiRequest(
+            path=path, key=None, headers=Headers(scope=scope), body=b"", send=send, extra={}
+        )
         try:
             handler = self._handler(scope["method"], path)
             api_request.key = self._gateway.authenticate(

@@ -162,7 +162,7 @@ class RouteToExpertNode(Node[RouteToExpertInputs, RouteToExpertOutputs, RouteToE
         system = fill(services.prompts.get(self.config.prompt), {"experts": lines})
         names = [expert.name for expert in up]
         request = ChatRequest(
-            (Message("system", system), *_shown(up), _user_message(text)),
+            messages=(Message("system", system), *_shown(up), _user_message(text)),
             max_tokens=NAME_TOKENS,
             json_schema={
                 "type": "object",

@@ -83,7 +83,7 @@ class ToolCallInputs:
     call: Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallOutputs:
     """What came of it. `speech` is skipped when the result is no sentence; `note` is "" after a success."""
 

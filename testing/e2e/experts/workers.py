@@ -97,7 +97,12 @@ class Worker:
     def endpoint(self) -> Endpoint:
         tags = ("pool=creative", f"memory-mb={LENT_MB}")
         return Endpoint(
-            RPC_PROVIDER, f"w{self._number}", f"node{self._number}", self._address, self.port, tags
+            service=RPC_PROVIDER,
+            id=f"w{self._number}",
+            node=f"node{self._number}",
+            address=self._address,
+            port=self.port,
+            tags=tags,
         )
 
     def resident_mb(self) -> int:

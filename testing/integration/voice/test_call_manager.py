@@ -65,7 +65,7 @@ class Agent:
         channel.on("open", is_open.set)
         await peer.setLocalDescription(await peer.createOffer())
         answer = await self.manager.offer(
-            CallOffer(peer.localDescription.sdp, "offer", session_id=session_id)
+            CallOffer(sdp=peer.localDescription.sdp, type="offer", session_id=session_id)
         )
         await peer.setRemoteDescription(RTCSessionDescription(answer.sdp, answer.type))
         async with asyncio.timeout(10):
@@ -81,7 +81,7 @@ class Agent:
         await peer.setLocalDescription(await peer.createOffer())
         sdp = peer.localDescription.sdp
         await peer.close()
-        return await self.manager.offer(CallOffer(sdp, "offer"))
+        return await self.manager.offer(CallOffer(sdp=sdp, type="offer"))
 
     def is_on_calls(self) -> bool:
         return self.manager.status()["active"] > 0
@@ -140,7 +140,7 @@ async def events_until(agent: Agent, session_id: str, kind: str) -> list[dict[st
 )
 async def test_malformed_sdp_is_refused_and_leaves_nothing(agent: Agent, sdp: str) -> None:
     with pytest.raises(VoiceError) as caught:
-        await agent.manager.offer(CallOffer(sdp, "offer"))
+        await agent.manager.offer(CallOffer(sdp=sdp, type="offer"))
     assert (caught.value.code, caught.value.status) == ("bad-sdp", 422)
     assert agent.manager.status()["active"] == 0
 

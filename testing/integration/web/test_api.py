@@ -77,14 +77,14 @@ async def client(
     settings = Settings(TWIN_DATA_DIR=tmp_path, TWIN_MAX_TEXT_CHARS=100)  # type: ignore[call-arg]
     service = TwinService(workflow, memory, FakeClock(), settings, StateFolder(settings.data_dir / "states"))
     context = AgentContext(
-        settings,
-        service,
-        BusyGateway(),
-        FakeToolBox(),
-        lambda: checks,
-        dict,
-        lambda: EXPERTS,
-        say,
+        settings=settings,
+        service=service,
+        calls=BusyGateway(),
+        toolbox=FakeToolBox(),
+        checks=lambda: checks,
+        describe=dict,
+        experts=lambda: EXPERTS,
+        speak=say,
         allowed_hosts=lambda: {"twin"},
     )
     transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=False)
@@ -204,7 +204,10 @@ async def test_memory_is_listed_searched_and_forgotten(client: httpx.AsyncClient
 
 async def test_state_is_saved_and_loaded(client: httpx.AsyncClient, memory: FakeMemory) -> None:
     await memory.add_fact("My dog is called Biscuit.")
-    await memory.append_turn("s1", StoredTurn("t1", "hi", "hello", False, 1.0))
+    await memory.append_turn(
+        "s1",
+        StoredTurn(turn_id="t1", user_text="hi", assistant_text="hello", interrupted=False, created_s=1.0),
+    )
     assert (await client.post("/api/state/save", json={"name": "monday"})).status_code == 200
     await client.delete("/api/memory")
     loaded = (await client.post("/api/state/load", json={"name": "monday"})).json()

@@ -125,21 +125,21 @@ async def house(folder: Path, *servers: RawUpstream, **others: RawUpstream) -> A
 
         async def up(name: str, server: RawUpstream) -> Upstream:
             await stack.enter_async_context(serving(server))
-            return Upstream(server.url, name, "the-server's-key", observer=Noted(name, seen))
+            noted = Noted(name, seen)
+            return Upstream(base_url=server.url, name=name, api_key="the-server's-key", observer=noted)
 
         main = [await up(f"server {number}", server) for number, server in enumerate(servers, 1)]
         named = {name: [await up(name, server)] for name, server in others.items()}
         stt = FakeStt([f"Part {number}." for number in range(1, 9)])
         upstreams, clock, keys = Listed({"main": main, **named}), FakeClock(), FileApiKeyStore(folder)
-        prompts = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")])
         gateway = Gateway(
-            keys,
-            RateLimiter(clock),
-            UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
-            FakeEmbedder(),
-            Transcriber(stt, PyAvCodec(), pcm_chunks),
-            Synthesizer(FakeTts(), PyAvCodec()),
-            prompts,
+            keys=keys,
+            limiter=RateLimiter(clock),
+            proxy=UpstreamProxy(upstreams, HttpConnectionPool(), parse_rejection),
+            embedder=FakeEmbedder(),
+            transcriber=Transcriber(stt, PyAvCodec(), pcm_chunks),
+            synthesizer=Synthesizer(FakeTts(), PyAvCodec()),
+            tool_prompts=ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi.")]),
         )
         stack.push_async_callback(gateway.close)
         app = FastAPI()
@@ -245,7 +245,7 @@ async def test_a_whole_answer_that_breaks_off_is_asked_of_the_next(tmp_path: Pat
 async def test_a_server_that_is_gone_is_passed_over(tmp_path: Path) -> None:
     good = RawUpstream(whole(ANSWER))
     async with house(tmp_path, good) as it, it.client() as http:
-        gone = Upstream("http://127.0.0.1:9/v1", "gone", observer=Noted("gone", it.seen))
+        gone = Upstream(base_url="http://127.0.0.1:9/v1", name="gone", observer=Noted("gone", it.seen))
         it.upstreams.servers["main"] = [gone, *it.upstreams.servers["main"]]
         response = await http.post("/v1/chat/completions", json=CHAT)
     assert response.status_code == 200 and it.seen.failed == ["gone"]

@@ -54,7 +54,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def test_a_chat_opens_a_session_and_goes_on_in_it(house: House) -> None:
     first = await house.service.chat("", "hi")
     second = await house.service.chat(first.session_id, "again")
-    assert first == ChatReply(first.session_id, "Hello.", False, (), 0.0)
+    assert first == ChatReply(
+        session_id=first.session_id, text="Hello.", interrupted=False, tool_calls=(), latency_ms=0.0
+    )
     assert second.session_id == first.session_id
     assert len(house.workflow.inputs[1]["history"]) == 2
     assert first.session_id.startswith("w2-")
@@ -217,7 +219,10 @@ async def test_whoever_comes_back_while_the_memory_is_away_is_answered_and_the_p
     tmp_path: Path,
 ) -> None:
     memory = AwayMemory()
-    await memory.append_turn("known-session", StoredTurn("t", "before", "yes", False, 1.0))
+    await memory.append_turn(
+        "known-session",
+        StoredTurn(turn_id="t", user_text="before", assistant_text="yes", interrupted=False, created_s=1.0),
+    )
     house = House(tmp_path, memory=memory)
     assert (await house.service.chat("known-session", "hi")).session_id == "known-session"
     memory.is_away = False

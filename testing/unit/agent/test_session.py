@@ -107,7 +107,13 @@ async def test_finishing_twice_keeps_one_turn() -> None:
 
 async def test_tool_calls_are_published_and_told() -> None:
     started = ToolStarted("t", "c1", "clock", {"what": "time"})
-    talk = Talk([started, ToolFinished("t", "c1", "clock", True, "It is noon."), asyncio.Event()])
+    talk = Talk(
+        [
+            started,
+            ToolFinished(turn_id="t", call_id="c1", name="clock", ok=True, result="It is noon."),
+            asyncio.Event(),
+        ]
+    )
     turn = talk.session.begin_turn("time?", "text")
     reading = asyncio.create_task(read(turn))
     await settle()

@@ -101,7 +101,14 @@ def test_context_beyond_what_the_list_reckons_with_is_added() -> None:
     reckoned = expert_order.reckon(whole, 0, [8000], tokens=2 * 16384)
     assert (reckoned["expected"], reckoned["memory_mb"]) == ("small", 3856 + expert_order.HOST_MB)
     for each, name in zip(whole, ("long", "small"), strict=True):
-        known = model_fit.ModelSpec(name, "f", "0", each["memory_mb"], (), each["token_bytes"])
+        known = model_fit.ModelSpec(
+            name=name,
+            filename="f",
+            sha256="0",
+            memory_mb=each["memory_mb"],
+            requires_cpu=(),
+            token_bytes=each["token_bytes"],
+        )
         assert expert_order.with_context(each, 32768) == known.with_context(32768).memory_mb
 
 

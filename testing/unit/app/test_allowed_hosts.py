@@ -36,7 +36,14 @@ def test_machines_whose_front_is_in_consul_are_known_while_it_is(tmp_path: Path)
     assert "attic.local" not in names()
 
     directory.put(
-        Endpoint(FRONT_SERVICE, "i", "attic", "203.0.113.8", 8000, meta={"host": "OldPC.fritz.box"})
+        Endpoint(
+            service=FRONT_SERVICE,
+            id="i",
+            node="attic",
+            address="203.0.113.8",
+            port=8000,
+            meta={"host": "OldPC.fritz.box"},
+        )
     )
     assert {"attic", "attic.local", "203.0.113.8", "oldpc.fritz.box", "oldpc", "oldpc.lan"} <= names()
 

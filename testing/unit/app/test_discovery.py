@@ -29,7 +29,15 @@ from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
-MAIN = Endpoint("llama-api-main", "n1/a", "n1", "10.0.0.1", 20001, ("x",), meta={"description": "Talk."})
+MAIN = Endpoint(
+    service="llama-api-main",
+    id="n1/a",
+    node="n1",
+    address="10.0.0.1",
+    port=20001,
+    tags=("x",),
+    meta={"description": "Talk."},
+)
 
 
 def settings(**values: str) -> Settings:
@@ -48,7 +56,9 @@ async def test_without_consul_the_agents_own_model_is_the_expert_main() -> None:
 
 
 def test_experts_are_told_with_what_is_known_of_them() -> None:
-    ill = Endpoint("llama-api-math", "n2/b", "n2", "10.0.0.2", 20002, passing=False)
+    ill = Endpoint(
+        service="llama-api-math", id="n2/b", node="n2", address="10.0.0.2", port=20002, passing=False
+    )
     directory = FakeDirectory(MAIN, ill)
     said = FakeExperts(Expert("main", "Talk.", ("Hello",)), Expert("math", is_up=False))
     view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), said)
@@ -69,7 +79,9 @@ def test_experts_are_told_with_what_is_known_of_them() -> None:
 
 
 async def test_an_expert_elsewhere_is_told_with_its_address_and_without_its_key() -> None:
-    oracle = ExternalExpert("oracle", "https://api.example.com/v1", "large", "hunter2")
+    oracle = ExternalExpert(
+        name="oracle", base_url="https://api.example.com/v1", model="large", api_key="hunter2"
+    )
     directory = await open_directory(settings(), FakeClock(), [oracle])
     book = ExpertRegistry(directory, FakeExperts(), {"oracle": Profile(description="Law.")})
     view = describe_experts(directory, settings(), PickedLlm(FakeLlm(), None, "why"), book)
@@ -80,8 +92,10 @@ async def test_an_expert_elsewhere_is_told_with_its_address_and_without_its_key(
 
 
 def test_an_expert_elsewhere_never_sees_the_houses_key_nor_the_house_its() -> None:
-    oracle = ExternalExpert("main-2", "https://api.example.com/v1", "large", "theirs")
-    free = ExternalExpert("free", "http://box.lan:1/v1", "small")
+    oracle = ExternalExpert(
+        name="main-2", base_url="https://api.example.com/v1", model="large", api_key="theirs"
+    )
+    free = ExternalExpert(name="free", base_url="http://box.lan:1/v1", model="small")
     credentials = credentials_for(settings(TWIN_EXPERT_KEY="ours", LLM_MODEL="own"), [oracle, free])
     assert credentials(MAIN) == EndpointCredentials("own", "ours")
     assert credentials(oracle.endpoint) == EndpointCredentials("large", "theirs", is_llama=False)
@@ -103,7 +117,7 @@ def test_the_memorys_addresses_follow_the_directory() -> None:
     directory = FakeDirectory()
     urls = memory_urls(directory)
     assert urls() == []
-    directory.put(Endpoint("memory-service", "n1/m", "n1", "10.0.0.1", 20003))
+    directory.put(Endpoint(service="memory-service", id="n1/m", node="n1", address="10.0.0.1", port=20003))
     assert urls() == ["http://10.0.0.1:20003"]
 
 
@@ -125,7 +139,7 @@ async def test_what_experts_say_is_read_ahead_whenever_they_change() -> None:
     await asyncio.sleep(0)
     directory.put(MAIN)
     assert await read.get() == 1
-    directory.put(Endpoint("llama-api-math", "n2/b", "n2", "10.0.0.2", 20002))
+    directory.put(Endpoint(service="llama-api-math", id="n2/b", node="n2", address="10.0.0.2", port=20002))
     assert await read.get() == 2, "a failure ends nothing"
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)

@@ -16,9 +16,13 @@ from pipecatapp.settings import Settings
 pytestmark = pytest.mark.unit
 
 SSSE3 = frozenset({"sse2", "ssse3"})
-CORE2 = CpuInfo("Core 2 Duo T7700", SSSE3, 2, 8000, 6000)
-PENRYN = CpuInfo("Core 2 Duo E8400", SSSE3 | {"sse4_1"}, 2, 8000, 6000)
-MODERN = CpuInfo("modern", SSSE3 | {"sse4_1", *LLAMA_WHEEL_FLAGS}, 2, 8000, 6000)
+CORE2 = CpuInfo(model="Core 2 Duo T7700", flags=SSSE3, cores=2, memory_mb=8000, available_mb=6000)
+PENRYN = CpuInfo(
+    model="Core 2 Duo E8400", flags=SSSE3 | {"sse4_1"}, cores=2, memory_mb=8000, available_mb=6000
+)
+MODERN = CpuInfo(
+    model="modern", flags=SSSE3 | {"sse4_1", *LLAMA_WHEEL_FLAGS}, cores=2, memory_mb=8000, available_mb=6000
+)
 
 
 def settings(**values: str) -> Settings:

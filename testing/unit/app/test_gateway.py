@@ -22,12 +22,20 @@ from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
-OWN = Upstream("http://127.0.0.1:1/v1", "own")
-ORACLE = ExternalExpert("coding", "https://api.example.com/v1", "large", "secret")
+OWN = Upstream(base_url="http://127.0.0.1:1/v1", name="own")
+ORACLE = ExternalExpert(name="coding", base_url="https://api.example.com/v1", model="large", api_key="secret")
 
 
 def endpoint(expert: str, port: int, *, passing: bool = True, tags: tuple[str, ...] = ()) -> Endpoint:
-    return Endpoint(f"llama-api-{expert}", f"{expert}{port}", "node", "10.0.0.1", port, tags, passing)
+    return Endpoint(
+        service=f"llama-api-{expert}",
+        id=f"{expert}{port}",
+        node="node",
+        address="10.0.0.1",
+        port=port,
+        tags=tags,
+        passing=passing,
+    )
 
 
 def credentials(endpoint: Endpoint) -> EndpointCredentials:

@@ -28,7 +28,7 @@ def catalogue() -> Catalogue:
 
 
 def machine(available_mb: int, flags: frozenset[str] = frozenset()) -> CpuInfo:
-    return CpuInfo("a CPU", flags, 2, 8000, available_mb)
+    return CpuInfo(model="a CPU", flags=flags, cores=2, memory_mb=8000, available_mb=available_mb)
 
 
 def options(*arguments: str) -> argparse.Namespace:

@@ -20,12 +20,14 @@ from testing.fakes.fake_llm import FakeLlm
 
 pytestmark = pytest.mark.unit
 
-REQUEST = ChatRequest((COUNT,), slot=1)
+REQUEST = ChatRequest(messages=(COUNT,), slot=1)
 GONE = AdapterError("llm-unreachable", "nobody is there", retryable=True)
 
 
 def main(port: int, passing: bool = True) -> Endpoint:
-    return Endpoint("llama-api-main", f"n/{port}", "n", "10.0.0.1", port, passing=passing)
+    return Endpoint(
+        service="llama-api-main", id=f"n/{port}", node="n", address="10.0.0.1", port=port, passing=passing
+    )
 
 
 class House:
@@ -179,15 +181,15 @@ async def test_closing_closes_everybody() -> None:
 
 def test_experts_are_those_with_the_prefix_and_main_comes_first() -> None:
     directory = FakeDirectory(
-        Endpoint("llama-api-coding", "a", "n", "h", 1),
-        Endpoint("llama-api-main", "b", "n", "h", 2),
-        Endpoint("rpc-provider", "c", "n", "h", 3, ("pool=main",)),
+        Endpoint(service="llama-api-coding", id="a", node="n", address="h", port=1),
+        Endpoint(service="llama-api-main", id="b", node="n", address="h", port=2),
+        Endpoint(service="rpc-provider", id="c", node="n", address="h", port=3, tags=("pool=main",)),
     )
     assert expert_names(directory) == ("main", "coding")
 
 
 def test_a_service_whose_checks_all_fail_is_asked_all_the_same() -> None:
-    ill = Endpoint(MEMORY_SERVICE, "a", "n", "h", 1, passing=False)
-    well = Endpoint(MEMORY_SERVICE, "b", "n", "h", 2)
+    ill = Endpoint(service=MEMORY_SERVICE, id="a", node="n", address="h", port=1, passing=False)
+    well = Endpoint(service=MEMORY_SERVICE, id="b", node="n", address="h", port=2)
     assert healthy_or_all(FakeDirectory(ill), MEMORY_SERVICE) == (ill,)
     assert healthy_or_all(FakeDirectory(ill, well), MEMORY_SERVICE) == (well,)

@@ -60,7 +60,12 @@ def test_an_expert_elsewhere_is_a_service_with_its_address_model_key_and_profile
     oracle, math = load(tmp_path, WHOLE)
     profile = Profile(description="Law and taxes.", examples=("What does the law say?",))
     assert oracle == ExternalExpert(
-        "oracle", "https://api.example.com/proxy/v1", "some/large-model", "Secret-1", True, profile
+        name="oracle",
+        base_url="https://api.example.com/proxy/v1",
+        model="some/large-model",
+        api_key="Secret-1",
+        calls_tools=True,
+        profile=profile,
     )
     endpoint = oracle.endpoint
     assert (endpoint.service, endpoint.node, endpoint.port) == ("llama-api-oracle", "api.example.com", 443)

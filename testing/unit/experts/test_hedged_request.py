@@ -21,7 +21,7 @@ from testing.virtual_time import LoopClock, virtual_time
 
 pytestmark = pytest.mark.unit
 
-REQUEST = ChatRequest((COUNT,))
+REQUEST = ChatRequest(messages=(COUNT,))
 WHOLE = "one two three four five six"
 GONE = AdapterError("llm-unreachable", "nobody is there", retryable=True)
 POLICY = HedgingPolicy()
@@ -80,7 +80,13 @@ class House:
 
     def add(self, model: Model, expert: str = "") -> None:
         port = 1000 + len(self.models)
-        endpoint = Endpoint(f"llama-api-{expert or self.expert}", model.name, "n", "10.0.0.1", port)
+        endpoint = Endpoint(
+            service=f"llama-api-{expert or self.expert}",
+            id=model.name,
+            node="n",
+            address="10.0.0.1",
+            port=port,
+        )
         self.models[endpoint.url] = model
         self.directory.put(endpoint)
 

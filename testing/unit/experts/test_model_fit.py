@@ -18,7 +18,7 @@ from pipecatapp.ports import Endpoint
 
 pytestmark = pytest.mark.unit
 
-PHI = ModelSpec("phi", "phi.gguf", "0" * 64, 2000, ("avx2",))
+PHI = ModelSpec(name="phi", filename="phi.gguf", sha256="0" * 64, memory_mb=2000, requires_cpu=("avx2",))
 FLAGS = ("sse4_1", "avx2")
 
 
@@ -39,7 +39,14 @@ def test_a_model_needs_room_and_a_cpu(budget: MemoryBudget, reason: str) -> None
 
 def test_more_context_takes_more_memory() -> None:
     # Qwen3 4B: 36 layers, and 8 heads of 128 for keys and as many for values, 2 bytes each.
-    large = ModelSpec("large", "large.gguf", "0" * 64, 3600, (), 36 * 2 * 8 * 128 * 2)
+    large = ModelSpec(
+        name="large",
+        filename="large.gguf",
+        sha256="0" * 64,
+        memory_mb=3600,
+        requires_cpu=(),
+        token_bytes=36 * 2 * 8 * 128 * 2,
+    )
     assert large.with_context(2 * 4096) == large
     longer = large.with_context(2 * 16384)
     assert longer.memory_mb == 3600 + 24576 * 147456 // 2**20 == 7056
@@ -68,7 +75,19 @@ def test_layers_go_by_what_is_lent() -> None:
 
 def test_a_worker_says_whose_it_is_and_what_it_lends() -> None:
     tags = (pool_of("creative"), "memory-mb=1100")
-    worker = Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, tags)
+    worker = Endpoint(service=RPC_PROVIDER, id="w", node="attic", address="192.0.2.1", port=20000, tags=tags)
     assert pool_of("creative") == "pool=creative"
     assert rpc_memory_mb(worker) == 1100
-    assert rpc_memory_mb(Endpoint(RPC_PROVIDER, "w", "attic", "192.0.2.1", 20000, ("memory-mb=much",))) == 0
+    assert (
+        rpc_memory_mb(
+            Endpoint(
+                service=RPC_PROVIDER,
+                id="w",
+                node="attic",
+                address="192.0.2.1",
+                port=20000,
+                tags=("memory-mb=much",),
+            )
+        )
+        == 0
+    )

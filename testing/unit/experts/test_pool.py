@@ -46,7 +46,9 @@ class House:
     def add(self, expert: str) -> None:
         self.models[expert] = Named(expert)
         port = 1000 + len(self.models)
-        self.directory.put(Endpoint(f"llama-api-{expert}", f"n/{port}", "n", "10.0.0.1", port))
+        self.directory.put(
+            Endpoint(service=f"llama-api-{expert}", id=f"n/{port}", node="n", address="10.0.0.1", port=port)
+        )
 
     def connect(self, endpoint: Endpoint) -> LlmClient:
         expert = endpoint.service.removeprefix("llama-api-")
@@ -54,7 +56,7 @@ class House:
         return self.models[expert]
 
     async def ask(self, expert: str) -> str:
-        return text_of(await collect(self.pool.client(expert), ChatRequest((COUNT,))))
+        return text_of(await collect(self.pool.client(expert), ChatRequest(messages=(COUNT,))))
 
 
 async def test_an_expert_is_asked_by_its_name() -> None:
@@ -84,9 +86,9 @@ async def test_main_answers_for_an_expert_that_fails_and_this_machines_own_for_m
 async def test_each_piece_says_by_whom_it_is_and_why_not_by_who_was_asked() -> None:
     house = House("main", "creative", own=Named("own"))
     house.models["creative"].error = GONE
-    deltas = await collect(house.pool.client("creative"), ChatRequest((COUNT,)))
+    deltas = await collect(house.pool.client("creative"), ChatRequest(messages=(COUNT,)))
     assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "nobody is there")}
-    deltas = await collect(house.pool.client("main"), ChatRequest((COUNT,)))
+    deltas = await collect(house.pool.client("main"), ChatRequest(messages=(COUNT,)))
     assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "")}
 
 
@@ -109,19 +111,23 @@ async def test_experts_share_the_connection_to_an_address_and_its_failures() -> 
 async def test_two_experts_at_one_address_are_asked_each_by_its_own_name() -> None:
     house = House("main", "creative", own=Named("own"))
     house.models["poetry"] = Named("poetry")
-    house.directory.put(Endpoint("llama-api-poetry", "n/poetry", "n", "10.0.0.1", 1002))
+    house.directory.put(
+        Endpoint(service="llama-api-poetry", id="n/poetry", node="n", address="10.0.0.1", port=1002)
+    )
     for expert in ("creative", "poetry", "creative"):
-        deltas = await collect(house.pool.client(expert), ChatRequest((COUNT,)))
+        deltas = await collect(house.pool.client(expert), ChatRequest(messages=(COUNT,)))
         assert {delta.source for delta in deltas} == {expert}
 
 
 async def test_an_expert_elsewhere_that_fails_is_answered_for_by_the_house() -> None:
     house = House("main", own=Named("own"))
     house.models["oracle"] = Named("oracle")
-    house.directory.put(ExternalExpert("oracle", "https://api.example.com/v1", "large").endpoint)
+    house.directory.put(
+        ExternalExpert(name="oracle", base_url="https://api.example.com/v1", model="large").endpoint
+    )
     assert await house.ask("oracle") == "I am oracle"
     house.models["oracle"].error = GONE
-    deltas = await collect(house.pool.client("oracle"), ChatRequest((COUNT,)))
+    deltas = await collect(house.pool.client("oracle"), ChatRequest(messages=(COUNT,)))
     assert {(delta.source, delta.fallback_reason) for delta in deltas} == {("main", "nobody is there")}
     house.models["main"].error = GONE
     assert await house.ask("main") == "I am own", "whoever is not asked for elsewhere stays in the house"

@@ -33,7 +33,16 @@ REQUESTS = Path(__file__).resolve().parents[2] / "bench"
 
 
 def endpoint(expert: str, port: int = 1, *, passing: bool = True, **meta: str) -> Endpoint:
-    return Endpoint(f"llama-api-{expert}", f"n/{port}", "n", "10.0.0.1", port, (), passing, meta)
+    return Endpoint(
+        service=f"llama-api-{expert}",
+        id=f"n/{port}",
+        node="n",
+        address="10.0.0.1",
+        port=port,
+        tags=(),
+        passing=passing,
+        meta=meta,
+    )
 
 
 class TestFakeExperts(ExpertsSuite):

@@ -26,7 +26,7 @@ class TestFakeLlm(LlmSuite):
 
     async def test_replies_come_in_turn_and_the_last_stays(self) -> None:
         llm = FakeLlm(["a", "b"])
-        answers = [text_of(await collect(llm, ChatRequest((COUNT,)))) for _ in range(3)]
+        answers = [text_of(await collect(llm, ChatRequest(messages=(COUNT,)))) for _ in range(3)]
         assert answers == ["a", "b", "b"]
         assert len(llm.requests) == 3
 
@@ -34,7 +34,7 @@ class TestFakeLlm(LlmSuite):
         llm = FakeLlm([BreaksOff("half an")])
         heard = []
         with pytest.raises(AdapterError, match="broke off"):
-            async for delta in llm.stream(ChatRequest((COUNT,))):
+            async for delta in llm.stream(ChatRequest(messages=(COUNT,))):
                 heard.append(delta.text)
         assert "".join(heard) == "half an"
 

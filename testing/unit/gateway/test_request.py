@@ -15,7 +15,7 @@ from pipecatapp.gateway.upstreams import Upstream
 pytestmark = pytest.mark.unit
 
 MESSAGES = [{"role": "user", "content": "hi"}]
-LLAMA = Upstream("http://a/v1", "a")
+LLAMA = Upstream(base_url="http://a/v1", name="a")
 
 
 def body(**fields: Any) -> bytes:
@@ -28,12 +28,12 @@ def test_the_very_bytes_are_sent_on() -> None:
 
 
 def test_a_server_that_knows_models_by_name_is_asked_for_its_own() -> None:
-    other = Upstream("http://b/v1", "b", model="gpt-x")
+    other = Upstream(base_url="http://b/v1", name="b", model="gpt-x")
     assert json.loads(parse_request(body(model="main"), "messages").body_for(other))["model"] == "gpt-x"
 
 
 def test_a_server_that_is_not_llama_cpp_is_spared_its_fields() -> None:
-    other = Upstream("http://b/v1", "b", model="gpt-x")
+    other = Upstream(base_url="http://b/v1", name="b", model="gpt-x")
     fields = {
         "cache_prompt": True,
         "n_probs": 3,
@@ -52,7 +52,7 @@ def test_a_server_that_is_not_llama_cpp_is_spared_its_fields() -> None:
 def test_a_grammar_is_refused_where_there_is_none() -> None:
     request = parse_request(body(grammar='root ::= "a"'), "messages")
     with pytest.raises(GatewayError, match="b takes no grammar") as caught:
-        request.body_for(Upstream("http://b/v1", "b", model="gpt-x"))
+        request.body_for(Upstream(base_url="http://b/v1", name="b", model="gpt-x"))
     assert (caught.value.param, caught.value.status) == ("grammar", 400)
     assert request.body_for(LLAMA) is request.raw
 

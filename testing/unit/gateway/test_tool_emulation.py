@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 
 PROMPTS = ToolPrompts("Name a tool.", "Words.", [("Hello!", "Hi."), ("Thanks.", "Welcome.")])
 USER = {"role": "user", "content": "Weather in Paris?"}
-NATIVE = Upstream("http://a/v1", "a", calls_tools=True)
-PLAIN = Upstream("http://b/v1", "b")
+NATIVE = Upstream(base_url="http://a/v1", name="a", calls_tools=True)
+PLAIN = Upstream(base_url="http://b/v1", name="b")
 
 
 def tool(name: str = "get_weather", **parameters: Any) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def test_a_strict_tool_is_refused_where_its_arguments_could_not_be_kept_to() -> 
 def test_another_server_gets_schemas_as_they_came() -> None:
     schema = {"type": "object", "properties": {"v": {"type": "string", "pattern": "(?<=x)y"}}}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    other = Upstream("http://c/v1", "c", model="gpt-x")
+    other = Upstream(base_url="http://c/v1", name="c", model="gpt-x")
     made = plan(tools=[tool("open", **schema)], response_format=wanted)
     sent = json.loads(made.body_for(other))["response_format"]["json_schema"]["schema"]["anyOf"]
     assert [one["properties"]["arguments"] for one in sent][0] == schema

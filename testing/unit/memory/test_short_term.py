@@ -11,7 +11,9 @@ pytestmark = pytest.mark.unit
 
 
 def turn(user: str, assistant: str) -> StoredTurn:
-    return StoredTurn(user, user, assistant, False, 1.0)
+    return StoredTurn(
+        turn_id=user, user_text=user, assistant_text=assistant, interrupted=False, created_s=1.0
+    )
 
 
 def kept(memory: ShortTermMemory) -> list[str]:

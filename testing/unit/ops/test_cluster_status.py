@@ -12,10 +12,17 @@ from pipecatapp.ports import ClusterJob, JobGroup
 
 pytestmark = pytest.mark.unit
 
-N1 = NodeStatus("n1", "10.0.0.1", "leader", "alive", "ready")
-N2 = NodeStatus("n2", "10.0.0.2", "client", "alive", "ready")
-AGENT = ClusterJob("pipecat-app", "service", "running", (JobGroup("agent", 2, 2, 2),))
-WELL = ClusterStatus("n1", "n1", (N1, N2), (AGENT,), (ServiceStatus("pipecat-app", 2, 2, ("n1", "n2")),), ())
+N1 = NodeStatus(name="n1", address="10.0.0.1", role="leader", consul="alive", nomad="ready")
+N2 = NodeStatus(name="n2", address="10.0.0.2", role="client", consul="alive", nomad="ready")
+AGENT = ClusterJob(id="pipecat-app", type="service", status="running", groups=(JobGroup("agent", 2, 2, 2),))
+WELL = ClusterStatus(
+    consul_leader="n1",
+    nomad_leader="n1",
+    nodes=(N1, N2),
+    jobs=(AGENT,),
+    services=(ServiceStatus("pipecat-app", 2, 2, ("n1", "n2")),),
+    errors=(),
+)
 
 
 def test_a_cluster_that_is_well_has_no_faults() -> None:
@@ -48,7 +55,7 @@ def test_what_is_not_well_is_said_in_a_sentence(change: dict[str, object], words
     [
         replace(AGENT, is_stopped=True, groups=(JobGroup("agent", 2, 0, 0),)),
         replace(AGENT, groups=(JobGroup("agent", 0, 0, 0),)),
-        ClusterJob("health-check", "batch", "dead", (JobGroup("check", 1, 0, 0),)),
+        ClusterJob(id="health-check", type="batch", status="dead", groups=(JobGroup("check", 1, 0, 0),)),
     ],
     ids=["stopped", "asleep", "done"],
 )
@@ -73,5 +80,12 @@ def test_the_table_can_be_read() -> None:
 
 
 def test_an_empty_cluster_is_a_line() -> None:
-    nothing = ClusterStatus("", "", (), (), (), ("There is no Consul at x.",))
+    nothing = ClusterStatus(
+        consul_leader="",
+        nomad_leader="",
+        nodes=(),
+        jobs=(),
+        services=(),
+        errors=("There is no Consul at x.",),
+    )
     assert list(format_status(nothing)) == ["leaders: Consul none, Nomad none"]

@@ -43,7 +43,9 @@ class TestLocalToolBox(ToolBoxSuite):
 class TestFakeToolBox(ToolBoxSuite):
     @pytest.fixture
     def toolbox(self) -> FakeToolBox:
-        spec = ToolSpec("clock", "Tell the time.", {"type": "object", "properties": {}})
+        spec = ToolSpec(
+            name="clock", description="Tell the time.", parameters={"type": "object", "properties": {}}
+        )
         return FakeToolBox(FakeTool(spec, ToolResult(True, "It is noon."), read_question))
 
 

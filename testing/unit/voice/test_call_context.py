@@ -19,7 +19,7 @@ async def test_benchmark_mode_tells_the_log_each_spoken_turns_stages(
 ) -> None:
     clock = FakeClock()
     session = Session("s", run_workflow=ScriptedWorkflow(), store=FakeMemory(), clock=clock, max_text_chars=9)
-    context = CallContext(session, clock, logs_latency=is_measured)
+    context = CallContext(session=session, clock=clock, logs_latency=is_measured)
     with caplog.at_level("INFO"):
         context.trace.user_started()
         context.trace.speech_ended(0.2)

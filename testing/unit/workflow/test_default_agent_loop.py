@@ -24,8 +24,12 @@ from testing.unit.workflow.conftest import Bench, services_of
 pytestmark = pytest.mark.unit
 
 TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-LOOK_UP = ToolSpec("look_up", "Look something up.", TEXT, examples=("Look up the postcode",))
-ENDING = ToolSpec("final_answer", "Answer and end the turn.", TEXT, examples=("Hello there",))
+LOOK_UP = ToolSpec(
+    name="look_up", description="Look something up.", parameters=TEXT, examples=("Look up the postcode",)
+)
+ENDING = ToolSpec(
+    name="final_answer", description="Answer and end the turn.", parameters=TEXT, examples=("Hello there",)
+)
 LOAD = load_workflow(Settings.model_fields["workflows_dir"].default / "default_agent_loop.yaml")
 
 

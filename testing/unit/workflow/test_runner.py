@@ -298,9 +298,9 @@ nodes:
 outputs: {text: tell.text}
 """
 DICE = ToolSpec(
-    "dice",
-    "Roll a die.",
-    {"type": "object", "properties": {"sides": {"type": "integer"}}, "required": ["sides"]},
+    name="dice",
+    description="Roll a die.",
+    parameters={"type": "object", "properties": {"sides": {"type": "integer"}}, "required": ["sides"]},
 )
 CALL = '{"name": "dice", "arguments": {"sides": 6}}'
 
@@ -404,8 +404,16 @@ async def test_a_tool_that_needs_approval_waits_for_the_turn(bench: MakeBench) -
     outputs: {text: call.speech}
     """
     toolbox = FakeToolBox(
-        FakeTool(ToolSpec("unlock", "Unlock.", {"type": "object"}, True), ToolResult(True, "", "Unlocked.")),
-        FakeTool(ToolSpec("look", "Look.", {"type": "object"}), ToolResult(True, "", "I see.")),
+        FakeTool(
+            ToolSpec(
+                name="unlock", description="Unlock.", parameters={"type": "object"}, needs_approval=True
+            ),
+            ToolResult(True, "", "Unlocked."),
+        ),
+        FakeTool(
+            ToolSpec(name="look", description="Look.", parameters={"type": "object"}),
+            ToolResult(True, "", "I see."),
+        ),
     )
     harmless = bench(text, toolbox=toolbox, confirmed=False)
     harmful = bench(text, toolbox=toolbox, confirmed=False)
@@ -456,9 +464,9 @@ class RelayLlm(FakeLlm):
     """A model whose second word is another's."""
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDelta]:
-        yield ChatDelta("One ", source="first")
-        yield ChatDelta("two ", source="second", fallback_reason="first is gone")
-        yield ChatDelta("three.", "stop", source="second", fallback_reason="first is gone")
+        yield ChatDelta(text="One ", source="first")
+        yield ChatDelta(text="two ", source="second", fallback_reason="first is gone")
+        yield ChatDelta(text="three.", finish="stop", source="second", fallback_reason="first is gone")
 
 
 async def test_who_answers_is_told_before_the_words_of_each(bench: MakeBench) -> None:

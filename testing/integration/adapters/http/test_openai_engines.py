@@ -80,7 +80,7 @@ class TestOpenAiEmbedder(EmbedderSuite):
 async def ask_llm(url: str, key: str, timeout_s: float) -> None:
     engine = OpenAiLlm(url, "model", key, name="the LLM", request_timeout_s=timeout_s)
     try:
-        await collect(engine, ChatRequest((COUNT,)))
+        await collect(engine, ChatRequest(messages=(COUNT,)))
     finally:
         await engine.close()
 
@@ -168,18 +168,18 @@ async def test_an_absent_server_is_named(kind: str) -> None:
 async def test_prefill_fails_in_silence_and_asks_only_llama(server: OpenAiServer) -> None:
     server.failure = "refuse"
     engine = OpenAiLlm(server.url, "model", KEY)
-    await engine.prefill(ChatRequest((COUNT,)))
+    await engine.prefill(ChatRequest(messages=(COUNT,)))
     await engine.close()
 
 
 async def test_a_server_without_grammars_is_not_asked_for_one(server: OpenAiServer) -> None:
     engine = OpenAiLlm(server.url, "model", KEY, llama_extensions=False)
     with pytest.raises(AdapterError, match="takes no grammar"):
-        await collect(engine, ChatRequest((COUNT,), grammar='root ::= "yes"'))
+        await collect(engine, ChatRequest(messages=(COUNT,), grammar='root ::= "yes"'))
     await engine.close()
 
 
-SAID = ChatRequest((COUNT, Message("assistant", "one two three")), max_tokens=20)
+SAID = ChatRequest(messages=(COUNT, Message("assistant", "one two three")), max_tokens=20)
 REST = " four five six"
 
 
@@ -218,7 +218,7 @@ async def test_a_server_that_refuses_those_fields_is_asked_in_words(
 
 async def test_where_a_schema_begins_anew_the_whole_is_asked_for(server: OpenAiServer) -> None:
     whole = '{"tool": "time"}'
-    said = ChatRequest((COUNT, Message("assistant", whole[:8])), json_schema={"type": "object"})
+    said = ChatRequest(messages=(COUNT, Message("assistant", whole[:8])), json_schema={"type": "object"})
     assert await rest_of(server, FakeLlm([whole]), said) == [whole[8:]]
     assert server.requests[0][1]["messages"][-1]["role"] == "user"
     with pytest.raises(AdapterError, match="another answer") as failure:

@@ -19,7 +19,16 @@ async def write(path: Path, name: str, count: int) -> None:
     store = SqliteFaissStore(path, FakeEmbedder(), FakeClock())
     for number in range(count):
         fact = await store.add_fact(f"The box of {name} number {number} is full.")
-        await store.append_turn(name, StoredTurn(f"turn-{number}", "hello", "hi", False, float(number)))
+        await store.append_turn(
+            name,
+            StoredTurn(
+                turn_id=f"turn-{number}",
+                user_text="hello",
+                assistant_text="hi",
+                interrupted=False,
+                created_s=float(number),
+            ),
+        )
         sys.stdout.write(f"{number} {fact.id}\n")
         sys.stdout.flush()
     await store.close()

@@ -26,7 +26,15 @@ pytestmark = pytest.mark.unit
 
 
 def endpoint(service: str, port: int, tags: tuple[str, ...] = (), passing: bool = True) -> Endpoint:
-    return Endpoint(service, f"{service}-{port}", "here", "127.0.0.1", port, tags, passing)
+    return Endpoint(
+        service=service,
+        id=f"{service}-{port}",
+        node="here",
+        address="127.0.0.1",
+        port=port,
+        tags=tags,
+        passing=passing,
+    )
 
 
 class FakeWorld:
@@ -83,7 +91,7 @@ class JoinedWorld(FakeWorld):
 
     def __init__(self) -> None:
         super().__init__()
-        stays = Endpoint("llama-api-stays", "stays", "n", "10.0.0.9", 9)
+        stays = Endpoint(service="llama-api-stays", id="stays", node="n", address="10.0.0.9", port=9)
         self.directory = CompositeDirectory(self.fake, [stays])
 
 

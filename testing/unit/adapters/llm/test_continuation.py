@@ -68,8 +68,8 @@ def test_another_answer_is_no_rest() -> None:
 
 
 def test_what_was_said_is_the_assistants_last_message() -> None:
-    request = ChatRequest((USER, Message("assistant", "In Par")), max_tokens=10)
-    assert (partial_answer(ChatRequest((USER,))), partial_answer(request)) == ("", "In Par")
+    request = ChatRequest(messages=(USER, Message("assistant", "In Par")), max_tokens=10)
+    assert (partial_answer(ChatRequest(messages=(USER,))), partial_answer(request)) == ("", "In Par")
     assert continuation_prompt(request).messages[:2] == request.messages
     assert continuation_prompt(request).messages[2].role == "user"
     assert (restart_request(request).messages, restart_request(request).max_tokens) == ((USER,), 16)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.unit
 
 
 def found(text: str, score: float, said: int) -> ScoredFact:
-    return ScoredFact(Fact(text, text, 1.0, "", score), said)
+    return ScoredFact(Fact(id=text, text=text, created_s=1.0, session_id="", score=score), said)
 
 
 @pytest.mark.parametrize(

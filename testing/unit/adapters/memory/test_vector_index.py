@@ -10,8 +10,12 @@ from pipecatapp.adapters.memory.vector_index import NumpyIndex, open_index
 
 pytestmark = pytest.mark.unit
 
-CORE2 = CpuInfo("Core 2 Duo T7700", frozenset({"ssse3"}), 2, 8000, 6000)
-PENRYN = CpuInfo("Core 2 Duo E8400", frozenset({"ssse3", "sse4_1"}), 2, 8000, 6000)
+CORE2 = CpuInfo(
+    model="Core 2 Duo T7700", flags=frozenset({"ssse3"}), cores=2, memory_mb=8000, available_mb=6000
+)
+PENRYN = CpuInfo(
+    model="Core 2 Duo E8400", flags=frozenset({"ssse3", "sse4_1"}), cores=2, memory_mb=8000, available_mb=6000
+)
 
 
 def unit_rows(count: int) -> np.ndarray:
