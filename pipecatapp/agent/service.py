@@ -23,7 +23,7 @@ from pipecatapp.memory.state_file import decode_state, encode_state
 from pipecatapp.ports import Clock, Fact, MemoryStore, SavedState, SavedStates, StoredTurn
 from pipecatapp.settings import Settings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_SESSIONS = 500
 """Sessions held at once; an idle one is a few kilobytes and is revived from the store when it comes back."""
@@ -273,7 +273,7 @@ class TwinService:
             result = await turn.finish(interrupted=not is_whole)
         if result is not None:
             if self._settings.benchmark_mode:
-                logger.info("Turn latency", extra={"turn_id": turn.id, "latency_ms": result.latency_ms})
+                log.info("Turn latency", extra={"turn_id": turn.id, "latency_ms": result.latency_ms})
             yield ChatReply(
                 session_id=session.id,
                 text=result.text,
@@ -291,7 +291,7 @@ class TwinService:
         try:
             return await self._store.recent_turns(session_id, limit=KEPT_TURNS)
         except AdapterError as exc:
-            logger.warning("A conversation goes on without its past", extra={"code": exc.code})
+            log.warning("A conversation goes on without its past", extra={"code": exc.code})
             return None
 
     async def _start(self, session: Session) -> Session:

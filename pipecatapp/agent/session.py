@@ -22,7 +22,7 @@ from pipecatapp.ports import Clock, MemoryStore, Message, StoredTurn
 from pipecatapp.workflow.run_events import RunEvent
 from pipecatapp.workflow.services import RunContext
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RunWorkflow = Callable[[Mapping[str, object], RunContext], AsyncIterator[RunEvent]]
 """Makes the answer to `{"user_text": str, "history": list[Message]}`; closing the iterator stops the work."""
@@ -231,7 +231,7 @@ class Session:
         try:
             await self.reload()
         except AgentError as exc:
-            logger.warning("The conversation's past could not be read", extra={"code": exc.code})
+            log.warning("The conversation's past could not be read", extra={"code": exc.code})
         return self._short_term.messages(without_fallback_reply)
 
     async def record(self, turn: StoredTurn) -> None:
@@ -258,4 +258,4 @@ class Session:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("A task of a session failed", exc_info=error)
+            log.error("A task of a session failed", exc_info=error)

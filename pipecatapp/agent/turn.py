@@ -36,7 +36,7 @@ from pipecatapp.ports import Message, StoredTurn
 from pipecatapp.workflow.run_events import EventRaised, RunEvent, RunFinished, TextPiece
 from pipecatapp.workflow.services import RunContext
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 SPOKEN_GRACE_S = 0.5
 """Seconds that the voice layer has to say what was spoken of a turn that another one interrupted."""
@@ -266,10 +266,10 @@ class Turn:
             if not self.answer:
                 self._say(NO_ANSWER)
         except AgentError as exc:
-            logger.warning("A turn failed", extra={"code": exc.code, "pii_text": exc.message})
+            log.warning("A turn failed", extra={"code": exc.code, "pii_text": exc.message})
             self._fail(ErrorRaised(exc.code, exc.message, exc.hint), exc)
         except Exception as exc:
-            logger.exception("A turn failed by a fault of ours")
+            log.exception("A turn failed by a fault of ours")
             self._fail(ErrorRaised("internal", "Something went wrong while I made the answer."), exc)
         finally:
             self._made_s = self._host.monotonic_s()
@@ -378,7 +378,7 @@ class Turn:
         try:
             await self._host.record(stored)
         except AgentError as exc:
-            logger.warning("A turn could not be stored", extra={"code": exc.code})
+            log.warning("A turn could not be stored", extra={"code": exc.code})
             self._publish(ErrorRaised(exc.code, exc.message, exc.hint))
         finally:
             self._publish(self.result)

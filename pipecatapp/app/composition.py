@@ -51,7 +51,7 @@ async def open_agent(settings: Settings) -> AsyncIterator[AgentContext]:
         stt = await keep_open(stack, core.reasons, "speech to text", pick_stt(settings, core.store, core.cpu))
         tts = await keep_open(stack, core.reasons, "text to speech", pick_tts(settings, core.store, core.cpu))
         for part, why in core.reasons.items():
-            log.info("Picked %s: %s", part, why)
+            log.info("Picked an engine", extra={"part": part, "reason": why})
         await runner.warm()
         states = core.memory.states
         service = TwinService(runner.run, memory, clock, settings, states, prefill=runner.prefill)

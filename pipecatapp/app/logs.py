@@ -23,8 +23,12 @@ _LIBRARIES = (
 """Loggers that tell each packet or request; they are heard from warning on."""
 
 
-class _Line(logging.Formatter):
-    """`time level logger: message key=value ...`."""
+class LineFormatter(logging.Formatter):
+    """`time level logger: message key=value ...`.
+
+    Args:
+        shows_private: Whether `pii_text` is shown too.
+    """
 
     def __init__(self, *, shows_private: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
@@ -48,7 +52,7 @@ def set_up_logging(level: str) -> None:
         level: "debug", "info", "warning" or "error".
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line(shows_private=level == "debug"))
+    handler.setFormatter(LineFormatter(shows_private=level == "debug"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level != "debug":
         for name in _LIBRARIES:

@@ -167,7 +167,7 @@ async def memory_service(settings: Settings, *, address: str, inherits: Path) ->
         stack.enter_context(_only_one(folder / "memory-service.lock"))
         picked = await pick_embedder(settings, model_store(settings), read_cpu())
         stack.push_async_callback(picked.engine.close)
-        log.info("Picked embeddings: %s", picked.reason)
+        log.info("Picked an engine", extra={"part": "embeddings", "reason": picked.reason})
         uses_faiss = await faiss_works(settings)
         store = SqliteFaissStore(folder / SERVICE_FILE, picked.engine, clock, uses_faiss=uses_faiss)
         replica = None

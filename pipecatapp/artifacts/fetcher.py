@@ -31,7 +31,7 @@ from pipecatapp.artifacts.sources import (
 )
 from pipecatapp.errors import ArtifactError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 REPORTED_BYTES = 5_000_000
 """Files from this size on get a line of their own when they have arrived."""
@@ -233,7 +233,7 @@ class Fetcher:
             self._place(file, partial)
             is_large = file.size_bytes >= REPORTED_BYTES
             self._progress.finish(f"{megabytes(file.size_bytes)}, sha256 is right" if is_large else "")
-            logger.info("file fetched", extra={"file": file.filename, "source": name})
+            log.info("file fetched", extra={"file": file.filename, "source": name})
             return
         if size_of(partial) == 0:
             self._drop(partial)

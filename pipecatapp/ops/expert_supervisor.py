@@ -294,13 +294,16 @@ class ExpertSupervisor:
             model = listed.candidate(self._order.context * self._order.slots)
             # Split first; a list that fits on no workers may still hold a model for this node alone.
             for lent in (workers, ()) if workers else ((),):
-                how = f"over {len(lent)} workers" if lent else "on this node"
+                where = f"{len(lent)} workers" if lent else "this node"
                 # Twice when the CPU is at fault and not the model: its program has been tried anew by then.
                 for _ in range(2):
                     try:
                         return await self._try(model, lent, is_last=listed is last)
                     except AdapterError as exc:
-                        log.warning(f"{model.name} is not served {how}: {exc.message}")
+                        log.warning(
+                            "A model is not served",
+                            extra={"model": model.name, "where": where, "reason": exc.message},
+                        )
                         if not isinstance(exc, CpuFaultError):
                             break
         return None
@@ -365,8 +368,10 @@ class ExpertSupervisor:
             raise
         served.since_s = asyncio.get_running_loop().time()
         log.info(
-            f"{self._order.expert} is served by {model.name}",
+            "An expert is served",
             extra={
+                "expert": self._order.expert,
+                "model": model.name,
                 "layers_on": ", ".join(worker.node for worker in workers) or "this node",
                 "reads_tokens_s": round(speed.prefill, 1),
                 "writes_tokens_s": round(speed.decode, 1),
@@ -416,8 +421,12 @@ class ExpertSupervisor:
         elif found is Verdict.MODEL_FAILED:
             self._failed.add(served.model.name)
         log.error(
-            f"The server of {served.model.name} ended ({ending}); what it was answering is lost here,"
-            " and whoever asked asks elsewhere. Its last words:\n" + served.server.log_tail()
+            "The server of a model ended; what it was answering is lost here, and its caller asks elsewhere",
+            extra={
+                "model": served.model.name,
+                "ending": ending,
+                "last_words": f"\n{served.server.log_tail()}",
+            },
         )
 
     async def _wait_idle(self, used: tuple[Endpoint, ...], ended: asyncio.Task[str]) -> None:
@@ -430,7 +439,10 @@ class ExpertSupervisor:
                     silent = await self._silent(used)
                     if silent:
                         names = ", ".join(worker.node for worker in silent)
-                        log.warning(f"What is being answered is lost: {names} does not answer")
+                        log.warning(
+                            "What is being answered is lost: a worker does not answer",
+                            extra={"workers": names},
+                        )
                         return
                     if not await probe.is_busy():
                         return
@@ -459,7 +471,10 @@ class ExpertSupervisor:
             await asyncio.sleep(POLL_S)
         found = await self._workers_that_answer()
         if len(found) < self._order.workers:
-            log.warning(f"{self._order.workers} workers were ordered, and {len(found)} are there")
+            log.warning(
+                "Fewer workers are there than were ordered",
+                extra={"ordered": self._order.workers, "found": len(found)},
+            )
         return found
 
     async def _workers_that_answer(self) -> tuple[Endpoint, ...]:
@@ -467,7 +482,7 @@ class ExpertSupervisor:
         known = self._known_workers()
         silent = await self._silent(known)
         for worker in silent:
-            log.warning(f"The worker on {worker.node} does not answer; going on without it")
+            log.warning("A worker does not answer; going on without it", extra={"node": worker.node})
         return tuple(worker for worker in known if worker not in silent)
 
     async def _workers_differ(self, used: tuple[Endpoint, ...]) -> None:

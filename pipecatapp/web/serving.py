@@ -100,7 +100,7 @@ class Servers:
     async def run(self) -> None:
         """Serve until `stop`."""
         for listener in self._listeners:
-            log.info("Listening on %s", listener.url)
+            log.info("Listening", extra={"url": listener.url})
         pairs = list(zip(self._servers, self._listeners, strict=True))
         renewing = [
             asyncio.create_task(_renew(server.config, listener.certificate, listener.key))
@@ -157,10 +157,12 @@ async def _renew(config: uvicorn.Config, certificate: Path, key: Path) -> None:
             if found != known and config.ssl is not None:
                 config.ssl.load_cert_chain(certificate, key)
                 known = found
-                log.info("Serving the new certificate in %s", certificate)
+                log.info("Serving the new certificate", extra={"file": str(certificate)})
         except OSError as exc:
             # The two files are written one after the other: the next look finds both.
-            log.warning("The certificate in %s cannot be read yet: %s", certificate, exc)
+            log.warning(
+                "The new certificate cannot be read yet", extra={"file": str(certificate), "error": str(exc)}
+            )
 
 
 def _written_ns(path: Path) -> int:

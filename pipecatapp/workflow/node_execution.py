@@ -19,7 +19,7 @@ from pipecatapp.workflow.port_types import TextStream
 from pipecatapp.workflow.services import NodeServices, RunContext
 
 AnyNode = Node[Any, Any, Any]
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -97,7 +97,7 @@ class NodeExecution(NodeRun):
             await asyncio.sleep(self._definition.retry_delay_s)
         if self._definition.fallback is None:
             raise error
-        _log.warning("node fell back", extra={"node": self._definition.id, "code": error.code})
+        log.warning("node fell back", extra={"node": self._definition.id, "code": error.code})
         self._fall_back(self._definition.fallback)
 
     def _named(self, message: str) -> str:

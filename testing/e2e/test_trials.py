@@ -33,6 +33,7 @@ from pipecatapp.settings import Settings
 from testing.conformance.llm_suite import collect, text_of
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.processes import eventually
+from testing.log_lines import log_lines
 from testing.plans import PROFILES
 from testing.planted import path_with, plant_package, plant_variant, plant_withheld
 
@@ -234,7 +235,8 @@ async def test_an_expert_serves_the_same_model_after_a_new_trial(
         await eventually(lambda: host.served is not None, READY_TIMEOUT_S)
         assert host.served is not None
         assert host.served.model.name == "first"
-    assert "first is not served on this node: creative: first ended at once (SIGILL," in caplog.text
+    [told] = [line for line in log_lines(caplog) if "A model is not served" in line]
+    assert "model=first where=this node reason=creative: first ended at once (SIGILL," in told
 
 
 async def test_an_expert_whose_server_dies_later_serves_the_same_model(
@@ -250,7 +252,8 @@ async def test_an_expert_whose_server_dies_later_serves_the_same_model(
             await eventually(lambda: host.served not in (None, before), READY_TIMEOUT_S)
             assert host.served is not None
             assert host.served.model.name == "first"
-    assert "The server of first ended (SIGILL, an instruction" in caplog.text
+    [told] = [line for line in log_lines(caplog) if "The server of a model ended" in line]
+    assert "model=first ending=SIGILL, an instruction" in told
     assert "Trying llama.cpp once on this CPU" in caplog.text
 
 

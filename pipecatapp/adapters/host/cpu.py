@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 LLAMA_WHEEL_FLAGS: tuple[str, ...] = ("avx2", "bmi2", "f16c", "fma")
 """What prebuilt llama.cpp wheels are compiled for (llama.cpp's "haswell" variant)."""
@@ -125,7 +125,7 @@ def _cpuid_flags() -> set[str] | None:
         memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     except (OSError, ValueError):
         # A hardened service may not map executable memory; the kernel's list must do.
-        logger.debug("CPUID cannot be asked here")
+        log.debug("CPUID cannot be asked here")
         return None
     memory.write(_CPUID_CODE)
     buffer = (ctypes.c_char * len(_CPUID_CODE)).from_buffer(memory)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipecatapp.adapters.host.cpu import CpuInfo
 from pipecatapp.files import write_atomic
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 FOLDER = "trials"
 """Folder below TWIN_CACHE_DIR."""
@@ -155,7 +155,7 @@ class TrialResults:
             make_folder(self._folder)
             write_atomic(self._path, text.encode(), 0o666, like_folder=True)
         except OSError as exc:
-            logger.warning(
+            log.warning(
                 "What was tried cannot be kept", extra={"file": str(self._path), "error": exc.strerror}
             )
             self._unwritten.update(entries)

@@ -25,7 +25,7 @@ from pipecatapp.adapters.host.child_trial import Ending, run_child
 from pipecatapp.adapters.host.trial_results import Outcome, TrialResults, make_folder
 from pipecatapp.errors import AdapterError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 BENCH = "llama-bench"
 """The program of a trial: it reads and writes tokens, and ends."""
@@ -159,7 +159,7 @@ class LlamaVariants:
 
     def _try(self, build: Build, model: Path) -> Outcome | None:
         """Return what came of it, None when the trial showed nothing about this CPU."""
-        logger.info(
+        log.info(
             "Trying llama.cpp once on this CPU", extra={"folder": str(build.folder), "model": model.name}
         )
         ending = _compute(build.folder, model)
@@ -168,14 +168,14 @@ class LlamaVariants:
         elif ending.fault:
             outcome = self._best_that_lives(build, model)
         else:
-            logger.warning("llama.cpp could not be tried", extra={"ending": ending.words})
+            log.warning("llama.cpp could not be tried", extra={"ending": ending.words})
             return None
         if outcome.reason:
             # Even plain x86-64 died: of the model rather than of the CPU, and another one may work.
             return outcome
         self._results.keep(build.subject, outcome)
         for name, why in outcome.set_aside.items():
-            logger.warning(f"{name} is set aside: {why}")
+            log.warning("A library of llama.cpp is set aside", extra={"library": name, "reason": why})
         return outcome
 
     def _best_that_lives(self, build: Build, model: Path) -> Outcome:

@@ -24,7 +24,7 @@ from pipecatapp.adapters.llm.continuation import (
 from pipecatapp.errors import AdapterError
 from pipecatapp.ports import ChatDelta, ChatRequest
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 PATH = "/chat/completions"
 _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
@@ -153,7 +153,7 @@ class OpenAiLlm:
         try:
             await self._http.post_json(PATH, self._body(request) | {"stream": False, "max_tokens": 1})
         except AdapterError as exc:
-            logger.debug("prefill failed", extra={"code": exc.code})
+            log.debug("prefill failed", extra={"code": exc.code})
 
     async def close(self) -> None:
         """Close the connections."""

@@ -31,7 +31,7 @@ from pipecatapp.errors import AdapterError, AgentError
 from pipecatapp.exit_status import describe_exit, is_illegal_instruction
 from pipecatapp.settings import child_environment
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 WAITING_VARIABLES = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "GOMP_SPINCOUNT")
@@ -312,7 +312,7 @@ class LlmServerProcess:
             await reader
             failures = failures_after(failures, loop.time() - started_s)
             pause_s = restart_pause_s(failures)
-            logger.warning(
+            log.warning(
                 "the LLM server ended and is started again",
                 extra={"server": self._name, "ending": describe_exit(code), "backoff_s": pause_s},
             )
@@ -326,14 +326,14 @@ class LlmServerProcess:
         try:
             await asyncio.to_thread(on_illegal, how)
         except AgentError as exc:
-            logger.error("the LLM server has no engine", extra={"server": self._name, "reason": exc.message})
+            log.error("the LLM server has no engine", extra={"server": self._name, "reason": exc.message})
 
     async def _relaunch(self, reader: asyncio.Task[None]) -> asyncio.Task[None]:
         try:
             reader = await self._launch()
             await self._wait_ready()
         except AdapterError as exc:
-            logger.error("the LLM server does not start", extra={"server": self._name, "reason": exc.message})
+            log.error("the LLM server does not start", extra={"server": self._name, "reason": exc.message})
             await self._end_child()
         return reader
 

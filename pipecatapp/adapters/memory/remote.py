@@ -31,7 +31,7 @@ from pipecatapp.ports import Clock, Fact, MemoryChange, MemoryState, SavedState,
 from pipecatapp.ports import memory_api as wire
 from pipecatapp.ports.event_log import AuditReport
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ class RemoteMemoryStore:
             async with asyncio.timeout(CLOSE_TIMEOUT_S), self._writing:
                 await self._deliver()
         if self._queue:
-            logger.error("Writes were lost with this process", extra={"count": len(self._queue)})
+            log.error("Writes were lost with this process", extra={"count": len(self._queue)})
         await self._http.close()
 
     async def _read(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -219,7 +219,7 @@ class RemoteMemoryStore:
                 except AdapterError as exc:
                     if not exc.retryable:
                         raise
-                    logger.warning("A write waits for the memory service", extra={"code": exc.code})
+                    log.warning("A write waits for the memory service", extra={"code": exc.code})
             if len(self._queue) >= MAX_QUEUED:
                 raise AdapterError(
                     "memory-queue-full",
@@ -254,7 +254,7 @@ class RemoteMemoryStore:
                     await self._deliver()
             except AdapterError:
                 await asyncio.sleep(RETRY_S)
-        logger.info("What waited for the memory service is delivered")
+        log.info("What waited for the memory service is delivered")
 
     async def _deliver(self) -> None:
         """Deliver what waits, in order; the lock is held.
@@ -269,7 +269,7 @@ class RemoteMemoryStore:
             except AdapterError as exc:
                 if exc.retryable:
                     raise
-                logger.error("The memory service refused a change", extra={"code": exc.code})
+                log.error("The memory service refused a change", extra={"code": exc.code})
             self._queue.popleft()
 
     async def _send(

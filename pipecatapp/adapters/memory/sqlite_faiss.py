@@ -27,7 +27,7 @@ from pipecatapp.ports import Clock, Embedder, Fact, MemoryState, StoredTurn, Vec
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 EMBED_BATCH = 64
 """Facts embedded at once: the size at which one text is cheapest, and under half a second."""
@@ -93,7 +93,7 @@ class SqliteFaissStore:
         try:
             await self._refresh()
         except AdapterError as exc:
-            logger.warning("A fact has no vector yet", extra={"code": exc.code})
+            log.warning("A fact has no vector yet", extra={"code": exc.code})
 
     async def use(self, call: Callable[[MemoryDatabase], T]) -> T:
         """Return `call` of the open database, run on its thread.

@@ -26,7 +26,7 @@ from pipecatapp.errors import AdapterError
 from pipecatapp.ports import Transcript
 from pipecatapp.units import SPEECH_RATE_HZ
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 FRAMES_PER_S = 100
 """Whisper's mel frames a second: a hop of 160 samples at 16 kHz."""
@@ -180,7 +180,7 @@ class ShortWindowWhisper:
         decoded = self._decode_short(samples)
         if final and looks_hallucinated(decoded.text, decoded.logprob, len(samples) / SPEECH_RATE_HZ):
             self._redecoded += 1
-            logger.debug("an odd transcript is decoded again", extra={"logprob": decoded.logprob})
+            log.debug("an odd transcript is decoded again", extra={"logprob": decoded.logprob})
             return self._decode_full_window(samples)
         if decoded.no_speech > NO_SPEECH_LIMIT and decoded.logprob < LOGPROB_LIMIT:
             return ""

@@ -31,6 +31,7 @@ from pipecatapp.ops.expert_supervisor import ExpertOrder, ExpertSecrets, ExpertS
 from testing.e2e.engine_models import MODELS, SMOLLM, llama_binary, model
 from testing.e2e.experts.workers import Cable, Worker, free_port, make_identity
 from testing.e2e.processes import eventually
+from testing.log_lines import log_lines
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -167,12 +168,12 @@ async def test_what_is_not_there_not_right_or_too_big_is_passed_over_for_the_nex
         async with expert(tmp_path, choice, models_dir=str(models)) as creative:
             assert await creative.ready() == "smollm2-135m"
             assert await creative.complete()
-    said = caplog.text
+    said = "\n".join(log_lines(caplog))
     assert "absent.gguf is not on this node" in said
     assert "the sha256 of" in said and "flipped.gguf is wrong" in said
     assert "text.gguf is no GGUF file" in said
-    assert "cut is not served on this node: creative: cut ended at once" in said
-    assert "big is not served on this node: it takes 900000 MiB" in said
+    assert "A model is not served model=cut where=this node reason=creative: cut ended at once" in said
+    assert "A model is not served model=big where=this node reason=it takes 900000 MiB" in said
     assert "this CPU lacks a-flag-of-tomorrow" in said
 
 
@@ -182,7 +183,10 @@ async def test_a_model_too_slow_to_listen_to_is_passed_over_and_the_last_is_not(
     with caplog.at_level(logging.INFO):
         async with expert(tmp_path, [listed("slow"), listed("last")], decode=1e9) as creative:
             assert await creative.ready() == "last"
-    assert re.search(r"slow is not served on this node: it says [\d.]+ tokens/s", caplog.text)
+    assert re.search(
+        r"A model is not served model=slow where=this node reason=it says [\d.]+ tokens/s",
+        "\n".join(log_lines(caplog)),
+    )
 
 
 async def test_a_model_whose_context_has_no_room_is_passed_over(
@@ -193,7 +197,8 @@ async def test_a_model_whose_context_has_no_room_is_passed_over(
     with caplog.at_level(logging.INFO):
         async with expert(tmp_path, choice, context=8192, slots=2) as creative:
             assert await creative.ready() == "smollm2-135m"
-    assert f"long is not served on this node: it takes {MEMORY_MB + 8192 * 1024} MiB" in caplog.text
+    reason = f"it takes {MEMORY_MB + 8192 * 1024} MiB"
+    assert f"A model is not served model=long where=this node reason={reason}" in "\n".join(log_lines(caplog))
 
 
 async def test_a_server_that_is_killed_comes_again(tmp_path: Path) -> None:
@@ -236,7 +241,7 @@ async def test_the_loss_of_a_worker_in_mid_answer_is_told_and_the_expert_comes_a
             say(f"  a worker lost: served again after {took_s:.1f} s")
             assert await creative.complete()
     assert "what it was answering is lost here" in caplog.text
-    assert "The worker on node2 does not answer; going on without it" in caplog.text
+    assert "A worker does not answer; going on without it node=node2" in "\n".join(log_lines(caplog))
 
 
 async def test_a_worker_that_falls_silent_is_not_waited_for(
@@ -255,7 +260,8 @@ async def test_a_worker_that_falls_silent_is_not_waited_for(
             await creative.ready()
             await creative.lose_the_second_worker(fall_silent)
             assert await creative.complete()
-    assert "What is being answered is lost: node2 does not answer" in caplog.text
+    lost = "What is being answered is lost: a worker does not answer workers=node2"
+    assert lost in "\n".join(log_lines(caplog))
     assert "It starts anew in the middle of an answer" not in caplog.text
 
 
