@@ -106,9 +106,9 @@ def import_libraries(names: Sequence[str]) -> None:
 
     # Pipecat announces itself when it is imported.
     logger.remove()
-    from pipecatapp.environment import keep_libraries_in_the_house, let_openmp_wait_idly
+    from pipecatapp.environment import disable_telemetry, let_openmp_wait_idly
 
-    keep_libraries_in_the_house()
+    disable_telemetry()
     let_openmp_wait_idly()
     for name in [name for name in sys.modules if name.partition(".")[0] == "pipecatapp"]:
         del sys.modules[name]
