@@ -259,11 +259,17 @@ async def test_a_caller_who_never_connects_leaves_nothing_behind(tmp_path: Path)
         await until(lambda: open_udp_sockets() == sockets_before)
 
 
-async def test_callers_who_never_connect_do_not_keep_the_next_one_out(tmp_path: Path) -> None:
-    async with running(tmp_path, max_calls=8, limits=HASTY) as agent:
+async def test_a_caller_who_may_still_connect_has_a_place(tmp_path: Path) -> None:
+    async with running(tmp_path, max_calls=8) as agent:
         for _ in range(8):
             await agent.offer_and_stay_away()
         with pytest.raises(VoiceError, match="8 calls"):
+            await agent.offer_and_stay_away()
+
+
+async def test_callers_who_never_connect_do_not_keep_the_next_one_out(tmp_path: Path) -> None:
+    async with running(tmp_path, max_calls=8, limits=HASTY) as agent:
+        for _ in range(8):
             await agent.offer_and_stay_away()
 
         await until(lambda: not agent.is_on_calls(), timeout_s=30)
