@@ -13,7 +13,7 @@ from typing import cast
 
 from pipecatapp.workflow.yaml_source import YamlNode
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 NODE_TYPES = {
     "fact_notice": "extract_facts",
@@ -62,7 +62,7 @@ class DeprecatedWord:
 
 def log_deprecated(word: DeprecatedWord) -> None:
     """Write the warning to the log."""
-    logger.warning(
+    log.warning(
         "A workflow uses a word that the next version refuses",
         extra={
             "file": word.file,
