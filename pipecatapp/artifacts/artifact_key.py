@@ -34,6 +34,11 @@ def artifact_key(version: str, parts: Iterable[str], machine: str = "") -> str:
     return f"{version}-{hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]}"
 
 
+def mirror_path(name: str, key: str) -> str:
+    """Return where a mirror lists these programs, below its address or its folder."""
+    return f"artifacts/{name}/{key}.json"
+
+
 def go_parts(sha256: str, package: str, tags: Iterable[str]) -> list[str]:
     """Return what a Go program is made of: its `go.mod` and `go.sum`, its import path, its build tags."""
     return [sha256, package, *tags]
@@ -88,7 +93,7 @@ def told(text: str, name: str, wanted: str) -> str:
     if wanted == "mirror-path":
         tags = [tag for tag in re.split(r"[][, ]+", first.get("go.tags", "")) if tag]
         key = artifact_key(first["version"], go_parts(first["go.sha256"], first["go.package"], tags))
-        return f"artifacts/{name}/{key}.json"
+        return mirror_path(name, key)
     machine = ""
     for path, value in values:
         machine = value if path == "releases.machine" else machine

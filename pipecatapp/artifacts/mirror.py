@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from pipecatapp.artifacts.artifact_key import mirror_path
 from pipecatapp.artifacts.artifact_store import ArtifactStore
 from pipecatapp.artifacts.catalogue import Catalogue
 from pipecatapp.artifacts.manifest import MANIFEST, Manifest
@@ -49,7 +50,7 @@ def publish(target: Path, catalogue: Catalogue, models: ModelStore, artifacts: A
 
 
 def _listing(target: Path, manifest: Manifest) -> Path:
-    return target / "artifacts" / manifest.name / f"{manifest.key}.json"
+    return target / mirror_path(manifest.name, manifest.key)
 
 
 def _is_listed(target: Path, manifest: Manifest) -> bool:

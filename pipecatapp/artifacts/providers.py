@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from pipecatapp.artifacts.artifact_key import mirror_path
 from pipecatapp.artifacts.artifact_schema import (
     AnyArtifact,
     ArchiveArtifact,
@@ -118,7 +119,7 @@ class MirrorProvider:
     ) -> None:
         self._digest = digest
         self._mirror_url = mirror_url
-        self._url = f"{mirror_url}/artifacts/{artifact.name}/{artifact_key(artifact)}.json"
+        self._url = f"{mirror_url}/{mirror_path(artifact.name, artifact_key(artifact))}"
         self.label = f"mirror {self._url}"
         self._folder = folder
         self._progress = progress
